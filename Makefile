@@ -1,0 +1,80 @@
+# A newcomer's two commands: `make table` and `make test`. Each sets up what it needs, once.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The first Python that is new enough; `make PYTHON=/path/to/python3 table` names one.
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; done)
+CORES ?= 1
+
+# The stamps carry the locks' checksums: a changed lock is installed again, a touched one is not.
+VENV := .venv
+WORKFLOW := $(VENV)/.workflow-$(shell cksum < envs/workflow.lock | cut -d' ' -f1)
+TESTS := $(VENV)/.tests-$(shell cat envs/workflow.lock envs/test.lock | cksum | cut -d' ' -f1)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: table
+table: $(WORKFLOW) ## make results/table.md: the grid of config/config.yaml (CORES=1)
+	@snakemake --cores $(CORES) results/table.md
+
+.PHONY: test
+test: lint ## all checks and all tests
+	@python -m pytest
+
+.PHONY: lint
+lint: $(TESTS) ## the checks alone: snakemake --lint, snakefmt, ruff, mypy
+	snakemake --lint
+	snakefmt --check --quiet Snakefile rules
+	ruff check --quiet
+	ruff format --check --quiet
+	mypy
+
+.PHONY: bench
+bench: $(TESTS) ## measure speed and overhead, each figure beside its target
+	@snakemake --cores 1 --quiet all -- results/table.md
+	@python benchmarks/bench_workflow.py
+	@python benchmarks/bench_summarise.py
+	@python benchmarks/bench_session.py
+
+.PHONY: clean-results
+clean-results: ## delete results/ but its reference tables, after asking; environments stay
+	@shopt -s dotglob extglob nullglob; \
+	if [[ ! -d results ]]; then echo "there is nothing to delete"; exit 0; fi; \
+	exec 9>> results/.workflow.lock; \
+	flock --nonblock 9 || { echo "a workflow works in this folder: nothing is deleted" >&2; exit 1; }; \
+	found=(results/!(reference|.workflow.lock)); \
+	if (( $${#found[@]} == 0 )); then echo "there is nothing to delete"; exit 0; fi; \
+	du -sh -- "$${found[@]}"; \
+	read -r -p "Delete all of this? Sessions can have taken days. [y/N] " answer || answer=; \
+	if [[ $$answer != [yY] ]]; then echo "nothing was deleted"; exit 1; fi; \
+	rm -rf -- "$${found[@]}"; \
+	echo "deleted; results/reference and .envs were kept"
+
+$(WORKFLOW): | envs/workflow.lock
+	$(call install,-r envs/workflow.lock,Snakemake and what it needs)
+
+$(TESTS): $(WORKFLOW) | envs/test.lock
+	$(call install,-r envs/workflow.lock -r envs/test.lock,what the tests need)
+
+# $(call install,PIP ARGUMENTS,WHAT): into the virtual environment, and the stamp once it is all there.
+define install
+@if [[ -z "$(PYTHON)" ]]; then \
+	echo "error: Python 3.11 or newer is needed, and none was found (python3 is $$(python3 --version 2>&1))" >&2; \
+	echo "  → install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; fi
+@echo "Setting up $(VENV): $(2) (about a minute)"
+@$(VENV)/bin/python -m pip --version &> /dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
+	echo "error: $(PYTHON) -m venv failed" >&2; \
+	echo "  → on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+@$(PIP) $(1) || { \
+	echo "error: pip could not install what the locks in envs/ pin" >&2; \
+	echo "  → read its lines above (network, disk), then give the same command again" >&2; exit 1; }
+@touch $@
+endef

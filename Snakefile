@@ -1,0 +1,43 @@
+"""tempzero: does this deployment of a language model return the same bytes twice at temperature 0?
+
+`snakemake --cores 1 results/table.md` makes the grid of config/config.yaml: environments and weights, then the
+sessions of every cell, then the table. `snakemake -n` says what would be done and what it costs.
+config/README.md explains every key, the README how to run a cell, a session or a precision again.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+
+
+configfile: "config/config.yaml"
+
+
+if not PARTIAL:
+
+    include: "rules/engines.smk"
+    include: "rules/quants.smk"
+    include: "rules/sessions.smk"
+
+
+include: "rules/cells.smk"
+include: "rules/tables.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    """The table of the grid, its controls checked."""
+    default_target: True
+    input:
+        TABLE,
+        CONTROLS,
+
+
+onerror:
+    print(after_an_error(), file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Measurements with a target beside each; `make bench` runs them all."""

@@ -1,0 +1,27 @@
+"""Cells: the sessions of a cell become {cell}/cell.json, its verdict.
+
+Steps: read every transcript and logprobs file of the cell, compare them, write the figures.
+"""
+
+
+rule summarise_cell:
+    """What a cell's sessions show: how much agrees, where the first difference is, how often it flips."""
+    input:
+        sessions=lambda wildcards: session_files(cell_of(wildcards)),
+    output:
+        "results/cells/{model}/{precision}/{engine}/{variant}/cell.json",
+    log:
+        "results/logs/cells/{model}/{precision}/{engine}/{variant}.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("summarise_cell"),
+        cell=lambda wildcards: cell_of(wildcards).folder,
+        first_block=CONFIGURATION.config["first_block"],
+        tie_margin=CONFIGURATION.config["tie_margin"],
+    message:
+        "Summarise {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
+    shell:
+        "python -m scripts.summarise_cell {params.cell} --output {output}"
+        " --first-block {params.first_block} --tie-margin {params.tie_margin} 2>&1 | tee -i {log} >&2"

@@ -1,0 +1,181 @@
+"""What every stage uses: the checked configuration, the cells of the grid, and this folder's lock. No rule.
+
+Reads config/. Steps: find out what was asked of Snakemake, check config/ and the files asked for, say which grid is
+made and why, and hold the folder where something is going to be written. Anything wrong ends it here.
+"""
+
+import json
+import os
+import re
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+
+from snakemake.cli import get_argument_parser
+
+if str(workflow.basedir) not in sys.path:
+    sys.path.insert(0, str(workflow.basedir))
+
+from scripts.common.errors import TempzeroError
+from scripts.common.sources import source_digest
+from scripts.grid.configuration import load_configuration
+from scripts.grid.describe import describe_grid, describe_rest
+from scripts.grid.guard import hold_folder
+from scripts.grid.resolve import (
+    cell_settings,
+    existing_sessions,
+    resolve_cells,
+    unused_modules,
+    weights_builder,
+)
+from scripts.grid.targets import check_targets
+from scripts.provenance.environments import build_files, env_python
+
+GRID = "results/grid.json"
+TABLE = ["results/table.md", "results/table.csv"]
+CONTROLS = "results/controls.json"
+
+# What only looks, and so needs no lock.
+LOOKING = (
+    "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
+    "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
+).split()
+
+
+def stop(error):
+    """End with a message, without a traceback."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def one_of(names):
+    """A wildcard constraint: these names and nothing else."""
+    return "|".join(re.escape(name) for name in sorted(set(names)))
+
+
+def cell_of(wildcards):
+    """The cell a job belongs to."""
+    return CELLS[tuple(wildcards[:4])]
+
+
+def engine_of(wildcards):
+    """The entry of engines.yaml of a job's engine."""
+    return CONFIGURATION.engines[wildcards.engine]
+
+
+@cache
+def engine_python(engine):
+    """The Python of an engine's locked environment; the workflow's own where the engine runs elsewhere."""
+    lock = CONFIGURATION.engines[engine].get("lock")
+    return str(env_python(Path(lock))) if lock else "python"
+
+
+@cache
+def session_digest(engine):
+    """The digest of the sources that a session of an engine follows from."""
+    return source_digest("run_session", unused_modules(CONFIGURATION.engines[engine]))
+
+
+def engines_with(key):
+    """A wildcard constraint: the engines whose entry has the key."""
+    return one_of(name for name, entry in CONFIGURATION.engines.items() if key in entry) or "(?!)"
+
+
+def image_sources(wildcards):
+    """What an engine's image is built from."""
+    plan = engine_of(wildcards)["build"]
+    files = [path for path in Path(plan["folder"]).rglob("*") if path.is_file()]
+    return sorted(str(path) for path in [*files, *map(Path, [plan["lock"]] if "lock" in plan else [])])
+
+
+def needed_gpu_memory(wildcards):
+    """GPU memory in GB that the largest quant wants of those that an engine serves in this grid."""
+    quants = [CONFIGURATION.models[cell.model]["precisions"][cell.precision] for cell in CELLS.values() if cell.engine == wildcards.engine]
+    return max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
+
+
+def engine_lock(wildcards):
+    """What an engine's environment is built from."""
+    lock = Path(engine_of(wildcards)["lock"])
+    return [str(file) for file in (lock, *build_files(lock))]
+
+
+def quant_of(wildcards):
+    """The entry of models.yaml of a job's precision."""
+    return CONFIGURATION.models[wildcards.model]["precisions"][wildcards.precision]
+
+
+def quant_source(wildcards):
+    """What a precision is built from: the files of a checkpoint, or the manifest of another precision."""
+    entry = quant_of(wildcards)
+    if "from" in entry:
+        return f"results/quants/{wildcards.model}/{entry['from']}/manifest.json"
+    return sorted(
+        str(path) for path in Path(entry["source"]).iterdir() if path.is_file()
+    )
+
+
+def session_files(cell):
+    """The session records a cell is summarised from; of a partial table those that exist."""
+    return existing_sessions(Path(), cell) if PARTIAL else cell.session_files
+
+
+def after_an_error():
+    """What a person can do after a job failed."""
+    return (
+        "\nWhat is done is kept; the same command goes on from there. To run all that does not depend on the "
+        "failed job, add --keep-going; for the table of what exists, add --config partial=true after the target."
+    )
+
+
+ASKED, _ = get_argument_parser().parse_known_args(sys.argv[1:])
+
+try:
+    os.environ.update(
+        PATH=os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        )
+    )
+    if Path.cwd() != Path(workflow.basedir):
+        raise TempzeroError(
+            "the workflow runs in its own folder",
+            where=str(Path.cwd()),
+            remedy=f"cd {workflow.basedir}",
+        )
+    CONFIGURATION = load_configuration(Path(), config)
+    ROWS = resolve_cells(CONFIGURATION)
+    check_targets([*ASKED.targets, *ASKED.forcerun, *ASKED.until], CONFIGURATION, ROWS)
+    print(describe_grid(CONFIGURATION, ROWS), file=sys.stderr)
+    print(describe_rest(Path(), ROWS), file=sys.stderr)
+    if ASKED.mode.name == "DEFAULT" and not any(
+        getattr(ASKED, name, None) for name in LOOKING
+    ):
+        hold_folder(Path())
+except TempzeroError as error:
+    stop(error)
+
+PARTIAL = CONFIGURATION.config["partial"]
+CELLS = {tuple(cell.path.split("/")): cell for cell in ROWS if cell.planned is None}
+ENGINES_USED = [CONFIGURATION.engines[cell.engine] for cell in CELLS.values()]
+CORES = max((engine.get("cores", 1) for engine in ENGINES_USED), default=1)
+GPU = max((min(engine.get("gpus", 0), 1) for engine in ENGINES_USED), default=0)
+BUILDER = weights_builder(CONFIGURATION)
+SESSION_ARGUMENTS = {
+    key: shlex.join(
+        [
+            cell.folder,
+            f"--replays={cell.replays}",
+            f"--settings={json.dumps(cell_settings(CONFIGURATION, cell), sort_keys=True)}",
+        ]
+    )
+    for key, cell in CELLS.items()
+}
+
+
+wildcard_constraints:
+    model=one_of(key[0] for key in CELLS),
+    precision=one_of(key[1] for key in CELLS),
+    engine=one_of(key[2] for key in CELLS),
+    variant=one_of(key[3] for key in CELLS),
+    session=r"\d\d+",

@@ -1,0 +1,71 @@
+"""Engines: config/engines.yaml becomes a locked environment or an image, and results/engines/{engine}.json.
+
+Steps: create the environment (once; it stays in .envs/) or pull or build the image, record what it is.
+"""
+
+
+rule create_env:
+    """The locked environment of an engine that runs as a process, and its record."""
+    input:
+        lock=engine_lock,
+    output:
+        "results/engines/{engine}.json",
+    log:
+        "results/logs/engines/{engine}.log",
+    wildcard_constraints:
+        engine=engines_with("lock"),
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("create_env"),
+        entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
+    message:
+        "Set up the engine {wildcards.engine}."
+    shell:
+        "python -m scripts.create_env {wildcards.engine} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule build_image:
+    """The image of an engine that is built here from a folder of containers/, and its record."""
+    input:
+        image_sources,
+    output:
+        "results/engines/{engine}.json",
+    log:
+        "results/logs/engines/{engine}.log",
+    wildcard_constraints:
+        engine=engines_with("build"),
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("build_image"),
+        entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
+    message:
+        "Build the image of {wildcards.engine}."
+    shell:
+        "python -m scripts.build_image {wildcards.engine} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule pull_image:
+    """The image of an engine, pulled by its digest, and its record."""
+    output:
+        "results/engines/{engine}.json",
+    log:
+        "results/logs/engines/{engine}.log",
+    wildcard_constraints:
+        engine=engines_with("image"),
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    retries: 3
+    params:
+        code=source_digest("pull_image"),
+        entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
+        needs=needed_gpu_memory,
+    message:
+        "Pull the image of {wildcards.engine}."
+    shell:
+        "python -m scripts.pull_image {wildcards.engine} --needs-gb {params.needs} --output {output}"
+        " 2>&1 | tee -i {log} >&2"

@@ -1,0 +1,109 @@
+"""Tables: results/grid.json and every cell.json of the grid become results/table.md and results/table.csv.
+
+Steps: record the grid, make the table, check its controls, publish it. A control that reads otherwise than it must
+fails the check; the table, with a banner that says so, is published all the same, since its readings are worth keeping.
+"""
+
+UNCHECKED = ["results/unchecked/table.md", "results/unchecked/table.csv"]
+
+
+localrules:
+    write_grid,
+    make_table,
+    check_controls,
+    table,
+
+
+rule write_grid:
+    """The grid that is made: the merged configuration, its cells and controls."""
+    input:
+        config=CONFIGURATION.files,
+        workload=CONFIGURATION.workload_files,
+    output:
+        GRID,
+    log:
+        "results/logs/grid.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("write_grid"),
+        grid=CONFIGURATION.grid_name,
+        why=shlex.quote(CONFIGURATION.why),
+        settings=[
+            shlex.quote(f"--set={key}={value}")
+            for key, value in CONFIGURATION.overrides.items()
+            if key != "grid"
+        ],
+    message:
+        "Record the grid {params.grid}."
+    shell:
+        "python -m scripts.write_grid --grid {params.grid} --why {params.why} {params.settings}"
+        " --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_table:
+    """The table of the grid's cells, with a banner where a control reads otherwise than it must."""
+    input:
+        cells=[
+            f"{cell.folder}/cell.json"
+            for cell in CELLS.values()
+            if session_files(cell)
+        ],
+        grid=GRID,
+    output:
+        md=UNCHECKED[0],
+        csv=UNCHECKED[1],
+    log:
+        "results/logs/table.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_table"),
+    message:
+        "Make the table."
+    shell:
+        "python -m scripts.make_table --grid {input.grid} --results results"
+        " --output {output.md} --csv {output.csv} 2>&1 | tee -i {log} >&2"
+
+
+rule check_controls:
+    """Whether every control reads as it must; where one does not, the table is published and the check fails."""
+    input:
+        md=UNCHECKED[0],
+        csv=UNCHECKED[1],
+        grid=GRID,
+    output:
+        CONTROLS,
+    log:
+        "results/logs/controls.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("check_controls"),
+    message:
+        "Check the controls."
+    shell:
+        "python -m scripts.check_controls --grid {input.grid} --results results --table {input.md}"
+        " --output {output} 2>&1 | tee -i {log} >&2"
+        " || {{ cp {input.md} {input.csv} results/; exit 1; }}"
+
+
+rule table:
+    """The table whose controls were checked."""
+    input:
+        table=UNCHECKED,
+        controls=CONTROLS,
+    output:
+        TABLE,
+    log:
+        "results/logs/published.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    message:
+        "Publish the table."
+    shell:
+        "cp {input.table} results/ 2> {log}"

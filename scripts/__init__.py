@@ -1,0 +1,1 @@
+"""tempzero: does a language model return the same bytes twice at temperature 0?"""

@@ -1,0 +1,1 @@
+"""What every package uses: errors a person can act on, canonical files, the record of a turn."""

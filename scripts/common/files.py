@@ -1,0 +1,73 @@
+"""Canonical JSON, hashes, and files that are either whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import DataError
+
+
+def canonical_json(value: Any) -> str:
+    """`value` as canonical JSON: keys sorted, separators `,` and `:`, UTF-8 text, no newline.
+
+    A float is the shortest text that reads back to the same double. NaN and infinities are
+    refused (ValueError): JSON has no text for them.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The sha256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes in hexadecimal; a missing file is a DataError."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise DataError("the file is missing", where=str(path)) from error
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write `path` so that it is whole or, on any failure, what it was before.
+
+    The bytes go to a file aside in the same folder, are flushed to disk and renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode() if isinstance(data, str) else data
+    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(aside).chmod(0o644)
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, keys sorted, two spaces, a newline at the end; whole or not at all."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; a missing or torn file is a DataError that names it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError("the file is missing", where=str(path)) from error
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"the file is torn or not JSON ({error})", where=str(path)) from error

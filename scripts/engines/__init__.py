@@ -1,0 +1,1 @@
+"""Engines behind one protocol: token ids in, token ids and logprobs out."""

@@ -1,0 +1,39 @@
+"""From one row of logits to what is recorded of it: logprobs, the most likely ids, a digest."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = NDArray[np.float32]
+LogRow = NDArray[np.float64]
+
+
+def log_softmax(logits: Row) -> LogRow:
+    """Logits [vocabulary] in float32 to logprobs [vocabulary] in float64, nat."""
+    row = logits.astype(np.float64)
+    row -= row.max()
+    row -= np.log(np.exp(row).sum())
+    return row
+
+
+def most_likely(row: LogRow | Row, count: int) -> NDArray[np.intp]:
+    """The `count` ids with the largest values, best first, equal ones by id."""
+    count = min(count, len(row))
+    if count <= 0:
+        return np.empty(0, dtype=np.intp)
+    bound = np.partition(row, len(row) - count)[len(row) - count]
+    found = np.flatnonzero(row >= bound)
+    return found[np.lexsort((found, -row[found]))][:count]
+
+
+def top_candidates(row: LogRow, count: int) -> list[tuple[int, float]]:
+    """The `count` most likely `(id, logprob)` of logprobs [vocabulary]."""
+    return [(int(each), float(row[each])) for each in most_likely(row, count)]
+
+
+def row_digest(logits: Row) -> str:
+    """16 hexadecimal digits of the sha256 of a row's bytes: equal bits, equal digest."""
+    return hashlib.sha256(np.ascontiguousarray(logits).tobytes()).hexdigest()[:16]

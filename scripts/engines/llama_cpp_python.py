@@ -1,0 +1,254 @@
+"""llama.cpp in this process, through llama-cpp-python: greedy, one sequence, full logits at hand.
+
+The context only grows inside an episode, and each prompt extends what it holds; `reset` empties it. With
+`keep_cache` (the variant prompt-cache) it is kept instead, and the longest common prefix is used again.
+Low-level API of llama-cpp-python: llama_decode, llama_get_logits_ith, llama_memory_seq_rm.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+
+from scripts.common.errors import ConfigError, EngineError, nearest
+from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
+from scripts.engines.protocol import Generation, Scores
+
+DEFAULTS: dict[str, Any] = {
+    "n_threads": 1,
+    "n_threads_batch": 1,
+    "n_batch": 512,
+    "n_ubatch": 512,
+    "n_ctx": 4096,
+    "n_gpu_layers": 0,
+    "flash_attn": False,
+    "keep_cache": False,
+    "jitter": 0.0,
+}
+_LOADING = ("n_threads", "n_threads_batch", "n_batch", "n_ubatch", "n_ctx", "n_gpu_layers", "flash_attn")
+
+
+class LlamaCppPython:
+    """The engine over one GGUF file. `arguments` are the keys of DEFAULTS; jitter is in nat; llama.cpp's
+    log goes to the file `log`."""
+
+    def __init__(self, weights: Path, arguments: Mapping[str, Any], log: Path) -> None:
+        for key in arguments:
+            if key not in DEFAULTS:
+                raise ConfigError(
+                    f"llama-cpp-python takes no argument {key!r}",
+                    where="config/engines.yaml",
+                    remedy=nearest(key, DEFAULTS),
+                )
+        self._arguments = {**DEFAULTS, **arguments}
+        write_log_to(log)
+        self._log = log
+        try:
+            self._llama = llama_cpp.Llama(
+                str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
+            )
+        except (ValueError, RuntimeError) as error:
+            raise EngineError(f"llama.cpp cannot load the weights: {error}", where=str(weights)) from error
+        self._context = self._llama.ctx
+        self._vocabulary = self._llama.n_vocab()
+        self._held: list[int] = []
+        self._noise = np.random.default_rng()
+
+    def generate(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+    ) -> Generation:
+        """Greedy decoding: the most likely id, the smallest where several are equal."""
+        self._extend_to(prompt_ids)
+        output: list[int] = []
+        chosen: list[float] = []
+        top: list[list[tuple[int, float]]] = []
+        while True:
+            row = log_softmax(self._last_logits())
+            best = top_candidates(row, max(1, top_logprobs))
+            token = best[0][0]
+            output.append(token)
+            chosen.append(best[0][1])
+            top.append(best[:top_logprobs])
+            if token in stop_ids:
+                return Generation(output, "stop", chosen, top)
+            if len(output) == max_tokens:
+                return Generation(output, "length", chosen, top)
+            self._decode([token])
+
+    def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Prefill in batches of n_batch, logits of every position; the caches are emptied first."""
+        self._forget()
+        rows = (
+            row
+            for start in range(0, len(ids), self._batch)
+            for row in self._prefill(ids[start : start + self._batch])
+        )
+        return self._scores(1, rows, list(ids[1:]), top_logprobs)
+
+    def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Decode the given ids one by one and keep the logits before each."""
+        self._extend_to(prompt_ids)
+
+        def rows() -> Iterator[Row]:
+            for token in output_ids:
+                yield self._last_logits()
+                self._decode([token])
+
+        return self._scores(len(prompt_ids), rows(), list(output_ids), top_logprobs)
+
+    def reset(self) -> None:
+        """Empty the context, unless the variant keeps it."""
+        if not self._arguments["keep_cache"]:
+            self._forget()
+
+    def describe(self) -> dict[str, Any]:
+        """Versions, the build's instruction sets, the arguments, and what llama.cpp made of them: `resolved`
+        is read from its API and its log, None where neither says."""
+        log = self._log.read_text("utf-8", "replace")
+        return {
+            "version": version("llama-cpp-python"),
+            "build": " ".join(llama_cpp.llama_print_system_info().decode().replace("|", " ").split()),
+            "arguments": dict(self._arguments),
+            "resolved": {
+                "n_ctx": self._llama.n_ctx(),
+                "n_batch": int(llama_cpp.llama_n_batch(self._context)),
+                "n_ubatch": int(llama_cpp.llama_n_ubatch(self._context)),
+                "n_threads": int(llama_cpp.llama_n_threads(self._context)),
+                "n_threads_batch": int(llama_cpp.llama_n_threads_batch(self._context)),
+                "quantisation": _found(r"file type\s*=\s*(.+)", log),
+                "flash_attention": _found(r"flash_attn\s*=\s*(\w+)", log),
+                "kv_cache_dtype": _found(r"K \((\w+)\)", log),
+                "moe_backend": None,
+            },
+            "context_between_turns": "kept; over episodes too" if self._arguments["keep_cache"] else "kept",
+        }
+
+    def close(self) -> None:
+        """Free the model and its context."""
+        self._llama.close()
+
+    @property
+    def context(self) -> int:
+        """Ids that prompt and generation may have together."""
+        return int(self._llama.n_ctx())
+
+    @property
+    def _batch(self) -> int:
+        return int(llama_cpp.llama_n_batch(self._context))
+
+    def _forget(self) -> None:
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
+        self._held = []
+
+    def _extend_to(self, ids: Sequence[int]) -> None:
+        """Bring the context to exactly `ids`, reading what it does not hold; the last id is always read anew
+        where nothing else is left to read."""
+        wanted, held = list(ids), self._held
+        if not wanted:
+            raise EngineError("the prompt is empty")
+        keep = len(held) if wanted[: len(held)] == held else _common(held, wanted)
+        keep = min(keep, len(wanted) - 1)
+        if keep < len(held):
+            memory = llama_cpp.llama_get_memory(self._context)
+            if not llama_cpp.llama_memory_seq_rm(memory, 0, keep, -1):
+                raise EngineError("llama.cpp cannot cut its context: run the cell without keep_cache")
+            self._held = held[:keep]
+        for start in range(keep, len(wanted), self._batch):
+            self._decode(wanted[start : start + self._batch])
+
+    def _decode(self, ids: Sequence[int]) -> None:
+        self._check_room(len(ids))
+        array = (llama_cpp.llama_token * len(ids))(*ids)
+        code = llama_cpp.llama_decode(self._context, llama_cpp.llama_batch_get_one(array, len(ids)))
+        if code != 0:
+            raise EngineError(f"llama_decode failed after {len(self._held)} ids: code {code}")
+        self._held.extend(ids)
+
+    def _check_room(self, ids: int) -> None:
+        if len(self._held) + ids > self.context:
+            raise EngineError(
+                f"no room left in llama.cpp's context of {self.context} ids",
+                remedy="raise n_ctx in config/engines.yaml",
+            )
+
+    def _prefill(self, ids: Sequence[int]) -> Iterator[Row]:
+        self._check_room(len(ids))
+        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+        try:
+            batch.n_tokens = len(ids)
+            for i, token in enumerate(ids):
+                batch.token[i] = token
+                batch.pos[i] = len(self._held) + i
+                batch.n_seq_id[i] = 1
+                batch.seq_id[i][0] = 0
+                batch.logits[i] = 1
+            code = llama_cpp.llama_decode(self._context, batch)
+        finally:
+            llama_cpp.llama_batch_free(batch)
+        if code != 0:
+            raise EngineError(f"llama_decode failed after {len(self._held)} ids: code {code}")
+        self._held.extend(ids)
+        for i in range(len(ids)):
+            yield self._logits(i)
+
+    def _scores(self, first: int, rows: Iterator[Row], ids: list[int], top_logprobs: int) -> Scores:
+        digests, chosen, top = [], [], []
+        for token, logits in zip(ids, rows, strict=False):
+            row = log_softmax(logits)
+            digests.append(row_digest(logits))
+            chosen.append(float(row[token]))
+            top.append(top_candidates(row, top_logprobs))
+        return Scores(first, digests, chosen, top)
+
+    def _logits(self, index: int) -> Row:
+        pointer = llama_cpp.llama_get_logits_ith(self._context, index)
+        address = ctypes.cast(pointer, ctypes.c_void_p).value
+        if address is None:
+            raise EngineError(f"llama.cpp returned no logits for position {index} of the batch")
+        row = np.ctypeslib.as_array(pointer, shape=(self._vocabulary,))
+        jitter = float(self._arguments["jitter"])
+        if not jitter:
+            return row
+        return row + self._noise.uniform(-jitter, jitter, len(row)).astype(np.float32)
+
+    def _last_logits(self) -> Row:
+        return self._logits(-1)
+
+
+def write_log_to(path: Path | None) -> None:
+    """Send all that llama.cpp logs to the file, from its beginning; None throws it away."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    def write(level: int, text: bytes, data: object) -> None:
+        if path is not None:
+            with open(path, "ab") as stream:
+                stream.write(text)
+
+    callback = llama_cpp.llama_log_callback(write)
+    _callbacks.append(callback)
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+
+
+_callbacks: list[object] = []  # llama.cpp keeps only a pointer to them
+
+
+def _found(pattern: str, log: str) -> str | None:
+    match = re.search(pattern, log)
+    return match.group(1).strip() if match else None
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """The length of the longest common prefix."""
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))

@@ -1,0 +1,68 @@
+"""What a session asks of any engine: token ids in, token ids and logprobs out, nothing decoded between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from scripts.common.transcripts import FinishReason
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One greedy generation.
+
+    `output_ids`: the ids generated, the stop id included where one ended it.
+    `chosen`: logprob of each output id, nat. `top`: for each position the k most likely
+    `(id, logprob)`, best first, equal ones by id. Both are None where an engine offers no logprobs.
+    """
+
+    output_ids: list[int]
+    finish_reason: FinishReason
+    chosen: list[float] | None
+    top: list[list[tuple[int, float]]] | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Logprobs of given ids under forcing, position by position, from index `first` of the ids on.
+
+    `digests`: for each position a sha256 (16 hexadecimal digits) over all that the engine returned
+    of its distribution: the full logits row where it has one, else the chosen and top logprobs.
+    `chosen`, `top`: as in `Generation`.
+    """
+
+    first: int
+    digests: list[str]
+    chosen: list[float]
+    top: list[list[tuple[int, float]]]
+
+
+class Engine(Protocol):
+    """An engine that runs. Errors of the engine are `EngineError`, with the end of its log."""
+
+    def generate(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+    ) -> Generation:
+        """Continue `prompt_ids` greedily until a stop id or `max_tokens` ids were generated."""
+        ...
+
+    def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Prefill `ids` at once and return the logprobs of ids[1:] (first = 1). UnsupportedError where it cannot."""
+        ...
+
+    def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Decode `output_ids` after `prompt_ids`, one step an id, and return their logprobs.
+
+        `first` = len(prompt_ids). UnsupportedError where it cannot.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Empty every cache; called before each episode."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Version, resolved kernels and backends (None where unresolved), and arguments."""
+        ...

@@ -1,0 +1,117 @@
+"""What a grid is, in one line and in one record: why it was chosen, what it pulls, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.grid.configuration import Configuration
+from scripts.grid.resolve import Cell
+
+
+def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
+    """One line: the grid, why it was chosen, its size, what it pulls and what it costs."""
+    run = [cell for cell in cells if cell.planned is None]
+    planned = len(cells) - len(run)
+    size = [
+        _count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
+        _count(sum(cell.sessions for cell in run), "session"),
+        f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {configuration.grid['workload']}",
+    ]
+    parts = [
+        f"grid {configuration.grid_name} ({configuration.why}): {', '.join(size)}",
+        _pulls(configuration, run),
+        *_setups(configuration, run),
+        _cost(configuration, run),
+    ]
+    if configuration.config["partial"]:
+        parts.insert(1, "partial: only what exists is in the table")
+    return "; ".join(part for part in parts if part)
+
+
+def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
+    """One line: how many sessions of the grid are not there yet, and about how long they take."""
+    seconds, missing, total = 0.0, 0, 0
+    for cell in cells:
+        if cell.planned is None:
+            absent = sum(not (root / file).is_file() for file in cell.session_files)
+            missing, total = missing + absent, total + cell.sessions
+            seconds += cell.seconds * absent / cell.sessions
+    if not missing:
+        return f"all {_count(total, 'session')} are there"
+    return f"{missing:,} of {_count(total, 'session')} are not there yet: about {_duration(seconds)} one after another"
+
+
+def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The content of results/grid.json: the merged configuration, the cells in row order, the controls."""
+    config = configuration.config
+    return {
+        "grid": configuration.grid_name,
+        "why": configuration.why,
+        "heading": describe_grid(configuration, cells),
+        "description": configuration.grid["description"],
+        "workload": configuration.grid["workload"],
+        "first_block": config["first_block"],
+        "tie_margin": float(config["tie_margin"]),
+        "top_logprobs": config["top_logprobs"],
+        "partial": config["partial"],
+        "cells": [
+            {
+                "model": cell.model,
+                "architecture": cell.architecture,
+                "precision": cell.precision,
+                "engine": cell.engine,
+                "variant": cell.variant,
+                "sessions": cell.sessions,
+                "replays": cell.replays,
+                "status": "planned" if cell.planned else "run",
+                "reason": cell.planned,
+                "note": cell.note,
+            }
+            for cell in cells
+        ],
+        "controls": [{"cell": cell.path, "expect": list(cell.expect)} for cell in cells if cell.expect],
+    }
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
+    """What is pulled: weights from a hub, once a quant, and what the engines download."""
+    precisions = {
+        (cell.model, cell.precision): configuration.models[cell.model]["precisions"][cell.precision]
+        for cell in run
+    }
+    pulled = [entry for entry in precisions.values() if "repository" in entry]
+    engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
+    total = sum(entry.get("disk_gb", 0) for entry in pulled)
+    total += sum(entry.get("download_gb", 0) for entry in engines.values())
+    unknown = sum("disk_gb" not in entry for entry in pulled)
+    text = f"pulls {total:,.1f} GB" if total else "pulls no weights"
+    return text + (f" and {_count(unknown, 'quant')} of unknown size" if unknown else "")
+
+
+def _setups(configuration: Configuration, run: Sequence[Cell]) -> list[str]:
+    engines = dict.fromkeys(cell.engine for cell in run)
+    return [
+        configuration.engines[name]["setup"] for name in engines if "setup" in configuration.engines[name]
+    ]
+
+
+def _cost(configuration: Configuration, run: Sequence[Cell]) -> str:
+    """Estimated time of all sessions, in GPU-hours too where engines take GPUs."""
+    seconds = sum(cell.seconds for cell in run)
+    gpu_hours = sum(cell.seconds * configuration.engines[cell.engine].get("gpus", 0) for cell in run) / 3600
+    text = f"sessions take about {_duration(seconds)} one after another"
+    return text + (f", {gpu_hours:,.1f} GPU-hours" if gpu_hours else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} minutes"
+    return f"{seconds / 3600:,.1f} hours"

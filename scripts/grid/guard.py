@@ -1,0 +1,154 @@
+"""One workflow a folder: a lock that dies with its process, and the clearing up after one that was killed.
+
+Snakemake's own lock is a file that outlives a `kill -9`. The kernel drops a `flock` with its process, so whoever
+holds it knows that any other trace of a workflow in this folder is stale.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import binascii
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+from scripts.common.errors import TempzeroError
+
+LOCK = "results/.workflow.lock"
+PID_VARIABLE = "TEMPZERO_WORKFLOW_PID"
+
+_held: dict[Path, int] = {}
+
+
+def hold_folder(root: Path, leave_seconds: float = 15.0) -> None:
+    """Take the folder `root` for this process until it ends, or raise TempzeroError naming who has it.
+
+    Jobs find this process in the environment variable TEMPZERO_WORKFLOW_PID. Where the last workflow here was
+    killed, its jobs get `leave_seconds` to end by themselves and are ended then; Snakemake's stale lock is
+    cleared, and so are the outputs that Snakemake has marked as begun and not finished.
+    """
+    path = root / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise TempzeroError(
+            f"another workflow works in this folder ({_holder(path)})",
+            where=LOCK,
+            remedy="wait until it ends; `snakemake -n` can look on meanwhile",
+        ) from error
+    killed = _recorded_pid(os.pread(descriptor, 4096, 0))
+    if killed is not None and killed != os.getpid():
+        _say(f"the last workflow here (process {killed}) was killed; clearing up after it")
+        end_leftovers(root, killed, leave_seconds)
+    for stale in (root / ".snakemake/locks").glob("*.lock"):
+        stale.unlink(missing_ok=True)
+    discarded = discard_unfinished(root)
+    if discarded:
+        _say(f"made again, since it was begun and not finished: {', '.join(discarded)}")
+    record = {"pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(record).encode(), 0)
+    _held[path] = descriptor
+    atexit.register(_release, descriptor, os.getpid())
+    os.environ[PID_VARIABLE] = str(os.getpid())
+
+
+def discard_unfinished(root: Path) -> list[str]:
+    """Delete what Snakemake's marks of unfinished outputs name under results/, and the marks.
+
+    A session's whole folder goes with its session.json. Returns the outputs that were there, sorted.
+    """
+    marks = root / ".snakemake/incomplete"
+    discarded = []
+    for mark in sorted(path for path in marks.rglob("*") if path.is_file()):
+        name = _marked_output(mark.relative_to(marks))
+        if name is not None:
+            output = root / name
+            if output.exists():
+                discarded.append(name)
+            if output.name == "session.json":
+                shutil.rmtree(output.parent, ignore_errors=True)
+            elif output.is_dir():
+                shutil.rmtree(output)
+            else:
+                output.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
+    return sorted(discarded)
+
+
+def end_leftovers(root: Path, pid: int, leave_seconds: float) -> None:
+    """Wait until the jobs of the dead workflow `pid` in `root` have ended; after `leave_seconds` end them."""
+    deadline = time.monotonic() + leave_seconds
+    said = False
+    while left := _leftovers(root, pid):
+        if not said:
+            _say(f"waiting for its jobs to end (processes {', '.join(str(process.pid) for process in left)})")
+            said = True
+        if time.monotonic() > deadline:
+            for process in left:
+                process.terminate()
+            _, alive = psutil.wait_procs(left, timeout=5)
+            for process in alive:
+                process.kill()
+            psutil.wait_procs(alive, timeout=5)
+            return
+        time.sleep(0.2)
+
+
+def _leftovers(root: Path, pid: int) -> list[psutil.Process]:
+    """Processes that the workflow `pid` started and that work in `root`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(PID_VARIABLE) == str(pid) and Path(process.cwd()) == root.resolve():
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # gone meanwhile, or another user's
+    return [process for process in found if process.pid != os.getpid()]
+
+
+def _marked_output(mark: Path) -> str | None:
+    """The output that a mark's file name stands for (base64 in pieces, all but the last led by @)."""
+    text = "".join(part.removeprefix("@") for part in mark.parts)
+    try:
+        name = base64.urlsafe_b64decode(text).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    path = PurePosixPath(name)
+    return name if path.parts[:1] == ("results",) and ".." not in path.parts else None
+
+
+def _recorded_pid(content: bytes) -> int | None:
+    try:
+        return int(json.loads(content)["pid"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _holder(path: Path) -> str:
+    try:
+        record = json.loads(path.read_bytes())
+        return f"process {record['pid']}, started {record['started']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it has just started"
+
+
+def _release(descriptor: int, pid: int) -> None:
+    """Empty the lock file at a clean end, in the process that took it and in no fork of it."""
+    if os.getpid() == pid:
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,218 @@
+"""A grid's blocks expanded into cells, and everything that makes one cell what it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.common.configs import place
+from scripts.common.errors import ConfigError, nearest
+from scripts.grid.configuration import ENGINES, MODELS, Configuration
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """From what time is estimated: tokens a replay, tokens a second, seconds an engine's start takes."""
+
+    tokens_per_replay: float
+    tokens_per_second: float
+    start_seconds: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table. `planned`: why it is not run, or None. `expect`: a control's allowed classes."""
+
+    model: str
+    architecture: str
+    precision: str
+    engine: str
+    variant: str
+    sessions: int
+    replays: int
+    planned: str | None
+    note: str | None
+    expect: tuple[str, ...]
+    estimate: Estimate
+
+    @property
+    def path(self) -> str:
+        """model/precision/engine/variant."""
+        return f"{self.model}/{self.precision}/{self.engine}/{self.variant}"
+
+    @property
+    def folder(self) -> str:
+        """The cell's folder, from the root."""
+        return f"results/cells/{self.path}"
+
+    @property
+    def session_files(self) -> list[str]:
+        """The record of each of the cell's sessions, from the root."""
+        return [f"{self.folder}/session-{number:02d}/session.json" for number in range(self.sessions)]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds of all the cell's sessions."""
+        rate = self.estimate
+        return self.sessions * (
+            rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
+        )
+
+
+def resolve_cells(configuration: Configuration) -> list[Cell]:
+    """The grid's cells in the order of its blocks; ConfigError for unknown names and cells listed twice."""
+    cells: list[Cell] = []
+    blocks: dict[str, int] = {}
+    file = str(configuration.root / configuration.grid_file)
+    for index, block in enumerate(configuration.grid["blocks"]):
+        _check_names(configuration, block, ["blocks", index])
+        if "expect" in block and "planned" in block:
+            raise ConfigError(
+                "a planned block cannot be a control", where=place(file, ["blocks", index, "expect"])
+            )
+        for names in itertools.product(
+            block["models"], block["precisions"], block["engines"], block["variants"]
+        ):
+            cell = _cell(configuration, block, *names)
+            if cell.path in blocks:
+                raise ConfigError(
+                    f"the cell {cell.path} is already in blocks[{blocks[cell.path]}]",
+                    where=place(file, ["blocks", index]),
+                    remedy="list each cell once",
+                )
+            blocks[cell.path] = index
+            if cell.planned is None:
+                _check_runs(configuration, cell, index)
+            cells.append(cell)
+    return cells
+
+
+def cell_settings(configuration: Configuration, cell: Cell) -> dict[str, Any]:
+    """Everything that makes `cell` what it is, as `run_session --settings` takes it."""
+    engine, variant = configuration.engines[cell.engine], configuration.variants[cell.variant]
+    kind = engine["kind"]
+    return {
+        "model": cell.model,
+        "architecture": cell.architecture,
+        "precision": cell.precision,
+        "engine": cell.engine,
+        "variant": cell.variant,
+        "kind": kind,
+        "runtime": engine["runtime"],
+        "arguments": {**engine["arguments"], **variant.get("arguments", {}).get(kind, {})},
+        "environment": {**engine.get("environment", {}), **variant.get("environment", {})},
+        "harness": {"list_files": "names", "concurrency": 1, **variant.get("harness", {})},
+        "top_logprobs": configuration.config["top_logprobs"],
+        **{key: engine[key] for key in ("gpus", "container", "port", "start_seconds") if key in engine},
+    }
+
+
+def existing_sessions(root: Path, cell: Cell) -> list[str]:
+    """The records of the cell's sessions that are there, from the root: the first ones, up to one that is missing.
+
+    None where a session's folder is there without its record, since what it holds is unfinished.
+    """
+    folder = root / cell.folder
+    found = [file for file in cell.session_files if (root / file).is_file()]
+    folders = [path for path in folder.glob("session-*") if path.is_dir()]
+    return found if len(folders) == len(found) and found == cell.session_files[: len(found)] else []
+
+
+def unused_modules(engine: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of the modules that start an engine, those that a session of this `engine` never comes to import.
+
+    An edit of the code that drives a server is so no reason to run the sessions of another engine again.
+    """
+    drivers = {
+        "in process": "scripts.engines.llama_cpp_python",
+        "process": "scripts.engines.server_process",
+        "docker": "scripts.engines.docker_runtime",
+        "external": "scripts.engines.external",
+    }
+    used = "in process" if engine["kind"] == "llama-cpp-python" else engine["runtime"]
+    return tuple(module for name, module in drivers.items() if name != used)
+
+
+def weights_builder(configuration: Configuration) -> str | None:
+    """The engine whose environment builds GGUF weights: the first in process llama.cpp of engines.yaml."""
+    return next(
+        (name for name, entry in configuration.engines.items() if entry["kind"] == "llama-cpp-python"), None
+    )
+
+
+def _cell(
+    configuration: Configuration, block: dict[str, Any], model: str, precision: str, engine: str, variant: str
+) -> Cell:
+    grid = configuration.grid
+    return Cell(
+        model=model,
+        architecture=configuration.models[model]["architecture"],
+        precision=precision,
+        engine=engine,
+        variant=variant,
+        sessions=block.get("sessions", grid["sessions"]),
+        replays=block.get("replays", grid["replays"]),
+        planned=block.get("planned"),
+        note=block.get("note"),
+        expect=tuple(block.get("expect", ())),
+        estimate=Estimate(**{**grid["estimate"], **block.get("estimate", {})}),
+    )
+
+
+def _check_names(configuration: Configuration, block: dict[str, Any], keys: list[str | int]) -> None:
+    """Every name of a block is known: models, their precisions, engines, variants."""
+    file = str(configuration.root / configuration.grid_file)
+    known = {
+        "models": configuration.models,
+        "engines": configuration.engines,
+        "variants": configuration.variants,
+    }
+    homes = {"models": MODELS, "engines": ENGINES, "variants": ENGINES}
+    for kind, names in known.items():
+        for index, name in enumerate(block[kind]):
+            if name not in names:
+                raise ConfigError(
+                    f"there is no {kind[:-1]} {name!r} in {homes[kind]}",
+                    where=place(file, [*keys, kind, index]),
+                    remedy=nearest(name, names),
+                )
+    for model in block["models"]:
+        precisions = configuration.models[model]["precisions"]
+        for index, name in enumerate(block["precisions"]):
+            if name not in precisions:
+                raise ConfigError(
+                    f"{model} has no precision {name!r} in {MODELS}",
+                    where=place(file, [*keys, "precisions", index]),
+                    remedy=nearest(name, precisions),
+                )
+
+
+def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
+    """A cell that is to run can: its weights can be made here, and its variant changes this engine."""
+    file = str(configuration.root / configuration.grid_file)
+    kind = configuration.engines[cell.engine]["kind"]
+    variant = configuration.variants[cell.variant]
+    if cell.variant != "base" and not (
+        kind in variant.get("arguments", {}) or "environment" in variant or "harness" in variant
+    ):
+        raise ConfigError(
+            f"the variant {cell.variant!r} changes nothing of {cell.engine!r}",
+            where=place(file, ["blocks", block]),
+            remedy=f"give it arguments for {kind!r} in {ENGINES}",
+        )
+    recipe = configuration.models[cell.model]["precisions"][cell.precision].get("recipe")
+    if recipe is None:
+        raise ConfigError(
+            f"the weights of {cell.model} {cell.precision} have no recipe that builds them here",
+            where=place(file, ["blocks", block]),
+            remedy=f"give a recipe in {MODELS}, or mark the block `planned: REASON`",
+        )
+    if weights_builder(configuration) is None:
+        raise ConfigError(
+            f"no engine of the kind llama-cpp-python is there to build {cell.model} {cell.precision}",
+            where=str(configuration.root / ENGINES),
+            remedy="keep one, even where no cell of the grid uses it",
+        )

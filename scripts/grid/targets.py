@@ -1,0 +1,74 @@
+"""Files that are asked for by name: a mistyped one is refused at once, with the nearest that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from scripts.common.errors import ConfigError, nearest
+from scripts.grid.configuration import Configuration
+from scripts.grid.resolve import Cell
+
+PARTS = ("model", "precision", "engine", "variant")
+
+
+def check_targets(targets: Iterable[str], configuration: Configuration, cells: Sequence[Cell]) -> None:
+    """Refuse a target under results/ whose model, precision, engine, variant or session is not in the grid.
+
+    Targets elsewhere, and names of rules, are left to Snakemake. Raises ConfigError with the nearest name.
+    """
+    for target in targets:
+        parts = target.removeprefix("./").rstrip("/").split("/")
+        if parts[:2] == ["results", "cells"]:
+            _check_cell(target, parts[2:], configuration, cells)
+        elif parts[:2] == ["results", "quants"]:
+            _check_path(target, parts[2:4], [(cell.model, cell.precision) for cell in cells], configuration)
+        elif parts[:2] == ["results", "engines"] and len(parts) > 2:
+            engines = dict.fromkeys(cell.engine for cell in cells)
+            if parts[2].removesuffix(".json") not in engines:
+                raise ConfigError(
+                    f"the grid {configuration.grid_name} has no engine {parts[2].removesuffix('.json')!r}",
+                    where=target,
+                    remedy=nearest(parts[2].removesuffix(".json"), engines),
+                )
+
+
+def _check_cell(target: str, parts: list[str], configuration: Configuration, cells: Sequence[Cell]) -> None:
+    keys = [(cell.model, cell.precision, cell.engine, cell.variant) for cell in cells]
+    _check_path(target, parts[:4], keys, configuration)
+    cell = next(cell for cell in cells if cell.path == "/".join(parts[:4]))
+    if cell.planned is not None:
+        raise ConfigError(
+            f"the cell {cell.path} is planned, not run ({cell.planned})",
+            where=target,
+            remedy=f"take `planned` out of its block in {configuration.grid_file}",
+        )
+    files = [f"{cell.folder}/cell.json", *cell.session_files]
+    path = f"{cell.folder}/{'/'.join(parts[4:])}"
+    if path not in files:
+        raise ConfigError(
+            f"the grid {configuration.grid_name} makes no such file",
+            where=target,
+            remedy=nearest(path, files),
+        )
+
+
+def _check_path(
+    target: str, given: list[str], known: Sequence[tuple[str, ...]], configuration: Configuration
+) -> None:
+    """Each part of `given` after the other, among the entries of `known` that agree so far."""
+    for index, name in enumerate(given):
+        choices = dict.fromkeys(entry[index] for entry in known)
+        if name not in choices:
+            before = f" of {'/'.join(given[:index])}" if index else ""
+            raise ConfigError(
+                f"the grid {configuration.grid_name} has no {PARTS[index]} {name!r}{before}",
+                where=target,
+                remedy=nearest(name, choices),
+            )
+        known = [entry for entry in known if entry[index] == name]
+    if len(given) < len(known[0]):
+        raise ConfigError(
+            f"the path ends before its {PARTS[len(given)]}",
+            where=target,
+            remedy=nearest("", dict.fromkeys(entry[len(given)] for entry in known)),
+        )

@@ -1,0 +1,1 @@
+"""Where a result comes from: the locked environment, the machine, the code."""

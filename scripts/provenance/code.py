@@ -1,0 +1,30 @@
+"""Which code made a result: the checkout's commit, and whether it was changed since."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def describe_code(root: Path) -> dict[str, Any]:
+    """`{"commit", "dirty"}` of the git checkout at `root`; both None where it is none.
+
+    `dirty`: tracked files differ from the commit.
+    """
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    if commit is None or _git(root, "rev-parse", "--show-prefix") != "":
+        return {"commit": None, "dirty": None}
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changed is None else changed != ""}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git prints, or None where git is missing or fails."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

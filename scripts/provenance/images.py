@@ -1,0 +1,142 @@
+"""The images of engines: pulled by digest, or built here from a folder of containers/ and a lock."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, BuildError, DockerException, ImageNotFound
+
+from scripts.common.errors import ConfigError, EngineError
+from scripts.common.files import sha256_file
+from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
+from scripts.provenance.environments import LOCAL_BUILD, TORCH_INDEX
+
+REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+.*(?:\n[ \t]+.*)*", re.MULTILINE)
+
+
+def pull_image(engine: str, entry: Mapping[str, Any], needed_gb: float = 0.0) -> dict[str, Any]:
+    """Pull the engine's image and return its record; a pinned digest is verified, a bare tag's is recorded.
+
+    `needed_gb`: GPU memory that the largest quant wants on it. EngineError before the pull where Docker, GPUs, their
+    memory or the disk do not suffice, and where the registry has no such image.
+    """
+    reference = str(entry["image"])
+    wanted = reference.partition("@")[2]
+    with connect() as client:
+        check_gpus(client, int(entry.get("gpus", 0)), needed_gb)
+        try:
+            found = image_record(client, reference)
+        except ImageNotFound:
+            check_room(client, reference, entry.get("image_gb"))
+            _pull(client, reference)
+            found = image_record(client, reference)
+    if wanted and found["digest"] != wanted:
+        raise EngineError(f"the image is {found['digest']}, and {wanted} was asked for", where=reference)
+    return _record(engine, entry, reference, found)
+
+
+def build_image(engine: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the engine's image from its folder of containers/ and return its record.
+
+    The packages that it names of its lock are fetched here, by hash, and put into the build's context as `packages/`,
+    so that the image holds what the lock says and the build takes nothing else from a package index.
+    """
+    plan = entry["build"]
+    folder = Path(plan["folder"])
+    tag = f"tempzero-{engine}:built"
+    with connect() as client, tempfile.TemporaryDirectory() as name:
+        check_gpus(client, int(entry.get("gpus", 0)))
+        context = Path(name)
+        shutil.copytree(folder, context, dirs_exist_ok=True)
+        base = _base(client, plan["base"])
+        if "lock" in plan:
+            fetch_packages(Path(plan["lock"]), plan.get("packages"), context / "packages")
+        _say(f"building {tag} from {folder}")
+        _build(client, context, tag, plan["base"])
+        found = image_record(client, tag)
+    sources = {file.relative_to(folder).as_posix(): sha256_file(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    lock = {"lock": plan["lock"], "lock_sha256": sha256_file(Path(plan["lock"]))} if "lock" in plan else {}
+    return {**_record(engine, entry, tag, found), **lock, "base": {"image": plan["base"], **base}, "build": sources}
+
+
+def fetch_packages(lock: Path, names: list[str] | None, target: Path) -> None:
+    """Download a lock's packages (`names`: these alone, as source where the lock has the source's hash) into `target`."""
+    text = lock.read_text(encoding="utf-8")
+    pins = {match[1].lower(): match[0] for match in REQUIREMENT.finditer(text)}
+    for each in names or ():
+        if each.lower() not in pins:
+            raise ConfigError(f"the lock has no package {each!r}", where=str(lock))
+    target.mkdir(parents=True, exist_ok=True)
+    wanted = target / "wanted.txt"
+    wanted.write_text("\n".join(pins[each.lower()] for each in names) + "\n" if names else text, encoding="utf-8")
+    _say(f"fetching {len(names) if names else len(pins)} package(s) of {lock}")
+    sources = ["--no-binary", ",".join(names)] if names else ["--only-binary", ":all:"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--require-hashes"]
+    command = [*pip, *sources, "--dest", str(target), "-r", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0 and LOCAL_BUILD.search(text):
+        done = subprocess.run([*command, "--extra-index-url", TORCH_INDEX], capture_output=True, text=True)
+    if done.returncode != 0:
+        said = " ".join((done.stderr or done.stdout).split()[-60:])
+        raise EngineError(f"the image's packages could not be fetched: {said}", where=str(lock))
+    wanted.unlink()
+
+
+def _base(client: docker.DockerClient, base: str) -> dict[str, Any]:
+    try:
+        return image_record(client, base)
+    except ImageNotFound:
+        _say(f"pulling the base image {base}")
+    try:
+        _pull(client, base)
+    except EngineError as error:
+        raise EngineError(error.what, where=base, remedy="sh containers/base/make_base.sh makes one without a registry") from error
+    return image_record(client, base)
+
+
+def _pull(client: docker.DockerClient, reference: str) -> None:
+    _say(f"pulling {reference}")
+    try:
+        client.images.pull(reference)
+    except ImageNotFound as error:
+        raise EngineError(
+            "the registry has no such image: its digest or tag does not exist any more",
+            where=reference,
+            remedy="look up a digest that does exist, and enter it as an engine of its own",
+        ) from error
+    except DockerException as error:
+        raise EngineError(f"the image cannot be pulled: {getattr(error, 'explanation', None) or error}", where=reference) from error
+
+
+def _build(client: docker.DockerClient, context: Path, tag: str, base: str) -> None:
+    try:
+        client.images.build(path=str(context), tag=tag, buildargs={"BASE": base}, rm=True, forcerm=True)
+    except BuildError as error:
+        lines = [str(part.get("stream", "")).rstrip() for part in error.build_log if part.get("stream", "").strip()]
+        said = "".join(f"\n    {line}" for line in lines[-15:])
+        raise EngineError(f"the image cannot be built: {error.msg}; its last lines:{said}", where=tag) from error
+    except APIError as error:
+        raise EngineError(f"the image cannot be built: {error.explanation or error}", where=tag) from error
+
+
+def _record(engine: str, entry: Mapping[str, Any], image: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "engine": engine,
+        "kind": entry["kind"],
+        "runtime": entry["runtime"],
+        "image": image,
+        "image_id": found["image_id"],
+        "digest": found["digest"],
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

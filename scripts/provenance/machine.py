@@ -1,0 +1,97 @@
+"""On which machine a result was made. Nothing in it names the machine or its user."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Instruction sets that choose another kernel in an engine, so other rounding.
+INSTRUCTION_SETS = [
+    *("sse4_2", "avx", "f16c", "fma", "avx2", "bmi2", "avx_vnni"),
+    *("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+    *("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+]
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU, instruction sets, cores, memory (bytes), GPUs, driver and CUDA, operating system, Python; no host name."""
+    model, flags = _processor()
+    return {
+        "cpu": model,
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "cores": {
+            "physical": psutil.cpu_count(logical=False),
+            "logical": psutil.cpu_count(),
+            "usable": _usable(),
+        },
+        "memory_bytes": psutil.virtual_memory().total,
+        **_gpus(),
+        "os": _system(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip() or None,
+        "python": platform.python_version(),
+    }
+
+
+def _usable() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _processor() -> tuple[str, set[str]]:
+    """The processor's name and all its flags, as Linux gives them (flags empty elsewhere)."""
+    fields: dict[str, str] = {}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    name = fields.get("model name") or fields.get("CPU part") or platform.processor() or platform.machine()
+    return name, set((fields.get("flags") or fields.get("Features") or "").split())
+
+
+def _gpus() -> dict[str, Any]:
+    """Names and memory (bytes) of the GPUs, driver and the CUDA version it brings; empty and None without any."""
+    nothing: dict[str, Any] = {"gpus": [], "driver": None, "cuda": None}
+    listing = _run(
+        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"
+    )
+    if not listing:
+        return nothing
+    rows = [
+        [part.strip() for part in line.split(",")] for line in listing.splitlines() if line.count(",") == 2
+    ]
+    if not rows:
+        return nothing
+    header = _run("nvidia-smi") or ""
+    after = header.partition("CUDA Version:")[2].split()
+    return {
+        "gpus": [
+            {"name": name, "memory_bytes": int(mib) * 2**20 if mib.isdigit() else None}
+            for name, mib, _ in rows
+        ],
+        "driver": rows[0][2],
+        "cuda": after[0] if after else None,
+    }
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}"
+
+
+def _run(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

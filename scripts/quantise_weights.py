@@ -1,0 +1,29 @@
+"""Quantise one quant from its bf16 sister by the recipe model-free-ptq; goes on in the environment of envs/quantise.lock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scripts.common.errors import run_command
+from scripts.provenance.inside import enter_environment
+from scripts.quants.model_free import build_model_free
+
+LOCK = Path("envs/quantise.lock")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.quantise_weights", description=__doc__)
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("precision", metavar="PRECISION")
+    parser.add_argument("--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON")
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
+    given = parser.parse_args()
+    enter_environment(LOCK, "scripts.quantise_weights")
+    build_model_free(given.model, given.precision, given.entry, given.output)
+
+
+if __name__ == "__main__":
+    run_command(main)

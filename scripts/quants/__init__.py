@@ -1,0 +1,1 @@
+"""Quants: folders of weights with a manifest, built by a recipe."""

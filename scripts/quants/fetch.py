@@ -1,0 +1,155 @@
+"""Quants that exist elsewhere: pulled from a hub at a pinned revision, or taken from a folder of this machine.
+
+Runs in the environment of envs/hub.lock. Weights come as safetensors or GGUF only, and no code of a repository is
+ever pulled, let alone run. A pull that broke off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import ConfigError, DataError
+from scripts.quants.hashes import cached_sha256
+from scripts.quants.manifest import NAME, make_manifest, write_manifest
+from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+
+WEIGHTS = ("*.safetensors",)
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt")
+BESIDE = (*TOKENIZER, "*.json", "*.jinja", "*.txt", "*.model")
+NEVER = ("*.py", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.pkl", "original/*", "*/.*", ".*")
+
+
+def fetch_quant(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
+    """Bring the weights of `entry` (`repository` with `revision`, or `local_path`) into the folder of `output`, a manifest.
+
+    The manifest is written last. DataError where the hub refuses, has no such thing any more, or where what came is
+    incomplete or not what the hub says it is.
+    """
+    folder = output.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    source = _link(Path(entry["local_path"]), folder) if "local_path" in entry else _pull(entry, folder)
+    _check_complete(folder, entry)
+    types, quantised = _read_types(folder, entry)
+    write_manifest(
+        folder,
+        make_manifest(folder, model=model, precision=precision, quantised=quantised, types=types, source=source),
+    )
+
+
+def _link(source: Path, folder: Path) -> dict[str, Any]:
+    """Links to the files of a folder of the owner's; nothing is copied, and his path goes into no record."""
+    if not source.is_dir():
+        raise ConfigError("there is no such folder", where=str(source), remedy="correct local_path in config/models.yaml")
+    wanted = [path for path in source.iterdir() if path.is_file() and _is_wanted(path.name, (*WEIGHTS, "*.gguf", *BESIDE))]
+    for old in folder.iterdir():
+        if old.is_symlink():
+            old.unlink()
+    for path in wanted:
+        (folder / path.name).symlink_to(path.resolve())
+    return {"local_path": True}
+
+
+def _pull(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    patterns = [*entry["files"], *BESIDE] if "files" in entry else [*WEIGHTS, *BESIDE]
+    revision = _pull_files(str(entry["repository"]), entry["revision"], patterns, folder)
+    source = {"repository": entry["repository"], "revision": revision}
+    if entry["revision"] is None:
+        source["revision_resolved_at_pull"] = True
+    if "tokenizer" in entry:
+        beside = entry["tokenizer"]
+        found = _pull_files(beside["repository"], beside["revision"], [*TOKENIZER, "config.json"], folder)
+        source["tokenizer"] = {"repository": beside["repository"], "revision": found}
+    return source
+
+
+def _pull_files(repository: str, revision: str | None, patterns: Sequence[str], folder: Path) -> str:
+    """Pull a repository's files that are wanted, verify them against the hub's hashes; the revision that was pulled."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = repository if revision is None else f"{repository}@{revision[:12]}"
+    again = "give the same command again: what is there is not pulled twice"
+    try:
+        info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+        files = [each for each in info.siblings or [] if _is_wanted(each.rfilename, patterns)]
+        total = sum(each.size or 0 for each in files)
+        free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if total > free:
+            raise DataError(
+                f"its files take {total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free", where=where, remedy="make room"
+            )
+        print(f"pulling {where}: {len(files)} files, {total / 1e9:,.2f} GB", file=sys.stderr, flush=True)
+        snapshot_download(
+            repository,
+            revision=info.sha,
+            local_dir=folder,
+            allow_patterns=[each.rfilename for each in files],
+            max_workers=4,
+        )
+    except GatedRepoError as error:
+        raise DataError(
+            "the repository is gated: its owner wants its terms accepted",
+            where=where,
+            remedy=f"accept them at https://huggingface.co/{repository} and set HF_TOKEN to a token of yours",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise DataError(
+            "the repository has no such revision any more",
+            where=where,
+            remedy="set `revision: null` in config/models.yaml to pull its head, and record that",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise DataError(
+            "the hub has no such repository (any more), or it is private",
+            where=where,
+            remedy="correct it in config/models.yaml, give a local_path, or set HF_TOKEN where it is private",
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise DataError(f"the pull broke off: {' '.join(str(error).split())[:300]}", where=where, remedy=again) from error
+    for each in files:
+        expected = getattr(each.lfs, "sha256", None) if each.lfs else None
+        if expected and cached_sha256(folder, each.rfilename) != expected:
+            (folder / each.rfilename).unlink()
+            raise DataError("the file is not the one that the hub names", where=f"{where}: {each.rfilename}", remedy=again)
+    return str(info.sha)
+
+
+def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns) and not any(
+        fnmatch.fnmatch(name, pattern) for pattern in NEVER
+    )
+
+
+def _check_complete(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Every shard that the index names is there, and what a conversation needs."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if not (folder / name).is_file():
+            raise DataError(f"there is no {name}", where=str(folder), remedy="name a `tokenizer` in config/models.yaml")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        missing = sorted(shard for shard in shards if not (folder / shard).is_file())
+        if missing:
+            raise DataError(f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first", where=str(folder))
+
+
+def _read_types(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, dict[str, int]], str]:
+    """Types and the table's words, from the checkpoint itself; of a GGUF file from what models.yaml says."""
+    if not any(folder.glob("*.safetensors")):
+        if not any(folder.rglob("*.gguf")):
+            raise DataError("there are no weights: neither safetensors nor GGUF", where=str(folder))
+        return {}, str(entry.get("quantised", "as the GGUF file says"))
+    types = types_by_group(read_tensors(folder))
+    return types, describe_groups(types)

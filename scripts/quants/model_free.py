@@ -1,0 +1,152 @@
+"""The recipe model-free-ptq: llm-compressor's `model_free_ptq`, which streams a checkpoint and needs no data, and its check.
+
+Runs in the environment of envs/quantise.lock. Formats: FP8_DYNAMIC (weights FP8 a channel, activations a token),
+FP8_BLOCK, W4A16 (packed integers, what vLLM serves through Marlin), NVFP4A16.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import ConfigError, DataError, nearest
+from scripts.common.files import sha256_file
+from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
+from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+
+CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+EXPERTS = re.compile(r".*mlp\.experts\.\d+\.(gate|up|down)_proj$")
+LINEAR = re.compile(r".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|.*\.experts\.\d+\.(gate|up|down)_proj$")
+NEVER = re.compile(r"(^|\.)(lm_head|embed_tokens|visual|mtp)(\.|$)|\.mlp\.gate$|shared_expert_gate$")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """`weight`: what the matrix is called afterwards, and its type; `companions`: what else comes with it, with types."""
+
+    weight: tuple[str, str]
+    companions: Mapping[str, tuple[str, ...]]
+
+
+_SCALES = ("BF16", "F16", "F32")
+SCHEMES: dict[str, Scheme] = {
+    "FP8_DYNAMIC": Scheme(("weight", "F8_E4M3"), {"weight_scale": _SCALES}),
+    "FP8_BLOCK": Scheme(("weight", "F8_E4M3"), {"weight_scale": _SCALES}),
+    "W4A16": Scheme(("weight_packed", "I32"), {"weight_scale": _SCALES, "weight_shape": ("I64", "I32")}),
+    "NVFP4A16": Scheme(("weight_packed", "U8"), {"weight_scale": ("F8_E4M3",), "weight_global_scale": ("F32",)}),
+}
+
+
+def build_model_free(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
+    """Quantise the sister precision `from` by `scheme` (experts alone with `experts_only`) and write the manifest last.
+
+    The folder is made aside, checked, and renamed when it is whole. ConfigError for an unknown scheme; DataError where
+    the source is not what its manifest says, or the result is not exactly what was asked for.
+    """
+    scheme = entry["scheme"]
+    if scheme not in SCHEMES:
+        raise ConfigError(f"unknown scheme {scheme!r}", where=f"config/models.yaml: {model}", remedy=nearest(scheme, SCHEMES))
+    source = output.parent.parent / entry["from"]
+    verify_manifest(source / NAME)
+    folder = output.parent
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        targets = find_targets(source, experts_only=bool(entry.get("experts_only")))
+        _quantise(source, aside, scheme, targets)
+        counted = check_quantised(source, aside, scheme, targets)
+        for name in CHAT_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, aside / name)
+        types = types_by_group(read_tensors(aside))
+        made_from = {
+            "recipe": "model-free-ptq",
+            "scheme": scheme,
+            "experts_only": bool(entry.get("experts_only")),
+            "from": entry["from"],
+            "from_manifest_sha256": sha256_file(source / NAME),
+            "llmcompressor": version("llmcompressor"),
+            "quantised_tensors": counted,
+        }
+        manifest = make_manifest(
+            aside, model=model, precision=precision, quantised=describe_groups(types), types=types, source=made_from
+        )
+        write_manifest(aside, manifest)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def find_targets(source: Path, *, experts_only: bool) -> list[str]:
+    """The modules whose matrices are quantised, by name, sorted: the experts' projections, or every linear layer.
+
+    Embeddings, the output, routers, vision and MTP never are. DataError where there is nothing to quantise.
+    """
+    wanted = EXPERTS if experts_only else LINEAR
+    found = []
+    for name, tensor in read_tensors(source).items():
+        module, _, leaf = name.rpartition(".")
+        if leaf == "weight" and len(tensor.shape) == 2 and wanted.match(module) and not NEVER.search(module):
+            found.append(module)
+    if not found:
+        what = "no matrix of an expert" if experts_only else "no linear layer"
+        raise DataError(f"the checkpoint has {what}", where=str(source), remedy="experts_only is for MoE models")
+    return sorted(found)
+
+
+def _quantise(source: Path, target: Path, scheme: str, targets: list[str]) -> None:
+    from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme, preset_name_to_scheme
+    from llmcompressor import model_free_ptq
+
+    modules = {name.rpartition(".")[0] for name in read_tensors(source) if name.endswith(".weight")}
+    # vLLM has crashed on modules that are neither targeted nor ignored: every other module is named.
+    ignored = sorted(modules - set(targets))
+    patterns = _patterns(targets)
+    preset: QuantizationScheme = preset_name_to_scheme(scheme, patterns)
+    config = QuantizationConfig(config_groups={"group_0": preset}, ignore=ignored)
+    model_free_ptq(str(source), str(target), config=config, ignore=ignored, max_workers=1, device="cpu")
+
+
+def _patterns(targets: list[str]) -> list[str]:
+    """The targets as few regular expressions, numbers left open: what a config file can hold."""
+    found = {"re:.*" + re.escape(re.sub(r"\d+", "0", each)).replace("0", r"\d+") + "$" for each in targets}
+    return sorted(found)
+
+
+def check_quantised(source: Path, target: Path, scheme: str, targets: list[str]) -> dict[str, int]:
+    """How many tensors came to have which type; DataError unless exactly the `targets` were quantised, each as the
+    scheme says, and every other tensor has its bytes, type and shape of before."""
+    expected, found = read_tensors(source), read_tensors(target)
+    plan = SCHEMES[scheme]
+    counted: Counter[str] = Counter()
+    left = set(found)
+    for module in targets:
+        expected.pop(f"{module}.weight")
+        wanted = {plan.weight[0]: (plan.weight[1],), **plan.companions}
+        for leaf, types in wanted.items():
+            name = f"{module}.{leaf}"
+            if name not in found:
+                raise DataError(f"{name} is missing: it was to be quantised by {scheme}", where=str(target))
+            if found[name].dtype not in types:
+                raise DataError(f"{name} is {found[name].dtype}, not {' or '.join(types)}", where=str(target))
+            left.discard(name)
+        counted[plan.weight[1]] += 1
+    for name, tensor in expected.items():
+        if name not in found:
+            raise DataError(f"{name} is missing: it was to stay as it was", where=str(target))
+        left.discard(name)
+        now = found[name]
+        if (now.dtype, now.shape) != (tensor.dtype, tensor.shape) or now.digest() != tensor.digest():
+            raise DataError(f"{name} has changed: it was to stay as it was", where=str(target))
+        counted["unchanged"] += 1
+    if left:
+        raise DataError(f"{sorted(left)[0]} was not asked for", where=str(target))
+    return dict(sorted(counted.items()))

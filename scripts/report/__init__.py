@@ -1,0 +1,1 @@
+"""From the cells' summaries to the table that a person reads, and the controls that bear it out."""

@@ -1,0 +1,81 @@
+"""The page table.md: banner, heading, the finding's table, the rest, controls, legend.
+
+The same data give the same bytes; between two builds only the last column of the second table varies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import tabulate
+
+from scripts.report import figures, frames
+from scripts.report.controls import Reading, banner
+from scripts.report.entries import Entry
+
+tabulate.MIN_PADDING = 0  # columns as wide as what is in them: the first table fits a screen
+
+LEGEND = """\
+- **text, logprobs**: k/N, the largest group of N replays whose transcripts (what was said) or logprobs files
+  (what was computed) are the same bytes, as `sha256sum` bears out; 0 where no two agree. Equal text over
+  unequal logprobs is luck, not determinism. 3/3 proves little: three equal replays leave a chance of a flip
+  in a replay of over 60 % compatible. Look at the bound.
+- **divergence**: what parts replays, the gravest that occurs. `harness`: the prompt differed before the model
+  did; `unclassified`: ids differ, no logprobs to say why; `wide`: by a margin that no tie explains;
+  `first-block`: at a near-tie within the first {first_block} tokens; `near-tie`: at one later;
+  `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
+  proves nothing about the rest.
+- **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
+  per 1,000 tokens compared, with the exact two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the
+  one-sided 95 % bound. It speaks of these prompts on this machine, and takes flips as independent.
+- **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
+  the reference preferred its token there; `≥`: the other token was not among the candidates listed.
+- **noise p99**: how far the logprob of the chosen token, and the margin between the best two, differ between
+  replays in one context, nat, 99th percentile. **exact ties**: contexts whose best two are exactly equal.
+- **score**: correct answers over questions asked, unanswered counted as wrong. **tokens a replay**: those it
+  generated; CV is their standard deviation over their mean, swing (max − min) / min.
+- **forced**: a recorded trajectory fed back; a free replay that was short or lucky shows nothing.
+- **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    rows = frame.map(lambda value: str(value).replace("|", "\\|")).to_numpy().tolist()
+    return tabulate.tabulate(rows, headers=list(frame.columns), tablefmt="pipe", disable_numparse=True)
+
+
+def render_page(grid: dict[str, Any], entries: Sequence[Entry], readings: Sequence[Reading]) -> str:
+    """The whole of table.md."""
+    parts = [
+        banner(readings) + "# The same bytes twice at temperature 0?",
+        str(grid["heading"]),
+        _markdown(frames.finding(entries)),
+        *_bounds(entries),
+        "## Each cell",
+        _markdown(frames.details(entries)),
+        *_notes(entries),
+        "## Controls",
+        "\n".join(reading.line for reading in readings) or "This grid names none.",
+        "## How to read this",
+        LEGEND.format(first_block=grid.get("first_block", 16)).rstrip(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _bounds(entries: Sequence[Entry]) -> list[str]:
+    lines = []
+    for entry in entries:
+        rate = entry.summary["flips_per_1000_tokens"] if entry.summary else {"exposure": 0}
+        tokens = figures.at_most_one_in(rate)
+        if tokens is not None and rate["events"] == 0:
+            lines.append(
+                f"- {entry.planned['model']} {entry.label}: at most one flip in {tokens:,} tokens, 95 %"
+            )
+    return ["Where no flip was seen:\n\n" + "\n".join(lines)] if lines else []
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    lines = [f"- `{entry.cell}`: {entry.planned['note']}" for entry in entries if entry.planned.get("note")]
+    return ["Notes:\n\n" + "\n".join(lines)] if lines else []

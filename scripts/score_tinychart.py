@@ -1,0 +1,45 @@
+"""Score a built quant of a small model on held-out charts: the accuracy that resources/tinychart states.
+
+.envs/llamacpp-…/bin/python -m scripts.score_tinychart results/quants/tinychart-moe/bf16/manifest.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from scripts.common.errors import run_command
+
+
+def main() -> None:
+    """The command."""
+    from scripts.engines.start import start_engine
+    from scripts.quants.manifest import verify_manifest
+    from scripts.tinychart.score import score_held_out
+    from scripts.workload.chat import ChatForm
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("manifest", type=Path, help="manifest.json of the quant")
+    parser.add_argument("--episodes", type=int, default=60, help="held-out charts, ten questions each")
+    arguments = parser.parse_args()
+    verify_manifest(arguments.manifest)
+    folder = arguments.manifest.parent
+    settings = {"kind": "llama-cpp-python", "arguments": {}}
+    with (
+        tempfile.TemporaryDirectory() as aside,
+        start_engine(settings, folder, Path(aside) / "log") as engine,
+    ):
+        score = score_held_out(engine, ChatForm(folder), arguments.episodes, context=4096)
+    for kind in sorted(score.asked):
+        print(f"{kind:20} {score.right[kind]:4} of {score.asked[kind]}")
+    print(
+        f"{score.right.total()} of {score.asked.total()} right ({score.accuracy:.1%}); an episode took "
+        f"{score.turns / arguments.episodes:.1f} turns and {score.tokens / arguments.episodes:.0f} generated tokens"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

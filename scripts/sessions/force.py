@@ -1,0 +1,159 @@
+"""Forced replay: a recorded trajectory fed back several times, every position's distribution kept as a digest.
+
+A free replay that was short, clean or lucky shows nothing; a forced one looks at every position. In prefill the
+whole episode is read at once, in decode the recorded ids are given one by one. The two are never compared.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TextIO
+
+from scripts.common.errors import UnsupportedError
+from scripts.common.files import sha256_file, write_json
+from scripts.common.transcripts import Turn, read_transcript
+from scripts.engines.protocol import Engine, Scores
+from scripts.engines.start import start_engine
+from scripts.quants.manifest import verify_manifest
+from scripts.sessions.play import disk_error
+from scripts.sessions.progress import Progress
+from scripts.sessions.watch import WorkflowWatch
+from scripts.verdict.forced import Mode, pass_line, summarise_forced
+
+CANDIDATES = 2  # best and second: the margin
+
+
+@dataclass(frozen=True)
+class RecordedTurn:
+    """A turn of the trajectory: the whole prompt before it, and the ids that were generated."""
+
+    turn: int
+    prompt_ids: list[int]
+    output_ids: list[int]
+
+
+def recorded_episodes(transcript: Path) -> dict[str, list[RecordedTurn]]:
+    """The episodes of a transcript, by scenario, in their order."""
+    episodes: dict[str, list[RecordedTurn]] = {}
+    turns: Iterator[Turn] = read_transcript(transcript)
+    for scenario, found in groupby(turns, key=lambda turn: turn.scenario):
+        ids: list[int] = []
+        for turn in found:
+            ids = ids + turn.appended_ids
+            episodes.setdefault(scenario, []).append(RecordedTurn(turn.turn, ids, turn.output_ids))
+            ids = ids + turn.output_ids
+    return episodes
+
+
+def write_turn(stream: TextIO, scenario: str, turn: int, scores: Scores, start: int, count: int) -> None:
+    """Write the line of one turn: positions `start` to `start + count` of `scores`."""
+    part = slice(start, start + count)
+    top = scores.top[part]
+    stream.write(
+        pass_line(
+            scenario,
+            turn,
+            digests=scores.digests[part],
+            margins=[best[0][1] - best[1][1] for best in top],
+            argmax=[best[0][0] for best in top],
+            chosen=scores.chosen[part],
+        )
+    )
+
+
+def force_prefill(engine: Engine, scenario: str, turns: list[RecordedTurn], stream: TextIO) -> int:
+    """One episode read at once; returns how many positions were compared."""
+    ids = turns[-1].prompt_ids + turns[-1].output_ids
+    engine.reset()
+    scores = engine.score(ids, top_logprobs=CANDIDATES)
+    for turn in turns:
+        write_turn(
+            stream, scenario, turn.turn, scores, len(turn.prompt_ids) - scores.first, len(turn.output_ids)
+        )
+    return sum(len(turn.output_ids) for turn in turns)
+
+
+def force_decode(engine: Engine, scenario: str, turns: list[RecordedTurn], stream: TextIO) -> int:
+    """One episode given id by id; returns how many positions were compared."""
+    engine.reset()
+    for turn in turns:
+        scores = engine.force(turn.prompt_ids, turn.output_ids, top_logprobs=CANDIDATES)
+        write_turn(stream, scenario, turn.turn, scores, 0, len(turn.output_ids))
+    return sum(len(turn.output_ids) for turn in turns)
+
+
+FORCE: dict[Mode, Callable[[Engine, str, list[RecordedTurn], TextIO], int]] = {
+    "prefill": force_prefill,
+    "decode": force_decode,
+}
+
+
+def force_passes(
+    engine: Engine, transcript: Path, folder: Path, passes: int, progress: Progress
+) -> dict[Mode, str]:
+    """Write `passes` passes of every mode the engine can into `folder`; returns why for each it cannot."""
+    episodes = recorded_episodes(transcript)
+    first = next(iter(episodes.values()))[0]
+    engine.generate(first.prompt_ids, max_tokens=4, stop_ids=[], top_logprobs=1)  # warm-up, thrown away
+    not_run: dict[Mode, str] = {}
+    for number in range(passes):
+        for mode, force in FORCE.items():
+            if mode in not_run:
+                continue
+            path = folder / f"pass-{number:02d}.{mode}.jsonl"
+            try:
+                with ExitStack() as stack:
+                    stream = stack.enter_context(open(path, "w", encoding="utf-8"))
+                    for scenario, turns in episodes.items():
+                        started = time.perf_counter()
+                        positions = force(engine, scenario, turns, stream)
+                        progress.turn(
+                            number, f"{mode} {scenario}", "–", positions, time.perf_counter() - started
+                        )
+            except UnsupportedError as error:
+                path.unlink()
+                not_run[mode] = str(error)
+    progress.done()
+    return not_run
+
+
+def force_cell(
+    output: Path,
+    *,
+    passes: int,
+    transcript: Path,
+    manifest_file: Path,
+    settings: Mapping[str, Any],
+    log: Path,
+) -> None:
+    """Feed `transcript` back `passes` times to a fresh engine and write {cell}/forced/ and `output` (forced.json)."""
+    cell = output.parent
+    aside = cell / ".forced.partial"
+    shutil.rmtree(aside, ignore_errors=True)
+    verify_manifest(manifest_file)
+    (aside / "forced").mkdir(parents=True)
+    WorkflowWatch(aside).start()
+    try:
+        os.environ.update(settings["environment"])
+        title = f"{settings['model']} {settings['precision']} {settings['variant']} · forced"
+        with start_engine(settings, manifest_file.parent, log) as engine:
+            not_run = force_passes(engine, transcript, aside / "forced", passes, Progress(title, passes))
+        scenarios = list(recorded_episodes(transcript))
+        summary = summarise_forced(aside, scenarios=scenarios, not_run=not_run)
+        shutil.rmtree(cell / "forced", ignore_errors=True)
+        (aside / "forced").rename(cell / "forced")
+        write_json(output, {**summary, "transcript_sha256": sha256_file(transcript)})
+    except OSError as error:
+        full = disk_error(error, cell)
+        if full is None:
+            raise
+        raise full from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

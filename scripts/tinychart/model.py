@@ -1,0 +1,244 @@
+"""Qwen3 and Qwen3-MoE in plain PyTorch, for training only: every engine runs the exported checkpoint.
+
+Parameter names are those of the published checkpoints, except that a layer's experts are kept as three
+stacked tensors here and written one by one. Source of the architecture: transformers' modeling_qwen3.py
+and modeling_qwen3_moe.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Sizes of a small model; `experts` 0 is dense."""
+
+    vocabulary: int
+    experts: int = 0
+    active_experts: int = 2
+    width: int = 256
+    layers: int = 6
+    heads: int = 8
+    kv_heads: int = 4
+    head_size: int = 64
+    hidden: int = 1024
+    expert_hidden: int = 256
+    rope_theta: float = 10_000.0
+    context: int = 4096
+
+    def hugging_face_config(self) -> dict[str, Any]:
+        """config.json of the exported checkpoint."""
+        config: dict[str, Any] = {
+            "architectures": ["Qwen3MoeForCausalLM" if self.experts else "Qwen3ForCausalLM"],
+            "model_type": "qwen3_moe" if self.experts else "qwen3",
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "pad_token_id": 0,
+            "head_dim": self.head_size,
+            "hidden_act": "silu",
+            "hidden_size": self.width,
+            "initializer_range": 0.02,
+            "intermediate_size": self.hidden,
+            "max_position_embeddings": self.context,
+            "num_attention_heads": self.heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.kv_heads,
+            "rms_norm_eps": 1e-6,
+            "rope_scaling": None,
+            "rope_theta": self.rope_theta,
+            "sliding_window": None,
+            "tie_word_embeddings": True,
+            "torch_dtype": "bfloat16",
+            "use_cache": True,
+            "use_sliding_window": False,
+            "vocab_size": self.vocabulary,
+        }
+        if self.experts:
+            config |= {
+                "decoder_sparse_step": 1,
+                "mlp_only_layers": [],
+                "moe_intermediate_size": self.expert_hidden,
+                "norm_topk_prob": True,
+                "num_experts": self.experts,
+                "num_experts_per_tok": self.active_experts,
+                "output_router_logits": False,
+                "router_aux_loss_coef": 0.001,
+            }
+        return config
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=0.02)
+    return layer
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with normalised queries and keys; input and output [rows, ids, width]."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.q_proj = _linear(spec.width, spec.heads * spec.head_size)
+        self.k_proj = _linear(spec.width, spec.kv_heads * spec.head_size)
+        self.v_proj = _linear(spec.width, spec.kv_heads * spec.head_size)
+        self.o_proj = _linear(spec.heads * spec.head_size, spec.width)
+        self.q_norm = nn.RMSNorm(spec.head_size, eps=1e-6)
+        self.k_norm = nn.RMSNorm(spec.head_size, eps=1e-6)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Attend causally; `cos` and `sin` are [ids, head size]."""
+        rows, length, _ = x.shape
+        split = (rows, length, -1, self.spec.head_size)
+        q = _rotate(self.q_norm(self.q_proj(x).view(split)).transpose(1, 2), cos, sin)
+        k = _rotate(self.k_norm(self.k_proj(x).view(split)).transpose(1, 2), cos, sin)
+        v = self.v_proj(x).view(split).transpose(1, 2)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return self.o_proj(y.transpose(1, 2).reshape(rows, length, -1))
+
+
+class Dense(nn.Module):
+    """The gated feed-forward layer; its balance loss is zero."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.gate_proj = _linear(spec.width, spec.hidden)
+        self.up_proj = _linear(spec.width, spec.hidden)
+        self.down_proj = _linear(spec.hidden, spec.width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [rows, ids, width]."""
+        y = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        return y, x.new_zeros((), dtype=torch.float32)
+
+
+class Experts(nn.Module):
+    """The mixture layer. Returns the output and the load-balance loss.
+
+    Ids are sorted by expert into rows of a fixed capacity, so that all experts are three batched
+    products; what exceeds an expert's capacity (half as much again as its fair share) it does not see.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.gate = _linear(spec.width, spec.experts)
+        shape = (spec.experts, spec.expert_hidden, spec.width)
+        self.gate_proj = nn.Parameter(torch.randn(shape) * 0.02)
+        self.up_proj = nn.Parameter(torch.randn(shape) * 0.02)
+        self.down_proj = nn.Parameter(torch.randn(shape[0], shape[2], shape[1]) * 0.02)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [rows, ids, width]."""
+        rows, length, width = x.shape
+        experts, active = self.spec.experts, self.spec.active_experts
+        flat = x.reshape(-1, width)
+        count = flat.shape[0]
+        capacity = math.ceil(count * active / experts * 1.5)
+        share = functional.softmax(self.gate(flat).float(), dim=-1)
+        best, chosen = share.topk(active, dim=-1)
+        best = best / best.sum(-1, keepdim=True)
+        taken = functional.one_hot(chosen.flatten(), experts)
+        load = taken.sum(0).float() / (count * active)
+        balance = experts * (load * share.mean(0)).sum()
+        place = (taken.cumsum(0) - 1).gather(1, chosen.flatten()[:, None]).squeeze(1)
+        fits = place < capacity
+        slot = torch.where(fits, chosen.flatten() * capacity + place, experts * capacity)
+        source = torch.arange(count, device=x.device).repeat_interleave(active)
+        owner = torch.full((experts * capacity + 1,), count, device=x.device).scatter(0, slot, source)[:-1]
+        padded = torch.cat((flat, flat.new_zeros(1, width)))
+        each = padded[owner].view(experts, capacity, width)
+        gated = functional.silu(torch.bmm(each, self.gate_proj.transpose(1, 2).to(x.dtype)))
+        hidden = gated * torch.bmm(each, self.up_proj.transpose(1, 2).to(x.dtype))
+        made = torch.bmm(hidden, self.down_proj.transpose(1, 2).to(x.dtype)).view(-1, width)
+        made = torch.cat((made, made.new_zeros(1, width)))
+        y = (made[slot] * best.flatten()[:, None].to(made.dtype)).view(count, active, width).sum(1)
+        return y.view(rows, length, width).to(x.dtype), balance
+
+
+class Layer(nn.Module):
+    """One transformer layer."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(spec.width, eps=1e-6)
+        self.self_attn = Attention(spec)
+        self.post_attention_layernorm = nn.RMSNorm(spec.width, eps=1e-6)
+        self.mlp: nn.Module = Experts(spec) if spec.experts else Dense(spec)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """x [rows, ids, width] to the same shape, and the balance loss."""
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        y, balance = self.mlp(self.post_attention_layernorm(x))
+        return x + y, balance
+
+
+class TinyModel(nn.Module):
+    """Ids [rows, ids] to the last hidden state [rows, ids, width] and the mean balance loss."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embed_tokens = nn.Embedding(spec.vocabulary, spec.width)
+        nn.init.normal_(self.embed_tokens.weight, std=0.02)
+        self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
+        self.norm = nn.RMSNorm(spec.width, eps=1e-6)
+        half = torch.arange(0, spec.head_size, 2, dtype=torch.float32) / spec.head_size
+        angles = torch.outer(torch.arange(spec.context, dtype=torch.float32), spec.rope_theta**-half)
+        self.register_buffer("angles", torch.cat((angles, angles), dim=-1), persistent=False)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids [rows, ids]."""
+        x = self.embed_tokens(ids)
+        angles = self.angles[: ids.shape[1]]
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        balances = []
+        for layer in self.layers:
+            x, balance = layer(x, cos, sin)
+            balances.append(balance)
+        return self.norm(x), torch.stack(balances).mean()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states to logits; the embedding is tied."""
+        return functional.linear(hidden, self.embed_tokens.weight)
+
+
+def exported_tensors(model: TinyModel) -> dict[str, Tensor]:
+    """The checkpoint's tensors in bf16 under their published names, experts one by one, on the CPU."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().to(torch.bfloat16).cpu()
+        if value.dim() == 3:
+            prefix, _, part = name.rpartition(".")
+            for expert, matrix in enumerate(value):
+                tensors[f"model.{prefix}.experts.{expert}.{part}.weight"] = matrix.contiguous()
+        else:
+            tensors[f"model.{name}"] = value.contiguous()
+    return tensors
+
+
+def load_tensors(model: TinyModel, tensors: dict[str, Tensor]) -> None:
+    """Fill `model` with a checkpoint's tensors: `exported_tensors` the other way round."""
+    state = model.state_dict()
+    for name, value in state.items():
+        if value.dim() == 3:
+            prefix, _, part = name.rpartition(".")
+            each = [tensors[f"model.{prefix}.experts.{expert}.{part}.weight"] for expert in range(len(value))]
+            state[name] = torch.stack(each).to(value.dtype)
+        else:
+            state[name] = tensors[f"model.{name}"].to(value.dtype)
+    model.load_state_dict(state)

@@ -1,0 +1,159 @@
+"""The training loop of the small models: drawn episodes, AdamW, one GPU (or, slowly, a CPU)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from scripts.common.files import read_json, write_json
+from scripts.tinychart.model import ModelSpec, TinyModel, exported_tensors, load_tensors
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a model is trained.
+
+    `steps` of `rows` episodes, each cut or padded to `length` ids. `context_weight`: weight in the loss
+    of the ids that are not the model's own.
+    """
+
+    steps: int
+    rows: int = 32
+    length: int = 2432
+    rate: float = 2e-3
+    warmup: int = 300
+    weight_decay: float = 0.05
+    context_weight: float = 0.05
+    balance_weight: float = 0.01
+    seed: int = 0
+
+
+def load_episodes(path: Path, length: int, device: str) -> tuple[Tensor, Tensor, int]:
+    """A file of `draw_episodes` on the device: ids [episodes, length] (int16), taught [episodes, length]
+    (bool), and the first episode's seed."""
+    with np.load(path) as arrays:
+        ids, taught = arrays["ids"][:, :length], arrays["taught"][:, :length]
+        seed = int(arrays["first_seed"])
+    return torch.from_numpy(ids.astype(np.int16)).to(device), torch.from_numpy(taught).to(device), seed
+
+
+def _batches(ids: Tensor, taught: Tensor, spec: TrainingSpec) -> Iterator[tuple[Tensor, Tensor]]:
+    """`steps` batches: every episode once in a random order, then again in another."""
+    generator = torch.Generator().manual_seed(spec.seed)
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(spec.steps):
+        if len(order) < spec.rows:
+            order = torch.cat((order, torch.randperm(len(ids), generator=generator)))
+        rows, order = order[: spec.rows].to(ids.device), order[spec.rows :]
+        yield ids[rows].long(), taught[rows]
+
+
+def _groups(model: TinyModel, decay: float) -> list[dict[str, Any]]:
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _rate(step: int, spent: float, spec: TrainingSpec) -> float:
+    """A linear warm-up, then a cosine down to 2 % over the share of the training that is `spent`."""
+    warm = min(1.0, (step + 1) / spec.warmup)
+    return warm * spec.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, spent))))
+
+
+def train(
+    model_spec: ModelSpec,
+    spec: TrainingSpec,
+    episodes: Path,
+    output: Path,
+    *,
+    minutes: float,
+    initial: Path | None = None,
+) -> dict[str, Any]:
+    """Train on the file `episodes` and write model.safetensors, config.json and training.json into `output`.
+
+    With `initial`, a folder that an earlier training wrote, training goes on from its weights, and its
+    record is kept under `earlier`.
+
+    The rate falls with the steps or with the `minutes`, whichever are spent first, and training ends
+    there. A checkpoint is written every thousand steps. Returns what training.json holds.
+    """
+    torch.manual_seed(spec.seed)
+    torch.set_float32_matmul_precision("high")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = TinyModel(model_spec).to(device)
+    if initial is not None:
+        load_tensors(model, load_file(initial / "model.safetensors"))
+    optimiser = torch.optim.AdamW(
+        _groups(model, spec.weight_decay), lr=spec.rate, betas=(0.9, 0.98), fused=device == "cuda"
+    )
+
+    def measure(ids: Tensor, taught: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        hidden, balance = model(ids[:, :-1])
+        logits = model.logits(hidden).float().flatten(0, 1)
+        own, goal = taught[:, 1:].flatten(), ids[:, 1:].flatten()
+        losses = functional.cross_entropy(logits, goal, reduction="none")
+        weights = torch.where(own, 1.0, spec.context_weight) * (goal != 0)
+        loss = (losses * weights).sum() / weights.sum() + spec.balance_weight * balance
+        right = ((logits.argmax(-1) == goal) & own).sum() / own.sum()
+        return loss, (losses * own).sum() / own.sum(), right, balance
+
+    compiled = torch.compile(measure) if device == "cuda" else measure
+    ids, taught, first_seed = load_episodes(episodes, spec.length, device)
+    started, log, step = time.time(), [], 0
+    for step, batch in enumerate(_batches(ids, taught, spec)):
+        spent = max(step / spec.steps, (time.time() - started) / (minutes * 60))
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(step, spent, spec)
+        with torch.autocast(device, torch.bfloat16):
+            loss, own_loss, right, balance = compiled(*batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        last = step == spec.steps - 1 or spent >= 1
+        if step % 100 == 0 or last:
+            line = {
+                "step": step,
+                "loss": own_loss.item(),
+                "accuracy": right.item(),
+                "balance": balance.item(),
+            }
+            log.append({key: round(value, 5) for key, value in line.items()})
+            print(f"{log[-1]} {time.time() - started:.0f} s", flush=True)
+        if step and step % 1000 == 0:
+            _export(model, output)
+        if last:
+            break
+    record = {
+        "model": asdict(model_spec),
+        "training": asdict(spec),
+        "minutes": minutes,
+        "steps_done": step + 1,
+        "seconds": round(time.time() - started),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "hardware": torch.cuda.get_device_name() if device == "cuda" else "CPU",
+        "torch": torch.__version__,
+        "episodes": len(ids),
+        "first_training_seed": first_seed,
+        "earlier": None if initial is None else read_json(initial / "training.json"),
+        "log": log[:: max(1, len(log) // 40)] + log[-1:],
+    }
+    _export(model, output)
+    write_json(output / "config.json", model_spec.hugging_face_config())
+    write_json(output / "training.json", record)
+    return record
+
+
+def _export(model: TinyModel, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    save_file(exported_tensors(model), str(output / "model.safetensors"), metadata={"format": "pt"})

@@ -1,0 +1,249 @@
+"""Forced passes: one recorded trajectory fed back several times, and what differed between the passes.
+
+A pass is a file of its own, `{cell}/forced/pass-00.{mode}.jsonl`, one canonical JSON line a turn: `scenario`,
+`turn`, and for each generated id of the trajectory `digests` (16 hexadecimal digits of all that was returned
+of its distribution), `margins` (best minus second, nat), `argmax` (the best id), `chosen` (logprob of the id
+that was forced, nat). Modes are never compared with one another: their argmax differ by construction.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.common.errors import DataError
+from scripts.common.files import canonical_json
+from scripts.verdict.quantiles import Quantiles
+
+Mode = Literal["prefill", "decode"]
+MODES: tuple[Mode, ...] = ("prefill", "decode")
+KEYS = ("argmax", "chosen", "digests", "margins", "scenario", "turn")
+AGAIN = "force the cell again: snakemake -R force_cell -- results/table.md"
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """All passes of one mode. Arrays are passes × positions; `turns`: (scenario, turn, ids) in order."""
+
+    turns: list[tuple[str, int, int]]
+    digests: NDArray[np.uint64]
+    margins: Floats
+    argmax: Ints
+    chosen: Floats
+
+    @property
+    def passes(self) -> int:
+        """How many passes there are."""
+        return int(self.margins.shape[0])
+
+    @property
+    def positions(self) -> int:
+        """How many ids were forced in each pass."""
+        return int(self.margins.shape[1])
+
+    def signed_margins(self) -> Floats:
+        """Margins of the id that is best in most passes: negative where another one was best.
+
+        Of several that are best equally often the one that was so first.
+        """
+        rows = [self.argmax == row for row in self.argmax]
+        votes = np.array([row.sum(axis=0) for row in rows])
+        usual = np.take_along_axis(self.argmax, votes.argmax(axis=0)[None, :], axis=0)
+        return np.where(self.argmax == usual, self.margins, -self.margins)
+
+
+def pass_line(
+    scenario: str,
+    turn: int,
+    *,
+    digests: list[str],
+    margins: list[float],
+    argmax: list[int],
+    chosen: list[float],
+) -> str:
+    """The line of one turn in a pass file, newline included."""
+    values = {"digests": digests, "margins": margins, "argmax": argmax, "chosen": chosen}
+    return canonical_json({"scenario": scenario, "turn": turn, **values}) + "\n"
+
+
+def read_passes(cell: Path, mode: Mode) -> Passes | None:
+    """All passes of a mode, None where there is none; DataError names a file that is torn or does not fit."""
+    found = sorted(
+        (int(match.group(1)), path)
+        for path in (cell / "forced").glob(f"pass-*.{mode}.jsonl")
+        if (match := re.fullmatch(r"pass-(\d+)", path.name.split(".")[0]))
+    )
+    if not found:
+        return None
+    for expected, (number, path) in enumerate(found):
+        if number != expected:
+            raise DataError(f"pass {expected} is missing", where=str(path.parent), remedy=AGAIN)
+    read = [_read_pass(path) for _, path in found]
+    turns = read[0][0]
+    for (_, path), (others, _) in zip(found, read, strict=True):
+        if others != turns:
+            raise DataError("the turns or lengths are not those of pass 0", where=str(path), remedy=AGAIN)
+    columns = [
+        np.stack([columns[name] for _, columns in read])
+        for name in ("digests", "margins", "argmax", "chosen")
+    ]
+    return Passes(turns, columns[0].astype(np.uint64), columns[1], columns[2], columns[3])
+
+
+def _read_pass(path: Path) -> tuple[list[tuple[str, int, int]], dict[str, NDArray[Any]]]:
+    turns: list[tuple[str, int, int]] = []
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("digests", "margins", "argmax", "chosen")}
+    with open(path, encoding="utf-8", newline="\n") as stream:
+        for number, line in enumerate(stream, start=1):
+            where = f"{path}:{number}"
+            if not line.endswith("\n"):
+                raise DataError("the file is torn: its last line has no end", where=where, remedy=AGAIN)
+            try:
+                turn, columns = _parse(line)
+            except (ValueError, TypeError, KeyError, OverflowError) as error:
+                raise DataError(
+                    f"the line is no turn of a forced pass ({error})", where=where, remedy=AGAIN
+                ) from error
+            turns.append(turn)
+            for name, column in columns.items():
+                parts[name].append(column)
+    if not turns:
+        raise DataError("the file is empty", where=str(path), remedy=AGAIN)
+    return turns, {name: np.concatenate(pieces) for name, pieces in parts.items()}
+
+
+def _parse(line: str) -> tuple[tuple[str, int, int], dict[str, NDArray[Any]]]:
+    value = json.loads(line)
+    if not isinstance(value, dict) or tuple(sorted(value)) != KEYS:
+        raise ValueError(f"its keys are not {', '.join(KEYS)}")
+    digests = value["digests"]
+    if any(len(digest) != 16 for digest in digests):
+        raise ValueError("a digest has not 16 digits")
+    columns: dict[str, NDArray[Any]] = {
+        "digests": np.array([int(digest, 16) for digest in digests], dtype=np.uint64),
+        "margins": np.array(value["margins"], dtype=np.float64),
+        "argmax": np.array(value["argmax"], dtype=np.int64),
+        "chosen": np.array(value["chosen"], dtype=np.float64),
+    }
+    if {column.shape for column in columns.values()} != {(len(digests),)}:
+        raise ValueError("its lists are not of one length")
+    margins, chosen = columns["margins"], columns["chosen"]
+    if not (np.isfinite(margins).all() and np.isfinite(chosen).all()) or (margins < 0).any():
+        raise ValueError("a margin or logprob is not finite, or a margin is negative")
+    return (str(value["scenario"]), int(value["turn"]), len(digests)), columns
+
+
+def mode_summary(passes: Passes) -> dict[str, Any]:
+    """What differed between the passes of one mode.
+
+    `unequal_bits`, `other_argmax`: positions at which not all passes agree, and their share. `noise`: over
+    all pairs of passes and positions, |Δ logprob of the forced id| and |Δ margin|, nat (where another id
+    was best the margin counts as negative). `margins`: quantiles of the mean margin over positions.
+    `under_noise`: share of positions whose mean margin is below the p99 of the margin's noise.
+    """
+    if passes.passes < 2:
+        return {"not_run": "there is one pass only, with nothing to compare it with"}
+    signed = passes.signed_margins()
+    mean = np.abs(signed.mean(axis=0))
+    chosen, margin = Quantiles(), Quantiles()
+    for one, other in itertools.combinations(range(passes.passes), 2):
+        chosen.add(np.abs(passes.chosen[one] - passes.chosen[other]))
+        margin.add(np.abs(signed[one] - signed[other]))
+    found_margin = margin.summary()
+    p99 = found_margin["p99"] if found_margin else 0.0
+    return {
+        "passes": passes.passes,
+        "positions": passes.positions,
+        "unequal_bits": _share((passes.digests != passes.digests[0]).any(axis=0)),
+        "other_argmax": _share((passes.argmax != passes.argmax[0]).any(axis=0)),
+        "noise": {"chosen": chosen.summary(), "margin": found_margin},
+        "exact_ties": int((passes.margins == 0).any(axis=0).sum()),
+        "under_noise": _share(mean < p99),
+        "margins": {
+            name: float(np.quantile(mean, share)) if mean.size else None
+            for name, share in (("p0.1", 0.001), ("p1", 0.01), ("p10", 0.1), ("p50", 0.5))
+        },
+    }
+
+
+def _share(hits: NDArray[np.bool_]) -> dict[str, Any]:
+    count = int(hits.sum())
+    return {"positions": count, "share": count / hits.size if hits.size else None}
+
+
+def check_turns(passes: Passes, turns: Sequence[tuple[str, int, int]], where: str) -> None:
+    """Refuse (DataError) passes that are not of the trajectory with those (scenario, turn, ids)."""
+    if passes.turns != list(turns):
+        raise DataError("the forced passes are of another trajectory than this", where=where, remedy=AGAIN)
+
+
+def summarise_forced(
+    cell: Path,
+    *,
+    session: int = 0,
+    replay: int = 0,
+    scenarios: Sequence[str],
+    not_run: Mapping[Mode, str] | None = None,
+) -> dict[str, Any]:
+    """The content of forced.json: each mode's summary, or the reason why it was not run.
+
+    `session`, `replay`: whose transcript was fed back. `not_run`: by mode, where the engine cannot.
+    """
+    modes: dict[str, Any] = {}
+    for mode in MODES:
+        passes = read_passes(cell, mode)
+        if passes is not None:
+            modes[mode] = mode_summary(passes)
+        else:
+            modes[mode] = {"not_run": (not_run or {}).get(mode, "no pass of this mode is there")}
+    return {
+        "passes": max((each.get("passes", 0) for each in modes.values()), default=0),
+        "trajectory": {"session": session, "replay": replay, "scenarios": list(scenarios)},
+        "modes": modes,
+    }
+
+
+def short(forced: Mapping[str, Any]) -> dict[str, Any]:
+    """What cell.json keeps of forced.json: by mode the counts and p99s, or why it was not run."""
+    found: dict[str, Any] = {}
+    for mode, summary in forced["modes"].items():
+        if "not_run" in summary:
+            found[mode] = {"not_run": summary["not_run"]}
+            continue
+        found[mode] = {
+            "passes": summary["passes"],
+            "positions": summary["positions"],
+            "unequal_bits": summary["unequal_bits"],
+            "other_argmax": summary["other_argmax"],
+            "under_noise": summary["under_noise"],
+            "noise_p99": {name: (summary["noise"][name] or {}).get("p99") for name in ("chosen", "margin")},
+        }
+    return found
+
+
+def deterministic(
+    *, replays: int, text_identical: int, bits_identical: int | None, forced: Mapping[str, Any] | None
+) -> bool | None:
+    """Whether the cell is deterministic as far as was looked; `forced` as `short` gives it.
+
+    True only where two or more free replays are equal in bits and at least one mode was forced and no
+    position differed in any; False where anything differed; None where too little was looked at.
+    """
+    run = [each for each in (forced or {}).values() if "not_run" not in each]
+    if text_identical < replays or (bits_identical is not None and bits_identical < replays):
+        return False
+    if any(each["unequal_bits"]["positions"] for each in run):
+        return False
+    if replays >= 2 and bits_identical == replays and run:
+        return True
+    return None

@@ -1,0 +1,189 @@
+"""Which sessions and replays a cell holds; that each file is there and is what its session recorded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import DataError
+from scripts.common.files import read_json, sha256_file
+
+NEEDED = ("model", "precision", "engine", "variant", "session", "tokens", "seconds")
+AGAIN = "run the session again: snakemake -R SESSION_JSON -- results/table.md"
+_SESSION = re.compile(r"session-(\d+)")
+_FILE = re.compile(r"replay-(\d+)\.(transcript|logprobs)\.jsonl")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One engine process: its number, its folder, and what its session.json says."""
+
+    number: int
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        """The session.json's path, for messages."""
+        return str(self.folder / "session.json")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One pass of the workload: its two files and their sha256 (logprobs None for a text-only engine)."""
+
+    session: int
+    number: int
+    transcript: Path
+    transcript_sha256: str
+    logprobs: Path | None
+    logprobs_sha256: str | None
+
+
+def find_sessions(cell: Path) -> list[Session]:
+    """The cell's sessions in order of number; DataError names what is missing, torn or out of place."""
+    if not cell.is_dir():
+        raise DataError("the cell's folder is missing", where=str(cell), remedy="run its sessions first")
+    found = sorted(
+        (int(match.group(1)), path)
+        for path in cell.iterdir()
+        if path.is_dir() and (match := _SESSION.fullmatch(path.name))
+    )
+    if not found:
+        raise DataError("the cell has no session", where=str(cell), remedy="run its sessions first")
+    for expected, (number, _) in enumerate(found):
+        if number != expected:
+            raise DataError(
+                f"session {expected} is missing: the sessions found are numbered "
+                + ", ".join(str(each) for each, _ in found),
+                where=str(cell / f"session-{expected:02d}"),
+                remedy=AGAIN,
+            )
+    return [_read_session(number, path) for number, path in found]
+
+
+def _read_session(number: int, folder: Path) -> Session:
+    where = str(folder / "session.json")
+    record = read_json(folder / "session.json")
+    if not isinstance(record, dict):
+        raise DataError("the file is not a JSON object", where=where, remedy=AGAIN)
+    missing = [key for key in NEEDED if key not in record]
+    if missing:
+        raise DataError(f"the keys {missing} are missing", where=where, remedy=AGAIN)
+    for key in ("tokens", "seconds"):
+        value = record[key]
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            raise DataError(f"{key} is {value!r}, not a number from 0 on", where=where, remedy=AGAIN)
+    if record["session"] != number:
+        raise DataError(
+            f"the folder is number {number}, its session.json says session {record['session']!r}",
+            where=where,
+            remedy="put the folder back where it was written, or " + AGAIN,
+        )
+    return Session(number, folder, record)
+
+
+def find_replays(sessions: list[Session]) -> list[Replay]:
+    """All replays of the sessions in reading order (session, then replay), hashed.
+
+    Refused (DataError): a transcript without its logprobs or logprobs without their transcript, a gap in
+    the numbers (against session.json's `files` or `replays` where it has them), a file that session.json
+    does not list, a file whose sha256 is not the one recorded there.
+    """
+    replays = [replay for session in sessions for replay in _session_replays(session)]
+    with_logprobs = [replay for replay in replays if replay.logprobs is not None]
+    if with_logprobs and len(with_logprobs) < len(replays):
+        lacking = next(replay for replay in replays if replay.logprobs is None)
+        raise DataError(
+            "the logprobs file is missing: other replays of the cell have theirs",
+            where=str(lacking.transcript).replace(".transcript.", ".logprobs."),
+            remedy=AGAIN,
+        )
+    return replays
+
+
+def _session_replays(session: Session) -> list[Replay]:
+    found: dict[str, dict[int, Path]] = {"transcript": {}, "logprobs": {}}
+    for path in sorted(session.folder.iterdir()):
+        if match := _FILE.fullmatch(path.name):
+            number, kind = int(match.group(1)), match.group(2)
+            if number in found[kind]:
+                raise DataError(
+                    f"replay {number} is there twice, as {found[kind][number].name} too", where=str(path)
+                )
+            found[kind][number] = path
+    listed = _listed(session)
+    present = set(found["transcript"]) | set(found["logprobs"])
+    numbers = sorted(listed) if listed is not None else _counted(session, present)
+    if not numbers:
+        raise DataError("the session has no replay", where=str(session.folder), remedy=AGAIN)
+    for number in numbers:
+        if number not in found["transcript"]:
+            name = f"replay-{number:02d}.transcript.jsonl"
+            raise DataError("the file is missing", where=str(session.folder / name), remedy=AGAIN)
+    strange = sorted(present - set(numbers))
+    if strange:
+        path = found["transcript"].get(strange[0]) or found["logprobs"][strange[0]]
+        raise DataError(
+            f"session.json does not know replay {strange[0]}",
+            where=str(path),
+            remedy="remove it if it was put there by hand, or " + AGAIN,
+        )
+    entries = listed or {}
+    return [
+        _hashed(
+            session,
+            number,
+            found["transcript"][number],
+            found["logprobs"].get(number),
+            entries.get(number, {}),
+        )
+        for number in numbers
+    ]
+
+
+def _counted(session: Session, present: set[int]) -> list[int]:
+    count = session.record.get("replays")
+    if isinstance(count, int) and not isinstance(count, bool):
+        return list(range(count))
+    return list(range(max(present, default=-1) + 1))
+
+
+def _listed(session: Session) -> dict[int, dict[str, Any]] | None:
+    files = session.record.get("files")
+    if files is None:
+        return None
+    try:
+        return {int(entry["replay"]): dict(entry) for entry in files}
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"files is not a list of replays ({error!r})", where=session.where, remedy=AGAIN
+        ) from error
+
+
+def _hashed(
+    session: Session, number: int, transcript: Path, logprobs: Path | None, entry: dict[str, Any]
+) -> Replay:
+    text = _checked_sha256(transcript, entry.get("transcript"))
+    if logprobs is None:
+        if entry.get("logprobs"):
+            where = str(transcript).replace(".transcript.", ".logprobs.")
+            raise DataError("the file is missing", where=where, remedy=AGAIN)
+        return Replay(session.number, number, transcript, text, None, None)
+    bits = _checked_sha256(logprobs, entry.get("logprobs"))
+    return Replay(session.number, number, transcript, text, logprobs, bits)
+
+
+def _checked_sha256(path: Path, recorded: object) -> str:
+    digest = sha256_file(path)
+    expected = recorded.get("sha256") if isinstance(recorded, dict) else None
+    if expected is not None and expected != digest:
+        raise DataError(
+            f"the file is torn or was changed: its sha256 is {digest[:12]}…, "
+            f"its session recorded {str(expected)[:12]}…",
+            where=str(path),
+            remedy=AGAIN,
+        )
+    return digest

@@ -1,0 +1,340 @@
+"""A cell's summary: cell.json from its sessions.
+
+One replay is in memory at a time, beside it what is compact: four bytes for every context that was walked,
+two doubles for every one that two replays share. Each distinct transcript, and each distinct logprobs file,
+is parsed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.common.errors import DataError
+from scripts.common.files import read_json
+from scripts.verdict import outcomes, ties
+from scripts.verdict.agreement import check_agreement
+from scripts.verdict.bootstrap import flips_bootstrap
+from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
+from scripts.verdict.contexts import ContextTree, Walks
+from scripts.verdict.contexts import Path as Walk
+from scripts.verdict.differences import Difference, in_ids, in_words
+from scripts.verdict.forced import Mode, check_turns, deterministic, read_passes, short
+from scripts.verdict.grouping import groups, identical, largest_group
+from scripts.verdict.logprobs import Candidates, Spot, read_arrays
+from scripts.verdict.noise import Noise
+from scripts.verdict.rates import at_most, flips_per_1000
+from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
+from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A distinct transcript.
+
+    Its replays (indices, earliest first), its outline, its way through each scenario's tree, and where it
+    first differs from the reference.
+    """
+
+    replays: list[int]
+    trajectory: Trajectory
+    walks: dict[str, Walk]
+    differences: list[Difference]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the transcripts say. `walked`: the reference's first, the others in reading order."""
+
+    walked: list[Walked]
+    trees: dict[str, ContextTree]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the logprobs say: the noise, and each replay's candidates where it first differed.
+
+    `reference`: what the reference knew at those places. `others`: the same by replay's index.
+    """
+
+    noise: Noise
+    reference: dict[Spot, Candidates]
+    others: dict[int, dict[Spot, Candidates]]
+
+
+def summarise(
+    cell: Path, *, first_block: int = FIRST_BLOCK, tie_margin: float = TIE_MARGIN
+) -> dict[str, Any]:
+    """The content of cell.json for the cell in that folder; DataError where anything is missing or torn."""
+    sessions = find_sessions(cell)
+    check_agreement(sessions)
+    replays = find_replays(sessions)
+    said = read_said(replays)
+    computed = read_computed(replays, said) if replays[0].logprobs is not None else None
+    forced = read_forced(cell, replays, said)
+    noise = computed.noise.summary() if computed else None
+    margin_noise = noise["margin"] if noise else None
+    p99 = margin_noise["p99"] if margin_noise else None
+
+    differences = [
+        _difference(index, replays, found, computed, p99, first_block=first_block, tie_margin=tie_margin)
+        for index, found in _by_replay(replays, said)
+    ]
+    of_replay = {index: each.trajectory for each in said.walked for index in each.replays}
+    trajectories = [of_replay[index] for index in range(len(replays))]
+    counts = [tree.count() for tree in said.trees.values()]
+    events, exposure = sum(count[0] for count in counts), sum(count[1] for count in counts)
+    bits = [replay.logprobs_sha256 for replay in replays]
+    k_text = identical([replay.transcript_sha256 for replay in replays])
+    k_bits = identical(bits) if computed else None
+    reference = replays[said.walked[0].replays[0]]
+    record = sessions[0].record
+    return {
+        "status": "done",
+        "reason": None,
+        **{key: record[key] for key in ("model", "precision", "engine", "variant")},
+        "sessions": len(sessions),
+        "replays": len(replays),
+        "text_identical": k_text,
+        "logprobs_identical": k_bits,
+        "hashes": [_hashes(replay) for replay in replays],
+        "reference": {"session": reference.session, "replay": reference.number},
+        "class": cell_class(
+            (each["class"] for each in differences),
+            bits_equal=None if k_bits is None else k_bits == len(replays),
+        ),
+        "differences": differences,
+        "flips_per_1000_tokens": flips_per_1000(events, exposure),
+        "flips_bootstrap": _bootstrap(replays, said),
+        "at_most": at_most(events, exposure),
+        "noise": noise,
+        "exact_ties": computed.noise.exact_ties if computed else None,
+        "score": outcomes.score(trajectories, sessions),
+        "tokens": outcomes.tokens([each.tokens for each in trajectories]),
+        "tokens_per_second": outcomes.tokens_per_second(sessions),
+        "forced": forced.short,
+        "deterministic": deterministic(
+            replays=len(replays), text_identical=k_text, bits_identical=k_bits, forced=forced.short
+        ),
+        "ties": forced.ties,
+        "first_block": first_block,
+        "tie_margin": tie_margin,
+    }
+
+
+def read_said(replays: list[Replay]) -> Said:
+    """Read each distinct transcript once: trees of contexts, and first differences from the reference."""
+    hashes = [replay.transcript_sha256 for replay in replays]
+    same = largest_group(hashes)
+    order = [same, *(group for group in groups(hashes) if group != same)]
+    codes, trees, walked = PromptCodes(), dict[str, ContextTree](), list[Walked]()
+    reference: tuple[Path, Trajectory, dict[str, Ints]] | None = None
+    for number, group in enumerate(order):
+        path = replays[group[0]].transcript
+        trajectory, symbols = read_trajectory(path, codes)
+        if reference is None:
+            reference = path, trajectory, symbols
+            trees = {scenario: ContextTree() for scenario in symbols}
+        _check_scenarios(reference, path, symbols)
+        walks = {
+            scenario: trees[scenario].insert(symbols[scenario], len(group), number) for scenario in trees
+        }
+        differences = _first_differences(reference, (path, trajectory, symbols)) if number else []
+        walked.append(Walked(group, trajectory, walks, differences))
+    return Said(walked, trees)
+
+
+def _check_scenarios(
+    reference: tuple[Path, Trajectory, dict[str, Ints]], path: Path, symbols: dict[str, Ints]
+) -> None:
+    odd = sorted(set(symbols) ^ set(reference[2]))
+    if odd:
+        lacking = path if odd[0] in reference[2] else reference[0]
+        raise DataError(
+            f"the file is torn: scenario {odd[0]!r} is missing, other replays of the cell have it",
+            where=str(lacking),
+            remedy=AGAIN,
+        )
+
+
+def _first_differences(
+    reference: tuple[Path, Trajectory, dict[str, Ints]], other: tuple[Path, Trajectory, dict[str, Ints]]
+) -> list[Difference]:
+    path, trajectory, symbols = reference
+    found = {
+        scenario: in_ids(scenario, trajectory.shapes[scenario], symbols[scenario], other[2][scenario])
+        for scenario in symbols
+    }
+    equal = [scenario for scenario, difference in found.items() if difference is None]
+    if equal:
+        alone = len(equal) == len(found)
+        words = in_words((path, trajectory), (other[0], other[1]), equal, alone=alone)
+        found |= {each.scenario: each for each in words}
+    return [difference for difference in found.values() if difference is not None]
+
+
+def _spot(difference: Difference) -> Spot:
+    return difference.scenario, difference.place.turn, difference.place.offset
+
+
+def _spots(walked: Walked, *, reference: bool) -> set[Spot]:
+    """Where candidates are wanted: at a model's differences, where that replay has an id."""
+    return {
+        _spot(each)
+        for each in walked.differences
+        if each.kind == "model" and (each.token if reference else each.other) is not None
+    }
+
+
+def read_computed(replays: list[Replay], said: Said) -> Computed:
+    """Read each distinct logprobs file once (per transcript it belongs to)."""
+    noise = Noise()
+    at_reference: dict[Spot, Candidates] = {}
+    others: dict[int, dict[Spot, Candidates]] = {}
+    wanted = set().union(*(_spots(each, reference=True) for each in said.walked))
+    for number, each in enumerate(said.walked):
+        files = groups([replays[index].logprobs_sha256 for index in each.replays])
+        for nth, members in enumerate(files):
+            indices = [each.replays[member] for member in members]
+            first = replays[indices[0]]
+            assert first.logprobs is not None
+            spots = wanted if number == nth == 0 else _spots(each, reference=False)
+            arrays, known = read_arrays(first.logprobs, first.transcript, each.trajectory, spots)
+            if number == nth == 0:
+                at_reference = known
+            others |= dict.fromkeys(indices, known)
+            for scenario, walk in each.walks.items():
+                shape = each.trajectory.shapes[scenario]
+                if nth == 0:
+                    noise.add_first(arrays[scenario], shape, walk, len(indices), alone=len(files) == 1)
+                else:
+                    noise.add_further(arrays[scenario], shape, walk, len(indices))
+    return Computed(noise, at_reference, others)
+
+
+@dataclass(frozen=True)
+class Forced:
+    """What forced passes add: the short form of forced.json (None where there is none), and the near-ties."""
+
+    short: dict[str, Any] | None
+    ties: dict[str, Any]
+
+
+def read_forced(cell: Path, replays: list[Replay], said: Said) -> Forced:
+    """Read forced.json where there is one and the passes beside it; DataError where they do not fit."""
+    path = cell / "forced.json"
+    if not path.exists():
+        return Forced(None, ties.account(None, None, _none(), _none()))
+    content = read_json(path)
+    try:
+        found = short(content)
+        source = content["trajectory"]
+        session, number, scenarios = source["session"], source["replay"], list(source["scenarios"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"the file is no summary of forced passes ({error!r})", where=str(path)) from error
+    index = next(
+        (n for n, each in enumerate(replays) if (each.session, each.number) == (session, number)), None
+    )
+    walked = next((each for each in said.walked if index in each.replays), None)
+    if walked is None:
+        raise DataError(
+            f"it forced replay {number!r} of session {session!r}, which is not there", where=str(path)
+        )
+    lengths = {name: shape.lengths for name, shape in walked.trajectory.shapes.items()}
+    turns = [
+        (name, turn, int(lengths[name][turn])) for name, turn in walked.trajectory.turns if name in scenarios
+    ]
+    preferred: tuple[Mode, ...] = ("decode", "prefill")
+    for mode in preferred:
+        passes = read_passes(cell, mode) if "not_run" not in found.get(mode, {"not_run": ""}) else None
+        if passes is not None:
+            check_turns(passes, turns, str(path))
+            return Forced(found, ties.account(passes, mode, *_along(said, walked, turns)))
+    return Forced(found, ties.account(None, None, _none(), _none()))
+
+
+def _none() -> ties.Counts:
+    return np.empty(0, dtype=np.int64)
+
+
+def _along(said: Said, walked: Walked, turns: list[tuple[str, int, int]]) -> tuple[ties.Counts, ties.Counts]:
+    """Replays that share the context, and events, at each forced position, in the order of `turns`."""
+    found = {}
+    for name in dict.fromkeys(name for name, _, _ in turns):
+        columns = Walks(said.trees[name]).along(walked.walks[name], walked.trajectory.shapes[name].tokens)
+        cuts = np.cumsum(walked.trajectory.shapes[name].lengths)[:-1]
+        found[name] = [np.split(column, cuts) for column in columns]
+    replays, events = (
+        np.concatenate([_none(), *(found[name][column][turn] for name, turn, _ in turns)])
+        for column in (0, 1)
+    )
+    return replays, events
+
+
+def _bootstrap(replays: list[Replay], said: Said) -> dict[str, float] | None:
+    walks = {name: Walks(tree) for name, tree in said.trees.items()}
+    events, exposure = [0.0] * len(replays), [0] * len(replays)
+    for each in said.walked:
+        ones = [walks[name].of_one(path) for name, path in each.walks.items()]
+        for index in each.replays:
+            events[index], exposure[index] = sum(one[0] for one in ones), sum(one[1] for one in ones)
+    return flips_bootstrap([replay.session for replay in replays], events, exposure)
+
+
+def _by_replay(replays: list[Replay], said: Said) -> list[tuple[int, Difference]]:
+    of_replay = {index: each.differences for each in said.walked for index in each.replays}
+    return [(index, found) for index in range(len(replays)) for found in of_replay[index]]
+
+
+def _difference(
+    index: int,
+    replays: list[Replay],
+    found: Difference,
+    computed: Computed | None,
+    margin_noise_p99: float | None,
+    *,
+    first_block: int,
+    tie_margin: float,
+) -> dict[str, Any]:
+    mine = computed.reference.get(_spot(found)) if computed and found.kind == "model" else None
+    theirs = computed.others[index].get(_spot(found)) if computed and found.kind == "model" else None
+    margin, censored = mine.margin_to(found.other) if mine else (None, False)
+    other_margin, other_censored = theirs.margin_to(found.token) if theirs else (None, False)
+    return {
+        "session": replays[index].session,
+        "replay": replays[index].number,
+        "scenario": found.scenario,
+        "turn": found.place.turn,
+        "kind": found.kind,
+        "position": found.place.position,
+        "margin": margin,
+        "margin_censored": censored,
+        "class": difference_class(
+            found.kind,
+            found.place.position,
+            margin,
+            margin_noise_p99=margin_noise_p99,
+            first_block=first_block,
+            tie_margin=tie_margin,
+        ),
+        "token": found.token,
+        "other_token": found.other,
+        "other_margin": other_margin,
+        "other_margin_censored": other_censored,
+        "candidates": {
+            "reference": mine.as_json() if mine else None,
+            "other": theirs.as_json() if theirs else None,
+        },
+    }
+
+
+def _hashes(replay: Replay) -> dict[str, Any]:
+    return {
+        "session": replay.session,
+        "replay": replay.number,
+        "transcript": replay.transcript_sha256,
+        "logprobs": replay.logprobs_sha256,
+    }

@@ -1,0 +1,149 @@
+"""The agent loop: one scenario played by one engine, turn by turn, in one conversation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.common.transcripts import Turn, TurnLogprobs
+from scripts.engines.protocol import Engine
+from scripts.workload.chat import ChatForm, Message
+from scripts.workload.toolcalls import ToolCall, parse_tool_calls
+from scripts.workload.workloads import Question, Scenario, Workload
+from scripts.workload.workspace import TOOLS, Listing, Workspace, check_call
+
+TOOL_SCHEMAS = [tool.schema() for tool in TOOLS]
+RECORDED = "recorded"
+NUDGE = "Call a tool. Give your answer with the tool answer."
+TIME_UP = "That took too many turns."
+
+
+@dataclass(frozen=True)
+class PlayedTurn:
+    """One turn as it happened: the two records, the seconds its generation took, the question it was about."""
+
+    turn: Turn
+    logprobs: TurnLogprobs | None
+    seconds: float
+    question: int
+
+
+def question_text(question: Question) -> str:
+    """A question as the user asks it."""
+    return f"Question {question.number}: {question.text}"
+
+
+def first_messages(workload: Workload, scenario: Scenario) -> list[Message]:
+    """The conversation's beginning: the system's text, the scenario's introduction with its first question."""
+    opening = f"{scenario.intro}\n\n{question_text(scenario.questions[0])}"
+    return [{"role": "system", "content": workload.system}, {"role": "user", "content": opening}]
+
+
+class _Progress:
+    """Where an episode stands: the question asked, and how many turns it has taken."""
+
+    def __init__(self, questions: tuple[Question, ...], max_turns: int) -> None:
+        self.questions, self.max_turns = questions, max_turns
+        self.index = self.turns = 0
+
+    @property
+    def question(self) -> Question | None:
+        return self.questions[self.index] if self.index < len(self.questions) else None
+
+    def advance(self) -> None:
+        self.index, self.turns = self.index + 1, 0
+
+
+def _answer(call: ToolCall, question: Question | None) -> tuple[str, dict[str, object] | None]:
+    problem = check_call(call, next(tool for tool in TOOLS if tool.name == "answer"))
+    if problem is not None:
+        return problem, None
+    if question is None:
+        return "error: every question has been answered", None
+    number, value = call.arguments["question"].strip(), call.arguments["value"].strip()
+    if number != str(question.number):
+        return f"error: question {question.number} is being asked", None
+    return RECORDED, {"question": question.number, "value": value, "correct": question.is_correct(value)}
+
+
+def play_episode(
+    engine: Engine,
+    chat: ChatForm,
+    workload: Workload,
+    scenario: Scenario,
+    *,
+    folder: Path,
+    listing: Listing,
+    top_logprobs: int,
+    context: int,
+) -> Iterator[PlayedTurn]:
+    """Play `scenario` in the empty `folder`, one `PlayedTurn` a generation.
+
+    `context`: ids that prompt and generation may have together; an episode that reaches it ends there,
+    its open questions unanswered. The engine's caches are the caller's to reset.
+    """
+    workspace = Workspace(folder, scenario.files, limits=workload.limits, listing=listing)
+    progress = _Progress(scenario.questions, workload.max_turns)
+    opening = first_messages(workload, scenario)
+    prompt = chat.first_prompt(opening, TOOL_SCHEMAS)
+    appended, number = list(prompt), 0
+    while progress.question is not None and len(prompt) + workload.max_tokens <= context:
+        asked = progress.question.number
+        started = time.perf_counter()
+        made = engine.generate(
+            prompt, max_tokens=workload.max_tokens, stop_ids=[chat.stop_id], top_logprobs=top_logprobs
+        )
+        seconds = time.perf_counter() - started
+        stopped = made.finish_reason == "stop"
+        text = chat.decode(made.output_ids[:-1] if stopped else made.output_ids)
+        calls = parse_tool_calls(text)
+        results: list[str] = []
+        answer: dict[str, object] | None = None
+        for call in calls:
+            if call.name == "answer" and call.error is None:
+                result, given = _answer(call, progress.question)
+                if given is not None:
+                    answer = given
+                    progress.advance()
+            else:
+                result = workspace.call(call)
+            results.append(result)
+        new: list[Message] = [{"role": "tool", "content": result} for result in results]
+        if answer is None:
+            progress.turns += 1
+            say = "" if calls else NUDGE
+            if progress.turns >= progress.max_turns:
+                progress.advance()
+                say = TIME_UP
+        else:
+            say = ""
+        if progress.question is not None:
+            if progress.question.number != asked:
+                say = f"{say}\n\n{question_text(progress.question)}".strip()
+            if say:
+                new.append({"role": "user", "content": say})
+        yield PlayedTurn(
+            Turn(
+                scenario=scenario.name,
+                turn=number,
+                appended_ids=appended,
+                output_ids=made.output_ids,
+                finish_reason=made.finish_reason,
+                text=text,
+                tool_calls=[{"name": call.name, "arguments": call.arguments} for call in calls],
+                tool_results=results,
+                answer=answer,
+            ),
+            None
+            if made.chosen is None or made.top is None
+            else TurnLogprobs(scenario.name, number, made.chosen, made.top),
+            seconds,
+            asked,
+        )
+        if progress.question is None:
+            return
+        appended = chat.next_prompt(opening, new, TOOL_SCHEMAS, stopped=stopped)
+        prompt = [*prompt, *made.output_ids, *appended]
+        number += 1

@@ -1,0 +1,98 @@
+"""Reading a workload file: checked, its charts drawn, its answers computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scripts.common.configs import check_schema, load_yaml
+from scripts.common.errors import ConfigError
+from scripts.workload.charts import Chart, ChartSpec, draw_chart
+from scripts.workload.questions import KINDS, ask_text, check_question
+from scripts.workload.workloads import Question, Scenario, Workload
+from scripts.workload.workspace import Limits
+
+
+def load_workload(path: Path) -> Workload:
+    """Read and check a workload file; ConfigError names file, place and remedy."""
+    raw = load_yaml(path)
+    check_schema(raw, "workload", str(path))
+    if raw["name"] != path.stem:
+        raise ConfigError(
+            f"the workload calls itself {raw['name']!r}",
+            where=f"{path}: name",
+            remedy=f"name it {path.stem!r}",
+        )
+    scenarios = tuple(_scenario(entry, path, i) for i, entry in enumerate(raw["scenarios"]))
+    names = [scenario.name for scenario in scenarios]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two scenarios are called {name!r}", where=f"{path}: scenarios")
+    limits = raw.get("limits", {})
+    return Workload(
+        name=raw["name"],
+        system=raw["system"].strip(),
+        scenarios=scenarios,
+        max_tokens=limits.get("max_tokens", 1024),
+        max_turns=limits.get("max_turns", 12),
+        limits=Limits(limits.get("file_bytes", 65_536), limits.get("files", 16)),
+    )
+
+
+def _scenario(entry: dict[str, Any], path: Path, index: int) -> Scenario:
+    where = f"{path}: scenarios[{index}]"
+    files, charts = {}, {}
+    for name, given in entry["files"].items():
+        if "chart" in given:
+            charts[name] = draw_chart(ChartSpec(**given["chart"]))
+            files[name] = charts[name].csv()
+        elif "path" in given:
+            source = path.parent / given["path"]
+            if not source.is_file():
+                raise ConfigError(
+                    f"there is no file {given['path']!r}",
+                    where=f"{where}.files.{name}",
+                    remedy="paths count from the workload's folder",
+                )
+            files[name] = source.read_text("utf-8")
+        else:
+            files[name] = given["text"]
+    questions: list[Question] = []
+    seen: dict[str, int] = {}
+    for number, raw in enumerate(entry["questions"], start=1):
+        question = _question(raw, number, charts, f"{where}.questions[{number - 1}]")
+        if question.text in seen:
+            raise ConfigError(
+                f"question {number} repeats question {seen[question.text]}: {question.text!r}",
+                where=where,
+                remedy="ask each question once in a scenario",
+            )
+        seen[question.text] = number
+        questions.append(question)
+    return Scenario(entry["name"], entry["intro"].strip(), files, tuple(questions))
+
+
+def _question(raw: dict[str, Any], number: int, charts: dict[str, Chart], where: str) -> Question:
+    if "ask" in raw:
+        if len(charts) != 1:
+            raise ConfigError(
+                "`ask` needs a scenario with exactly one chart",
+                where=where,
+                remedy="write `text` and `answer`",
+            )
+        chart = next(iter(charts.values()))
+        given = {key: value for key, value in raw.items() if key not in ("ask", "tolerance")}
+        check_question(chart, raw["ask"], given, where)
+        kind = KINDS[raw["ask"]]
+        tolerance = raw.get("tolerance", "0" if kind.is_price else None)
+        return Question(number, ask_text(raw["ask"], given), kind.answer(chart, given), _text(tolerance))
+    if "text" not in raw or "answer" not in raw:
+        missing = "answer" if "text" in raw else "text"
+        raise ConfigError(
+            f"question {number} has no `{missing}`", where=where, remedy="give `text` and `answer`, or `ask`"
+        )
+    return Question(number, raw["text"].strip(), str(raw["answer"]), _text(raw.get("tolerance")))
+
+
+def _text(tolerance: object) -> str | None:
+    return None if tolerance is None else str(tolerance)

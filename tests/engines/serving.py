@@ -1,0 +1,124 @@
+"""What the tests of servers share: weights to serve, a prompt, a copy of the project to run the workflow in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from scripts.provenance.environments import create_environment, env_python
+from scripts.workload.chat import ChatForm
+from scripts.workload.episode import TOOL_SCHEMAS, first_messages
+from scripts.workload.spec import load_workload
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("Snakefile", "config", "containers", "envs", "resources", "rules", "scripts")
+CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def environment_python(name: str) -> str:
+    """The Python of the environment of envs/{name}.lock, built where it is missing."""
+    lock = ROOT / "envs" / f"{name}.lock"
+    create_environment(lock)
+    return str(env_python(lock))
+
+
+def checkpoint(architecture: str, folder: Path) -> Path:
+    """The tinychart checkpoint, `dense` or `moe`, with its tokenizer beside it."""
+    source = ROOT / "resources" / "tinychart"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("model.safetensors", "config.json"):
+        shutil.copyfile(source / architecture / name, folder / name)
+    for name in CHAT_FILES:
+        shutil.copyfile(source / name, folder / name)
+    return folder
+
+
+def gguf_quant(architecture: str, folder: Path, precision: str = "q6_k") -> Path:
+    """The quant as the workflow builds it, in `folder`."""
+    build = "import json, sys; from pathlib import Path; from scripts.quants.build import build_quant\n"
+    build += "for p, e in json.loads(sys.argv[1]).items(): build_quant(sys.argv[2], p, e, Path(sys.argv[3]) / p / 'manifest.json')"
+    entries = {
+        "bf16": {"recipe": "gguf-bf16", "source": f"resources/tinychart/{architecture}"},
+        "q6_k": {"recipe": "llama-quantize", "from": "bf16", "type": "Q6_K"},
+    }
+    import json
+
+    subprocess.run(
+        [environment_python("llamacpp"), "-c", build, json.dumps(entries), f"tinychart-{architecture}", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return folder / precision
+
+
+def first_prompt(weights: Path) -> tuple[list[int], int]:
+    """The first prompt of the small workload, and the stop id."""
+    chat = ChatForm(weights)
+    workload = load_workload(ROOT / "config" / "workloads" / "chartist-mini.yaml")
+    return chat.first_prompt(first_messages(workload, workload.scenarios[0]), TOOL_SCHEMAS), chat.stop_id
+
+
+def copy_project(folder: Path) -> Path:
+    """A copy of the project whose environments are this one's."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, folder / name)
+    (ROOT / ".envs").mkdir(exist_ok=True)
+    (folder / ".envs").symlink_to(ROOT / ".envs")
+    return folder
+
+
+def write_grid(project: Path, cells: list[tuple[str, str, str]], *, sessions: int, replays: int) -> None:
+    """config/grids/small.yaml over (model, precision, engine), each with the variant base."""
+    rows = "".join(
+        f"  - {{models: [{model}], precisions: [{precision}], engines: [{engine}], variants: [base]}}\n"
+        for model, precision, engine in cells
+    )
+    (project / "config/grids/small.yaml").write_text(
+        f"description: a test\nworkload: chartist-mini\nsessions: {sessions}\nreplays: {replays}\n"
+        "estimate: {tokens_per_replay: 2000, tokens_per_second: 60, start_seconds: 60}\n"
+        f"blocks:\n{rows}"
+    )
+
+
+def snakemake(project: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the workflow of a copied project on its small grid."""
+    return subprocess.run(snakemake_command(*arguments), cwd=project, capture_output=True, text=True, **options)
+
+
+def snakemake_command(*arguments: str) -> list[str]:
+    """`snakemake` on the small grid."""
+    return [sys.executable, "-m", "snakemake", "--cores", "1", "--config", "grid=small", "--", *arguments]
+
+
+def marked(marker: str) -> list[psutil.Process]:
+    """Processes whose environment holds the marker: those a test started, and all that they started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and marker in process.environ().values() and process.status() != "zombie":
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_for(condition: Any, seconds: float) -> bool:
+    """Whether the condition came true within so many seconds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True

@@ -1,0 +1,260 @@
+"""Real containers under a real Docker engine: llama.cpp's server, serving the small models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import yaml
+
+from scripts.common.errors import EngineError
+from scripts.common.files import sha256_file
+from scripts.engines.docker_runtime import SESSION, reap
+from scripts.engines.start import start_engine
+from scripts.provenance.docker_engine import check_gpus, check_room, connect
+from scripts.provenance.images import build_image, pull_image
+from tests.engines.serving import (
+    ROOT,
+    copy_project,
+    environment_python,
+    first_prompt,
+    gguf_quant,
+    snakemake,
+    snakemake_command,
+    wait_for,
+    write_grid,
+)
+
+
+def docker_runs() -> bool:
+    try:
+        client = docker.from_env()
+        client.images.get("tempzero-base:bookworm")
+    except docker.errors.DockerException:
+        return False
+    return True
+
+
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.needs_docker,
+    pytest.mark.skipif(not docker_runs(), reason="no Docker, or no base image (bash tests/engines/start_docker.sh)"),
+]
+ENGINE = "llamacpp-docker"
+TWIN = "llama-cpp-python-0.3.36"
+
+
+def containers() -> list[Any]:
+    return list(docker.from_env().containers.list(all=True, filters={"label": SESSION}))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    left = containers()
+    for each in left:
+        each.remove(force=True)
+    assert not left
+
+
+@pytest.fixture(scope="module")
+def entry() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"][ENGINE])
+
+
+@pytest.fixture(scope="module")
+def settings(entry: dict[str, Any]) -> dict[str, Any]:
+    record = build_image(ENGINE, entry)
+    return {
+        "engine": ENGINE,
+        "kind": "llamacpp",
+        "runtime": "docker",
+        "arguments": entry["arguments"],
+        "environment": {},
+        "start_seconds": 120,
+        "record": record,
+    }
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gguf_quant("dense", tmp_path_factory.mktemp("quants") / "tinychart-dense")
+
+
+def test_the_server_takes_and_gives_ids(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    prompt, stop = first_prompt(weights)
+    log = tmp_path / "engine.log"
+    with start_engine(settings, weights, log) as engine:
+        assert len(containers()) == 1
+        attributes = containers()[0].attrs
+        assert attributes["Image"] == settings["record"]["image_id"]
+        assert all(not mount["RW"] for mount in attributes["Mounts"])
+        ports = attributes["HostConfig"]["PortBindings"]["8000/tcp"]
+        assert [port["HostIp"] for port in ports] == ["127.0.0.1"]
+        assert attributes["Config"]["User"] == "engine"
+        made = engine.generate(prompt, max_tokens=30, stop_ids=[stop], top_logprobs=5)
+        assert made.chosen is not None and made.top is not None
+        assert len(made.output_ids) == len(made.chosen) == len(made.top)
+        assert all(len(top) == 5 and top[0][0] == token for token, top in zip(made.output_ids, made.top, strict=True))
+        engine.reset()
+        assert engine.generate(prompt, max_tokens=30, stop_ids=[stop], top_logprobs=5) == made
+        with pytest.raises(EngineError, match="no logprobs of a prompt"):
+            engine.score(prompt, top_logprobs=1)
+        described = engine.describe()
+        assert described["version"]
+        assert described["resolved"]["n_ctx"] == 4096
+    assert not containers()
+    assert "llama" in log.read_text()
+
+
+def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
+    environment_python("llamacpp")
+    project = copy_project(tmp_path)
+    model = "tinychart-dense"
+    write_grid(project, [(model, "q6_k", ENGINE), (model, "q6_k", TWIN)], sessions=1, replays=2)
+    done = snakemake(project, "results/table.md", timeout=1800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = project / f"results/cells/{model}/q6_k"
+    container, twin = (json.loads((cells / name / "base/cell.json").read_text()) for name in (ENGINE, TWIN))
+    assert container["text_identical"] == twin["text_identical"] == 2
+    transcripts = [cells / name / "base/session-00/replay-00.transcript.jsonl" for name in (ENGINE, TWIN)]
+    assert sha256_file(transcripts[0]) == sha256_file(transcripts[1])
+    session = json.loads((cells / ENGINE / "base/session-00/session.json").read_text())
+    assert session["engine_record"]["image_id"].startswith("sha256:")
+    assert not containers()
+
+
+def test_a_crash_on_start_shows_the_end_of_the_log(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    broken = {**settings, "arguments": {**settings["arguments"], "no_such_argument": 3}}
+    with pytest.raises(EngineError, match=r"(?s)did not start.*exit status 1.*no-such-argument"):
+        with start_engine(broken, weights, tmp_path / "engine.log"):
+            pass
+
+
+def test_a_server_that_is_never_ready_is_given_up(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    sleeper = {**settings, "container": {"entrypoint": ["sleep", "60", "#"]}, "start_seconds": 2}
+    with pytest.raises(EngineError, match="did not start|not ready within 2 s"):
+        with start_engine(sleeper, weights, tmp_path / "engine.log"):
+            pass
+    asleep = {**settings, "container": {"entrypoint": ["sh", "-c", "sleep 60"]}, "start_seconds": 2}
+    with pytest.raises(EngineError, match="not ready within 2 s"):
+        with start_engine(asleep, weights, tmp_path / "engine.log"):
+            pass
+
+
+def test_a_death_between_requests_says_so(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    prompt, stop = first_prompt(weights)
+    with pytest.raises(EngineError, match=r"(?s)/completion failed.*the engine has ended \(exit status 137\).*its log ends"):
+        with start_engine(settings, weights, tmp_path / "engine.log") as engine:
+            engine.generate(prompt, max_tokens=4, stop_ids=[stop], top_logprobs=1)
+            containers()[0].kill()
+            engine.generate(prompt, max_tokens=4, stop_ids=[stop], top_logprobs=1)
+
+
+def test_a_taken_port_is_said(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(EngineError, match=f"port {port} is taken"):
+            with start_engine({**settings, "port": port}, weights, tmp_path / "engine.log"):
+                pass
+
+
+def test_an_image_that_is_gone_is_said(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    gone = {**settings["record"], "image_id": "sha256:" + "0" * 64}
+    with pytest.raises(EngineError, match="is not here any more"):
+        with start_engine({**settings, "record": gone}, weights, tmp_path / "engine.log"):
+            pass
+
+
+def test_an_image_that_cannot_be_pulled_is_said(entry: dict[str, Any]) -> None:
+    with pytest.raises(EngineError, match="cannot be pulled|no such image"):
+        pull_image("x", {"kind": "vllm", "runtime": "docker", "image": "127.0.0.1:1/no/such@sha256:" + "0" * 64})
+
+
+def test_too_little_disk_and_no_gpu_runtime_are_said_with_figures() -> None:
+    with connect() as client:
+        with pytest.raises(EngineError, match=r"takes 900000 GB and \d+ GB are free"):
+            check_room(client, "an/image", 900_000)
+        if "nvidia" not in client.info()["Runtimes"]:
+            with pytest.raises(EngineError, match="no NVIDIA runtime"):
+                check_gpus(client, 4)
+
+
+def test_an_unreachable_docker_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(EngineError, match="cannot be reached"), connect():
+        pass
+
+
+def test_no_right_to_the_socket_is_said_with_the_remedy(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become a user without rights")
+    code = "from scripts.provenance.docker_engine import connect\nwith connect(): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n{code}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if "Permission denied: '" in done.stderr:
+        pytest.skip("such a user cannot read this checkout")
+    assert "no right to Docker's socket" in done.stderr
+    assert "usermod -aG docker" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_container_outlives_its_session(
+    settings: dict[str, Any], weights: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    code = (
+        "import json, sys, time; from pathlib import Path; from scripts.engines.start import start_engine\n"
+        "with start_engine(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])): time.sleep(600)"
+    )
+    session = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(settings), str(weights), str(tmp_path / "engine.log")],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    assert wait_for(containers, 60)
+    time.sleep(1)
+    session.send_signal(number)
+    session.wait(60)
+    assert wait_for(lambda: not containers(), 40)
+
+
+def test_what_a_crash_of_the_machine_left_is_removed_at_the_next_start(settings: dict[str, Any]) -> None:
+    client = docker.from_env()
+    labels = {SESSION: "left", "tempzero.owner": "999999999", "tempzero.owner-started": "1.00"}
+    client.containers.create(settings["record"]["image_id"], labels=labels)
+    assert len(containers()) == 1
+    assert reap(client) == 1
+    assert not containers()
+
+
+def test_a_killed_workflow_leaves_no_container_and_runs_again(tmp_path: Path) -> None:
+    environment_python("llamacpp")
+    project = copy_project(tmp_path)
+    write_grid(project, [("tinychart-dense", "q6_k", ENGINE)], sessions=1, replays=1)
+    prepared = snakemake(project, f"results/engines/{ENGINE}.json", "results/quants/tinychart-dense/q6_k/manifest.json")
+    assert prepared.returncode == 0, prepared.stderr[-3000:]
+    with open(tmp_path / "output", "w") as output:
+        workflow = subprocess.Popen(snakemake_command("results/table.md"), cwd=project, stdout=output, stderr=output)
+        assert wait_for(containers, 120)
+        workflow.send_signal(signal.SIGKILL)
+        workflow.wait()
+        assert wait_for(lambda: not containers(), 40)
+    again = snakemake(project, "results/table.md", timeout=900)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert not containers()

