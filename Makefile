@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
+.SHELLFLAGS := -O extglob -euo pipefail -c
 
 # The first Python that is new enough; `make PYTHON=/path/to/python3 table` names one.
 PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -39,22 +39,22 @@ lint: $(TESTS) ## the checks alone: snakemake --lint, snakefmt, ruff, mypy
 
 .PHONY: bench
 bench: $(TESTS) ## measure speed and overhead, each figure beside its target
-	@snakemake --cores 1 --quiet all -- results/table.md
-	@python benchmarks/bench_workflow.py
-	@python benchmarks/bench_summarise.py
-	@python benchmarks/bench_session.py
+	@python -m scripts.create_env llama-cpp-python-0.3.36 --output results/engines/llama-cpp-python-0.3.36.json
+	@python -m benchmarks.bench_workflow
+	@python -m benchmarks.bench_summarise
+	@.envs/llamacpp-$$(sha256sum < envs/llamacpp.lock | cut -c1-12)/bin/python -m benchmarks.bench_session
 
 .PHONY: clean-results
 clean-results: ## delete results/ but its reference tables, after asking; environments stay
-	@shopt -s dotglob extglob nullglob; \
+	@shopt -s dotglob nullglob; \
 	if [[ ! -d results ]]; then echo "there is nothing to delete"; exit 0; fi; \
 	exec 9>> results/.workflow.lock; \
 	flock --nonblock 9 || { echo "a workflow works in this folder: nothing is deleted" >&2; exit 1; }; \
 	found=(results/!(reference|.workflow.lock)); \
 	if (( $${#found[@]} == 0 )); then echo "there is nothing to delete"; exit 0; fi; \
 	du -sh -- "$${found[@]}"; \
-	read -r -p "Delete all of this? Sessions can have taken days. [y/N] " answer || answer=; \
-	if [[ $$answer != [yY] ]]; then echo "nothing was deleted"; exit 1; fi; \
+	printf "Delete all of this? Sessions can have taken days. [y/N] "; read -r answer || answer=; \
+	if [[ $$answer != [yY] ]]; then echo "nothing was deleted"; exit 0; fi; \
 	rm -rf -- "$${found[@]}"; \
 	echo "deleted; results/reference and .envs were kept"
 

@@ -32,11 +32,12 @@ localrules:
 
 
 rule all:
-    """The table of the grid, its controls checked."""
+    """The table of the grid, its controls checked, and the ablations."""
     default_target: True
     input:
         TABLE,
         CONTROLS,
+        sorted({each.file for each in ABLATIONS}),
 
 
 onerror:

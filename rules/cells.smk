@@ -1,6 +1,6 @@
 """Cells: the sessions of a cell become {cell}/cell.json, its verdict.
 
-Steps: read every transcript and logprobs file of the cell, compare them, write the figures.
+Steps: read every transcript, logprobs file and forced pass of the cell, compare them, write the figures.
 """
 
 
@@ -8,6 +8,7 @@ rule summarise_cell:
     """What a cell's sessions show: how much agrees, where the first difference is, how often it flips."""
     input:
         sessions=lambda wildcards: session_files(cell_of(wildcards)),
+        forced=lambda wildcards: forced_file(cell_of(wildcards)),
     output:
         "results/cells/{model}/{precision}/{engine}/{variant}/cell.json",
     log:

@@ -18,7 +18,8 @@ if str(workflow.basedir) not in sys.path:
     sys.path.insert(0, str(workflow.basedir))
 
 from scripts.common.errors import TempzeroError
-from scripts.common.sources import source_digest
+from scripts.common.sources import content_digest, source_digest
+from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.guard import hold_folder
@@ -79,19 +80,29 @@ def session_digest(engine):
 
 def engines_with(key):
     """A wildcard constraint: the engines whose entry has the key."""
-    return one_of(name for name, entry in CONFIGURATION.engines.items() if key in entry) or "(?!)"
+    return (
+        one_of(name for name, entry in CONFIGURATION.engines.items() if key in entry)
+        or "(?!)"
+    )
 
 
 def image_sources(wildcards):
     """What an engine's image is built from."""
     plan = engine_of(wildcards)["build"]
     files = [path for path in Path(plan["folder"]).rglob("*") if path.is_file()]
-    return sorted(str(path) for path in [*files, *map(Path, [plan["lock"]] if "lock" in plan else [])])
+    return sorted(
+        str(path)
+        for path in [*files, *map(Path, [plan["lock"]] if "lock" in plan else [])]
+    )
 
 
 def needed_gpu_memory(wildcards):
     """GPU memory in GB that the largest quant wants of those that an engine serves in this grid."""
-    quants = [CONFIGURATION.models[cell.model]["precisions"][cell.precision] for cell in CELLS.values() if cell.engine == wildcards.engine]
+    quants = [
+        CONFIGURATION.models[cell.model]["precisions"][cell.precision]
+        for cell in CELLS.values()
+        if cell.engine == wildcards.engine
+    ]
     return max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
 
 
@@ -106,19 +117,85 @@ def quant_of(wildcards):
     return CONFIGURATION.models[wildcards.model]["precisions"][wildcards.precision]
 
 
+def quant_entry(wildcards):
+    """The entry of models.yaml of a job's precision as a command's argument; of a served one with its tokenizer."""
+    entry = dict(quant_of(wildcards))
+    if "served" in entry:
+        entry["tokenizer_path"] = CONFIGURATION.config["tokenizer"]
+    return shlex.quote(json.dumps(entry, sort_keys=True))
+
+
+def quants_with(*recipes):
+    """A wildcard constraint on the model: those quants, model/precision, that come by one of the recipes."""
+    names = [
+        rf"{re.escape(model)}(?=/(?:{one_of(chosen)})/manifest)"
+        for model, entry in CONFIGURATION.models.items()
+        if (
+            chosen := [
+                name
+                for name, quant in entry["precisions"].items()
+                if quant.get("recipe") in recipes
+            ]
+        )
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def checkpoint_files(wildcards):
+    """The files of a checkpoint that a recipe reads; its chat form lies in its folder or in the one above."""
+    folder = Path(quant_of(wildcards)["source"])
+    chat = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    homes = [folder if (folder / name).is_file() else folder.parent for name in chat]
+    return [
+        *(str(folder / name) for name in ("config.json", "model.safetensors")),
+        *(str(home / name) for home, name in zip(homes, chat)),
+    ]
+
+
 def quant_source(wildcards):
-    """What a precision is built from: the files of a checkpoint, or the manifest of another precision."""
+    """What a precision is built from: the manifest of another precision, or a checkpoint."""
     entry = quant_of(wildcards)
     if "from" in entry:
         return f"results/quants/{wildcards.model}/{entry['from']}/manifest.json"
-    return sorted(
-        str(path) for path in Path(entry["source"]).iterdir() if path.is_file()
+    return [ancient(file) for file in checkpoint_files(wildcards)]
+
+
+def source_content(wildcards):
+    """The digest of a checkpoint's content, since a checkout that only touches large files must rebuild nothing."""
+    return (
+        content_digest(checkpoint_files(wildcards))
+        if "source" in quant_of(wildcards)
+        else ""
     )
 
 
 def session_files(cell):
     """The session records a cell is summarised from; of a partial table those that exist."""
     return existing_sessions(Path(), cell) if PARTIAL else cell.session_files
+
+
+def forced_file(cell):
+    """The forced replay a cell is summarised with, if any; of a partial table one that exists."""
+    if PARTIAL and not Path(f"{cell.folder}/forced.json").is_file():
+        return []
+    return cell.forced_file or []
+
+
+@cache
+def force_digest(engine):
+    """The digest of the sources that a forced replay of an engine follows from."""
+    return source_digest("force_cell", unused_modules(CONFIGURATION.engines[engine]))
+
+
+def ablated_cells(wildcards):
+    """The summaries that a page of ablations is made from: of its cells those that are run."""
+    pages = [each for each in ABLATIONS if tuple(wildcards[:3]) == each.cells[0][:3]]
+    cells = [CELLS[key] for each in pages for key in each.cells if key in CELLS]
+    return list(
+        dict.fromkeys(
+            f"{cell.folder}/cell.json" for cell in cells if session_files(cell)
+        )
+    )
 
 
 def after_an_error():
@@ -145,6 +222,7 @@ try:
         )
     CONFIGURATION = load_configuration(Path(), config)
     ROWS = resolve_cells(CONFIGURATION)
+    ABLATIONS = resolve_ablations(CONFIGURATION, ROWS)
     check_targets([*ASKED.targets, *ASKED.forcerun, *ASKED.until], CONFIGURATION, ROWS)
     print(describe_grid(CONFIGURATION, ROWS), file=sys.stderr)
     print(describe_rest(Path(), ROWS), file=sys.stderr)
@@ -161,11 +239,10 @@ ENGINES_USED = [CONFIGURATION.engines[cell.engine] for cell in CELLS.values()]
 CORES = max((engine.get("cores", 1) for engine in ENGINES_USED), default=1)
 GPU = max((min(engine.get("gpus", 0), 1) for engine in ENGINES_USED), default=0)
 BUILDER = weights_builder(CONFIGURATION)
-SESSION_ARGUMENTS = {
+SETTINGS = {
     key: shlex.join(
         [
             cell.folder,
-            f"--replays={cell.replays}",
             f"--settings={json.dumps(cell_settings(CONFIGURATION, cell), sort_keys=True)}",
         ]
     )

@@ -56,10 +56,10 @@ rule pull_image:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=engines_with("image"),
+    retries: 3
     conda:
         "../envs/workflow.yaml"
     threads: 1
-    retries: 3
     params:
         code=source_digest("pull_image"),
         entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
@@ -69,3 +69,34 @@ rule pull_image:
     shell:
         "python -m scripts.pull_image {wildcards.engine} --needs-gb {params.needs} --output {output}"
         " 2>&1 | tee -i {log} >&2"
+
+
+rule find_endpoint:
+    """What a server that already runs is, by its own account."""
+    output:
+        "results/engines/{engine}.json",
+    log:
+        "results/logs/engines/{engine}.log",
+    wildcard_constraints:
+        engine=one_of(
+            name
+            for name, entry in CONFIGURATION.engines.items()
+            if entry["runtime"] == "external"
+        )
+        or "(?!)",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("find_endpoint"),
+        endpoint=shlex.quote(str(CONFIGURATION.config["endpoint"])),
+        model=(
+            shlex.quote(f"--model={CONFIGURATION.config['endpoint_model']}")
+            if CONFIGURATION.config["endpoint_model"]
+            else ""
+        ),
+    message:
+        "Find out what serves at {params.endpoint}."
+    shell:
+        "python -m scripts.find_endpoint {wildcards.engine} --endpoint {params.endpoint} {params.model}"
+        " --output {output} 2>&1 | tee -i {log} >&2"

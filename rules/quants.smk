@@ -1,6 +1,6 @@
 """Quants: config/models.yaml becomes results/quants/{model}/{precision}/, weights with a manifest of their sha256.
 
-Steps: build the weights by the precision's recipe from its source, a checkpoint or another precision.
+Steps: pull the weights, or build them by the precision's recipe from its source, a checkpoint or another precision.
 """
 
 
@@ -13,11 +13,15 @@ rule build_weights:
         "results/quants/{model}/{precision}/manifest.json",
     log:
         "results/logs/quants/{model}-{precision}.log",
+    wildcard_constraints:
+        model=quants_with("gguf-bf16", "llama-quantize"),
+        precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
     threads: 1
     params:
         code=source_digest("build_weights"),
+        content=source_content,
         entry=lambda wildcards: shlex.quote(
             json.dumps(quant_of(wildcards), sort_keys=True)
         ),
@@ -26,4 +30,54 @@ rule build_weights:
         "Build the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "{params.python} -m scripts.build_weights {wildcards.model} {wildcards.precision}"
+        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule quantise_weights:
+    """The weights of one precision, made from another by llm-compressor, checked tensor by tensor, and their manifest."""
+    input:
+        source=quant_source,
+        lock="envs/quantise.lock",
+    output:
+        "results/quants/{model}/{precision}/manifest.json",
+    log:
+        "results/logs/quants/{model}-{precision}.log",
+    wildcard_constraints:
+        model=quants_with("model-free-ptq"),
+        precision="[^/]+",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("quantise_weights"),
+        entry=lambda wildcards: shlex.quote(
+            json.dumps(quant_of(wildcards), sort_keys=True)
+        ),
+    message:
+        "Quantise {wildcards.model} to {wildcards.precision}."
+    shell:
+        "python -m scripts.quantise_weights {wildcards.model} {wildcards.precision}"
+        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule fetch_weights:
+    """The weights of one precision, pulled from a hub at a pinned revision or found in a folder, and their manifest."""
+    output:
+        "results/quants/{model}/{precision}/manifest.json",
+    log:
+        "results/logs/quants/{model}-{precision}.log",
+    wildcard_constraints:
+        model=quants_with(None),
+        precision="[^/]+",
+    retries: 3
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("fetch_weights"),
+        entry=quant_entry,
+    message:
+        "Bring the weights of {wildcards.model} in {wildcards.precision}."
+    shell:
+        "python -m scripts.fetch_weights {wildcards.model} {wildcards.precision}"
         " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"

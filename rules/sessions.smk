@@ -1,4 +1,5 @@
-"""Sessions: manifest, engine record and workload become {cell}/session-{session}/, all replays of one engine process.
+"""Sessions: manifest, engine record and workload become {cell}/session-{session}/, all replays of one engine process,
+and the first session's first trajectory becomes {cell}/forced/, fed back to a fresh engine.
 
 Steps: one job a session, which starts the engine, replays the workload, stops the engine and writes session.json last.
 Never retried: a retry would hide what is being measured.
@@ -25,11 +26,41 @@ rule run_session:
     params:
         code=lambda wildcards: session_digest(wildcards.engine),
         python=lambda wildcards: engine_python(wildcards.engine),
-        arguments=lambda wildcards: SESSION_ARGUMENTS[tuple(wildcards[:4])],
+        arguments=lambda wildcards: SETTINGS[tuple(wildcards[:4])],
+        replays=lambda wildcards: cell_of(wildcards).replays,
     message:
         "Session {wildcards.session} of {wildcards.model} {wildcards.precision} on {wildcards.engine},"
         " {wildcards.variant}."
     shell:
-        "{params.python} -m scripts.run_session {params.arguments} --session {wildcards.session}"
+        "{params.python} -m scripts.run_session {params.arguments} --replays {params.replays} --session {wildcards.session}"
         " --workload {input.workload} --manifest {input.manifest} --engine-record {input.engine}"
         " --engine-log {log.engine} --output {output} 2>&1 | tee -i {log.session} >&2"
+
+
+rule force_cell:
+    """A recorded trajectory fed back to a fresh engine several times, every position compared bit by bit."""
+    input:
+        manifest="results/quants/{model}/{precision}/manifest.json",
+        engine="results/engines/{engine}.json",
+        session="results/cells/{model}/{precision}/{engine}/{variant}/session-00/session.json",
+    output:
+        "results/cells/{model}/{precision}/{engine}/{variant}/forced.json",
+    log:
+        forced="results/logs/sessions/{model}/{precision}/{engine}/{variant}/forced.log",
+        engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/forced.engine.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: CORES
+    resources:
+        gpu=GPU,
+    params:
+        code=lambda wildcards: force_digest(wildcards.engine),
+        python=lambda wildcards: engine_python(wildcards.engine),
+        arguments=lambda wildcards: SETTINGS[tuple(wildcards[:4])],
+        passes=lambda wildcards: cell_of(wildcards).forced,
+    message:
+        "Force {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
+    shell:
+        "{params.python} -m scripts.force_cell {params.arguments} --passes {params.passes}"
+        " --manifest {input.manifest} --engine-record {input.engine} --engine-log {log.engine} --output {output}"
+        " 2>&1 | tee -i {log.forced} >&2"

@@ -2,6 +2,7 @@
 
 Steps: record the grid, make the table, check its controls, publish it. A control that reads otherwise than it must
 fails the check; the table, with a banner that says so, is published all the same, since its readings are worth keeping.
+Beside it, a page of ablations for each deployment that the grid wants them of; the table does not wait for these.
 """
 
 UNCHECKED = ["results/unchecked/table.md", "results/unchecked/table.csv"]
@@ -12,6 +13,7 @@ localrules:
     make_table,
     check_controls,
     table,
+    ablate,
 
 
 rule write_grid:
@@ -88,7 +90,9 @@ rule check_controls:
     shell:
         "python -m scripts.check_controls --grid {input.grid} --results results --table {input.md}"
         " --output {output} 2>&1 | tee -i {log} >&2"
-        " || {{ cp {input.md} {input.csv} results/; exit 1; }}"
+        " || {{ cp {input.md} {input.csv} results/"
+        # Older than what it is made from, so that the next command looks at the controls again.
+        " && touch -r {input.grid} results/table.md results/table.csv; exit 1; }}"
 
 
 rule table:
@@ -107,3 +111,28 @@ rule table:
         "Publish the table."
     shell:
         "cp {input.table} results/ 2> {log}"
+
+
+rule ablate:
+    """The causes: what each change of a deployment's settings does to its bits."""
+    input:
+        cells=ablated_cells,
+        grid=GRID,
+    output:
+        "results/ablation/{model}-{precision}-{engine}.md",
+    log:
+        "results/logs/ablation/{model}-{precision}-{engine}.log",
+    wildcard_constraints:
+        model=one_of(each.model for each in ABLATIONS) or "(?!)",
+        precision=one_of(each.precision for each in ABLATIONS) or "(?!)",
+        engine=one_of(each.engine for each in ABLATIONS) or "(?!)",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_ablation"),
+    message:
+        "Compare the changes of {wildcards.model} {wildcards.precision} on {wildcards.engine}."
+    shell:
+        "python -m scripts.make_ablation --grid {input.grid} --results results --model {wildcards.model}"
+        " --precision {wildcards.precision} --engine {wildcards.engine} --output {output} 2>&1 | tee -i {log} >&2"

@@ -1,4 +1,4 @@
-"""Bring a quant that exists elsewhere: pulled from a hub, or linked from a folder. Goes on in the environment of envs/hub.lock."""
+"""Bring a quant that exists elsewhere: pulled from a hub (in the environment of envs/hub.lock), or from a folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.fetch_weights", description=__doc__)
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("precision", metavar="PRECISION")
-    parser.add_argument("--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON")
+    parser.add_argument(
+        "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
+    )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
     given = parser.parse_args()
-    enter_environment(LOCK, "scripts.fetch_weights")
+    if "repository" in given.entry:
+        enter_environment(LOCK, "scripts.fetch_weights")
     fetch_quant(given.model, given.precision, given.entry, given.output)
 
 

@@ -26,6 +26,9 @@ def main() -> None:
     )
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the quant")
     parser.add_argument(
+        "--engine-record", type=Path, help="file of results/engines/ (an image's or endpoint's)"
+    )
+    parser.add_argument(
         "--settings", type=json.loads, required=True, help="the cell's resolved settings, as JSON"
     )
     parser.add_argument(
@@ -38,6 +41,7 @@ def main() -> None:
         passes=arguments.passes,
         transcript=arguments.cell / "session-00" / "replay-00.transcript.jsonl",
         manifest_file=arguments.manifest,
+        engine_record=arguments.engine_record,
         settings=arguments.settings,
         log=arguments.engine_log or arguments.cell / "forced.engine.log",
     )

@@ -1,4 +1,4 @@
-"""Quantise one quant from its bf16 sister by the recipe model-free-ptq; goes on in the environment of envs/quantise.lock."""
+"""Make a quant from its bf16 sister by the recipe model-free-ptq, in the environment of envs/quantise.lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.quantise_weights", description=__doc__)
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("precision", metavar="PRECISION")
-    parser.add_argument("--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON")
+    parser.add_argument(
+        "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
+    )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
     given = parser.parse_args()
     enter_environment(LOCK, "scripts.quantise_weights")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from scripts.common.errors import ConfigError, run_command
 from scripts.common.files import write_json
@@ -32,11 +29,11 @@ def main() -> None:
     write_json(given.output, grid_record(configuration, resolve_cells(configuration)))
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"{text!r} is no KEY=VALUE", where="--set")
-    return key, yaml.safe_load(value)
+    return key, value
 
 
 if __name__ == "__main__":

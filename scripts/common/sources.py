@@ -46,6 +46,23 @@ def source_digest(command: str, without: tuple[str, ...] = (), root: Path = Path
     return digest.hexdigest()[:16]
 
 
+def content_digest(files: Iterable[str | Path], largest: int = 64 * 2**20) -> str:
+    """One sha256 (16 hexadecimal digits) over files' content; of one of more than `largest` bytes over size and mtime.
+
+    A file that is missing counts as such, and is left to whoever needs it.
+    """
+    digest = hashlib.sha256()
+    for file in map(Path, files):
+        if not file.is_file():
+            told = "missing"
+        elif (status := file.stat()).st_size > largest:
+            told = f"{status.st_size} {status.st_mtime_ns}"
+        else:
+            told = sha256_file(file)
+        digest.update(f"{file.as_posix()} {told}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def _module_file(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py") if "." in module else base, base / "__init__.py"):

@@ -28,12 +28,19 @@ def _llama_cpp_python(settings: Mapping[str, Any], weights: Path, log: Path) -> 
 def _server(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Engine]:
     """A server, by its runtime; each is imported where it is used, since an environment need not hold them all."""
     runtime = settings["runtime"]
+    serve: Starter
     if runtime == "process":
-        from scripts.engines.server_process import serve_process as serve
+        from scripts.engines.server_process import serve_process
+
+        serve = serve_process
     elif runtime == "docker":
-        from scripts.engines.docker_runtime import serve_container as serve
+        from scripts.engines.docker_runtime import serve_container
+
+        serve = serve_container
     elif runtime == "external":
-        from scripts.engines.external import use_external as serve
+        from scripts.engines.external import use_external
+
+        serve = use_external
     else:
         raise ConfigError(
             f"{settings['kind']} has no runtime {runtime!r}",

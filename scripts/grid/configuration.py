@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.common.configs import check_schema, load_yaml, place
+from scripts.common.configs import check_schema, load_yaml, place, plain_value
 from scripts.common.errors import ConfigError, nearest
 from scripts.grid.choose import choose_grid
 from scripts.workload.spec import load_workload
@@ -99,9 +99,11 @@ def _settings(root: Path, overrides: Mapping[str, Any]) -> tuple[dict[str, Any],
     for key in overrides:
         if key not in written:
             raise ConfigError(f"unknown key {key!r}", where="--config", remedy=nearest(key, written))
-    config = {**written, **overrides}
+    # Snakemake hands most values of the command line on as texts.
+    given = {key: plain_value(value) if isinstance(value, str) else value for key, value in overrides.items()}
+    config = {**written, **given}
     check_schema(config, "config", "--config")
-    return config, {key: value for key, value in overrides.items() if value != written[key] or key == "grid"}
+    return config, {key: value for key, value in given.items() if value != written[key] or key == "grid"}
 
 
 def _check_recipes(root: Path, models: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.grid.ablations import ablation_record
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell
 
@@ -44,7 +45,8 @@ def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
 
 
 def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
-    """The content of results/grid.json: the merged configuration, the cells in row order, the controls."""
+    """The content of results/grid.json: the merged configuration, the cells in row order, the controls,
+    the ablations."""
     config = configuration.config
     return {
         "grid": configuration.grid_name,
@@ -64,15 +66,24 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
                 "engine": cell.engine,
                 "variant": cell.variant,
                 "sessions": cell.sessions,
+                "forced": cell.forced,
                 "replays": cell.replays,
                 "status": "planned" if cell.planned else "run",
                 "reason": cell.planned,
                 "note": cell.note,
+                **_room(configuration, cell),
             }
             for cell in cells
         ],
         "controls": [{"cell": cell.path, "expect": list(cell.expect)} for cell in cells if cell.expect],
+        "ablations": ablation_record(configuration, cells),
     }
+
+
+def _room(configuration: Configuration, cell: Cell) -> dict[str, Any]:
+    """Disk and GPU memory that the row's weights are expected to take, 10^9 bytes, where models.yaml says."""
+    entry = configuration.models[cell.model]["precisions"][cell.precision]
+    return {key: entry[key] for key in ("disk_gb", "gpu_memory_gb") if key in entry}
 
 
 def _count(number: int, thing: str) -> str:
@@ -81,14 +92,17 @@ def _count(number: int, thing: str) -> str:
 
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
-    precisions = {
-        (cell.model, cell.precision): configuration.models[cell.model]["precisions"][cell.precision]
-        for cell in run
-    }
+    precisions: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in run:
+        known, name = configuration.models[cell.model]["precisions"], cell.precision
+        while name is not None:  # what a quant is built from is pulled too
+            precisions[cell.model, name] = known[name]
+            name = known[name].get("from")
     pulled = [entry for entry in precisions.values() if "repository" in entry]
     engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
     total = sum(entry.get("disk_gb", 0) for entry in pulled)
-    total += sum(entry.get("download_gb", 0) for entry in engines.values())
+    images = {entry.get("image", name): entry.get("download_gb", 0) for name, entry in engines.items()}
+    total += sum(images.values())
     unknown = sum("disk_gb" not in entry for entry in pulled)
     text = f"pulls {total:,.1f} GB" if total else "pulls no weights"
     return text + (f" and {_count(unknown, 'quant')} of unknown size" if unknown else "")

@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import psutil
@@ -22,6 +23,13 @@ import psutil
 from scripts.common.errors import TempzeroError
 
 LOCK = "results/.workflow.lock"
+TABLES = (
+    "results/unchecked/table.md",
+    "results/unchecked/table.csv",
+    "results/controls.json",
+    "results/table.md",
+    "results/table.csv",
+)
 PID_VARIABLE = "TEMPZERO_WORKFLOW_PID"
 
 _held: dict[Path, int] = {}
@@ -54,7 +62,7 @@ def hold_folder(root: Path, leave_seconds: float = 15.0) -> None:
         stale.unlink(missing_ok=True)
     discarded = discard_unfinished(root)
     if discarded:
-        _say(f"made again, since it was begun and not finished: {', '.join(discarded)}")
+        _say(f"begun and not finished, so made again where it is needed: {', '.join(discarded)}")
     record = {"pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(record).encode(), 0)
@@ -64,26 +72,44 @@ def hold_folder(root: Path, leave_seconds: float = 15.0) -> None:
 
 
 def discard_unfinished(root: Path) -> list[str]:
-    """Delete what Snakemake's marks of unfinished outputs name under results/, and the marks.
+    """Delete what Snakemake's marks of unfinished outputs name under results/, what was made from it, and the marks.
 
-    A session's whole folder goes with its session.json. Returns the outputs that were there, sorted.
+    A session's whole folder goes with its session.json, and so do its cell's verdict and the tables: Snakemake
+    would take a table for up to date that is newer than what is missing below it. Weights and engines take
+    nothing with them, since what was made from them before stands for itself. Returns what was marked, sorted.
     """
     marks = root / ".snakemake/incomplete"
-    discarded = []
+    marked = []
     for mark in sorted(path for path in marks.rglob("*") if path.is_file()):
         name = _marked_output(mark.relative_to(marks))
         if name is not None:
-            output = root / name
-            if output.exists():
-                discarded.append(name)
-            if output.name == "session.json":
-                shutil.rmtree(output.parent, ignore_errors=True)
-            elif output.is_dir():
-                shutil.rmtree(output)
-            else:
-                output.unlink(missing_ok=True)
+            marked.append(name)
+            for path in (name, *_made_from(name)):
+                _remove(root / path)
+            if name.endswith("/session.json"):
+                _remove((root / name).parent)
         mark.unlink(missing_ok=True)
-    return sorted(discarded)
+    return sorted(marked)
+
+
+def _made_from(name: str) -> Iterator[str]:
+    """What the workflow makes from an output under results/ and must make again with it."""
+    parts = PurePosixPath(name).parts
+    if parts[1] in ("engines", "quants"):
+        return
+    if parts[1] == "cells" and parts[-1] != "cell.json":
+        cell = "/".join(parts[:6])
+        yield f"{cell}/cell.json"
+        if parts[-2:] == ("session-00", "session.json"):
+            yield f"{cell}/forced.json"
+    yield from TABLES
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def end_leftovers(root: Path, pid: int, leave_seconds: float) -> None:

@@ -12,6 +12,12 @@ from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 
+CHARACTERS_A_TOKEN = 3
+GGUF_RECIPES = ("gguf-bf16", "llama-quantize")  # what the environment of the in-process engine builds
+
+
+FORCED_PASSES = 5  # where a grid does not say
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -24,7 +30,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the table. `planned`: why it is not run, or None. `expect`: a control's allowed classes."""
+    """One row of the table.
+
+    `forced`: passes of the recorded trajectory. `planned`: why it is not run, or None. `expect`: a
+    control's allowed classes.
+    """
 
     model: str
     architecture: str
@@ -33,6 +43,7 @@ class Cell:
     variant: str
     sessions: int
     replays: int
+    forced: int
     planned: str | None
     note: str | None
     expect: tuple[str, ...]
@@ -52,6 +63,11 @@ class Cell:
     def session_files(self) -> list[str]:
         """The record of each of the cell's sessions, from the root."""
         return [f"{self.folder}/session-{number:02d}/session.json" for number in range(self.sessions)]
+
+    @property
+    def forced_file(self) -> str | None:
+        """The record of the cell's forced replay, from the root, where it is to have one."""
+        return f"{self.folder}/forced.json" if self.forced else None
 
     @property
     def seconds(self) -> float:
@@ -106,8 +122,36 @@ def cell_settings(configuration: Configuration, cell: Cell) -> dict[str, Any]:
         "environment": {**engine.get("environment", {}), **variant.get("environment", {})},
         "harness": {"list_files": "names", "concurrency": 1, **variant.get("harness", {})},
         "top_logprobs": configuration.config["top_logprobs"],
-        **{key: engine[key] for key in ("gpus", "container", "port", "start_seconds") if key in engine},
+        **{key: engine[key] for key in ("gpus", "port", "start_seconds") if key in engine},
+        **_container(engine, variant),
+        **_endpoint(configuration, engine),
     }
+
+
+def _container(engine: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
+    """How the engine's container is run, the variant's changes laid over; nothing for an engine without one."""
+    return (
+        {"container": {**engine["container"], **variant.get("container", {})}}
+        if "container" in engine
+        else {}
+    )
+
+
+def _endpoint(configuration: Configuration, engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an engine that already runs is, and how long its prompts may be; nothing for any other engine."""
+    if engine["runtime"] != "external":
+        return {}
+    config = configuration.config
+    if not config["endpoint"]:
+        raise ConfigError(
+            "the grid asks a server that already runs, and there is no endpoint",
+            where="--config",
+            remedy="--config grid=external endpoint=http://127.0.0.1:8000/v1",
+        )
+    context = config["endpoint_context"]
+    if config["tokenizer"] is None:
+        context *= CHARACTERS_A_TOKEN  # text mode counts characters
+    return {"endpoint": config["endpoint"], "arguments": {**engine["arguments"], "max_model_len": context}}
 
 
 def existing_sessions(root: Path, cell: Cell) -> list[str]:
@@ -155,6 +199,7 @@ def _cell(
         variant=variant,
         sessions=block.get("sessions", grid["sessions"]),
         replays=block.get("replays", grid["replays"]),
+        forced=block.get("forced", grid.get("forced", FORCED_PASSES)),
         planned=block.get("planned"),
         note=block.get("note"),
         expect=tuple(block.get("expect", ())),
@@ -196,20 +241,20 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
     kind = configuration.engines[cell.engine]["kind"]
     variant = configuration.variants[cell.variant]
     if cell.variant != "base" and not (
-        kind in variant.get("arguments", {}) or "environment" in variant or "harness" in variant
+        kind in variant.get("arguments", {})
+        or "environment" in variant
+        or "harness" in variant
+        or ("container" in variant and "container" in configuration.engines[cell.engine])
     ):
         raise ConfigError(
             f"the variant {cell.variant!r} changes nothing of {cell.engine!r}",
             where=place(file, ["blocks", block]),
             remedy=f"give it arguments for {kind!r} in {ENGINES}",
         )
-    recipe = configuration.models[cell.model]["precisions"][cell.precision].get("recipe")
-    if recipe is None:
-        raise ConfigError(
-            f"the weights of {cell.model} {cell.precision} have no recipe that builds them here",
-            where=place(file, ["blocks", block]),
-            remedy=f"give a recipe in {MODELS}, or mark the block `planned: REASON`",
-        )
+    _endpoint(configuration, configuration.engines[cell.engine])
+    entry = configuration.models[cell.model]["precisions"][cell.precision]
+    if entry.get("recipe") not in GGUF_RECIPES:
+        return
     if weights_builder(configuration) is None:
         raise ConfigError(
             f"no engine of the kind llama-cpp-python is there to build {cell.model} {cell.precision}",

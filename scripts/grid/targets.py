@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from scripts.common.errors import ConfigError, nearest
+from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell
 
@@ -22,6 +23,14 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
             _check_cell(target, parts[2:], configuration, cells)
         elif parts[:2] == ["results", "quants"]:
             _check_path(target, parts[2:4], [(cell.model, cell.precision) for cell in cells], configuration)
+        elif parts[:2] == ["results", "ablation"]:
+            pages = dict.fromkeys(each.file for each in resolve_ablations(configuration, cells))
+            if (page := "/".join(parts)) not in pages:
+                raise ConfigError(
+                    f"the grid {configuration.grid_name} has no such ablation",
+                    where=target,
+                    remedy=nearest(page, pages),
+                )
         elif parts[:2] == ["results", "engines"] and len(parts) > 2:
             engines = dict.fromkeys(cell.engine for cell in cells)
             if parts[2].removesuffix(".json") not in engines:

@@ -37,10 +37,12 @@ def _unreachable(error: DockerException) -> EngineError:
         return EngineError(
             "this user has no right to Docker's socket",
             where=where,
-            remedy="sudo usermod -aG docker \"$USER\", then log in again",
+            remedy='sudo usermod -aG docker "$USER", then log in again',
         )
     return EngineError(
-        f"Docker cannot be reached ({text})", where=where, remedy="install Docker, or start it: sudo systemctl start docker"
+        f"Docker cannot be reached ({text})",
+        where=where,
+        remedy="install Docker, or start it: sudo systemctl start docker",
     )
 
 
@@ -61,7 +63,7 @@ def check_room(client: docker.DockerClient, image: str, image_gb: float | None) 
 
 
 def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -> None:
-    """EngineError where `gpus` GPUs are wanted and Docker has no NVIDIA runtime, there are fewer, or too little memory."""
+    """EngineError where GPUs are wanted and Docker cannot give them, there are fewer, or their memory is too small."""
     if not gpus:
         return
     info = client.info()
@@ -72,10 +74,12 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
         )
     memory = gpu_memory_gb()
     if len(memory) < gpus:
-        raise EngineError(f"{gpus} GPUs are wanted and {len(memory)} are there", remedy="choose another grid, or engine")
+        raise EngineError(
+            f"{gpus} GPUs are wanted and {len(memory)} are there", remedy="choose another grid, or engine"
+        )
     if sum(memory[:gpus]) < needed_gb:
         raise EngineError(
-            f"the largest quant wants {needed_gb:.0f} GB of GPU memory and {gpus} GPUs have {sum(memory[:gpus]):.0f} GB",
+            f"the largest quant wants {needed_gb:.0f} GB of GPU memory, {gpus} GPUs have {sum(memory[:gpus]):.0f} GB",
             remedy="mark its block as planned, or take more GPUs",
         )
 
@@ -96,7 +100,7 @@ def gpu_memory_gb() -> list[float]:
 
 
 def image_record(client: docker.DockerClient, name: str) -> dict[str, Any]:
-    """What identifies an image that is here: its id, the digest it was pulled by (None for one built here), its size."""
+    """What identifies an image that is here: its id, the digest it was pulled by (or None), its size."""
     image = client.images.get(name)
     digests = [each.partition("@")[2] for each in image.attrs.get("RepoDigests") or []]
     return {"image_id": image.id, "digest": digests[0] if digests else None, "bytes": image.attrs.get("Size")}

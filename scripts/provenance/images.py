@@ -62,13 +62,22 @@ def build_image(engine: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         _say(f"building {tag} from {folder}")
         _build(client, context, tag, plan["base"])
         found = image_record(client, tag)
-    sources = {file.relative_to(folder).as_posix(): sha256_file(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    sources = {
+        file.relative_to(folder).as_posix(): sha256_file(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
     lock = {"lock": plan["lock"], "lock_sha256": sha256_file(Path(plan["lock"]))} if "lock" in plan else {}
-    return {**_record(engine, entry, tag, found), **lock, "base": {"image": plan["base"], **base}, "build": sources}
+    return {
+        **_record(engine, entry, tag, found),
+        **lock,
+        "base": {"image": plan["base"], **base},
+        "build": sources,
+    }
 
 
 def fetch_packages(lock: Path, names: list[str] | None, target: Path) -> None:
-    """Download a lock's packages (`names`: these alone, as source where the lock has the source's hash) into `target`."""
+    """Download a lock's packages (`names`: these alone, as source) into `target`."""
     text = lock.read_text(encoding="utf-8")
     pins = {match[1].lower(): match[0] for match in REQUIREMENT.finditer(text)}
     for each in names or ():
@@ -76,10 +85,20 @@ def fetch_packages(lock: Path, names: list[str] | None, target: Path) -> None:
             raise ConfigError(f"the lock has no package {each!r}", where=str(lock))
     target.mkdir(parents=True, exist_ok=True)
     wanted = target / "wanted.txt"
-    wanted.write_text("\n".join(pins[each.lower()] for each in names) + "\n" if names else text, encoding="utf-8")
+    wanted.write_text(
+        "\n".join(pins[each.lower()] for each in names) + "\n" if names else text, encoding="utf-8"
+    )
     _say(f"fetching {len(names) if names else len(pins)} package(s) of {lock}")
     sources = ["--no-binary", ",".join(names)] if names else ["--only-binary", ":all:"]
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--require-hashes"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+    ]
     command = [*pip, *sources, "--dest", str(target), "-r", str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0 and LOCAL_BUILD.search(text):
@@ -98,7 +117,9 @@ def _base(client: docker.DockerClient, base: str) -> dict[str, Any]:
     try:
         _pull(client, base)
     except EngineError as error:
-        raise EngineError(error.what, where=base, remedy="sh containers/base/make_base.sh makes one without a registry") from error
+        raise EngineError(
+            error.what, where=base, remedy="sh containers/base/make_base.sh makes one without a registry"
+        ) from error
     return image_record(client, base)
 
 
@@ -113,16 +134,22 @@ def _pull(client: docker.DockerClient, reference: str) -> None:
             remedy="look up a digest that does exist, and enter it as an engine of its own",
         ) from error
     except DockerException as error:
-        raise EngineError(f"the image cannot be pulled: {getattr(error, 'explanation', None) or error}", where=reference) from error
+        raise EngineError(
+            f"the image cannot be pulled: {getattr(error, 'explanation', None) or error}", where=reference
+        ) from error
 
 
 def _build(client: docker.DockerClient, context: Path, tag: str, base: str) -> None:
     try:
         client.images.build(path=str(context), tag=tag, buildargs={"BASE": base}, rm=True, forcerm=True)
     except BuildError as error:
-        lines = [str(part.get("stream", "")).rstrip() for part in error.build_log if part.get("stream", "").strip()]
+        lines = [
+            str(part.get("stream", "")).rstrip() for part in error.build_log if part.get("stream", "").strip()
+        ]
         said = "".join(f"\n    {line}" for line in lines[-15:])
-        raise EngineError(f"the image cannot be built: {error.msg}; its last lines:{said}", where=tag) from error
+        raise EngineError(
+            f"the image cannot be built: {error.msg}; its last lines:{said}", where=tag
+        ) from error
     except APIError as error:
         raise EngineError(f"the image cannot be built: {error.explanation or error}", where=tag) from error
 

@@ -17,4 +17,4 @@ def enter_environment(lock: Path, module: str) -> None:
     python = str(env_python(lock))
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(python, [python, "-m", module, *sys.argv[1:]])
+    os.execv(python, [python, "-m", module, *sys.argv[1:]])  # noqa: S606

@@ -1,7 +1,8 @@
 """Quants that exist elsewhere: pulled from a hub at a pinned revision, or taken from a folder of this machine.
 
 Runs in the environment of envs/hub.lock. Weights come as safetensors or GGUF only, and no code of a repository is
-ever pulled, let alone run. A pull that broke off goes on where it stopped.
+ever pulled, let alone run. A dropped connection goes on where it stopped; of a pull that was given up the files that
+were whole are kept, since the hub's client begins a torn one anew.
 """
 
 from __future__ import annotations
@@ -16,37 +17,90 @@ from typing import Any
 
 from scripts.common.errors import ConfigError, DataError
 from scripts.quants.hashes import cached_sha256
-from scripts.quants.manifest import NAME, make_manifest, write_manifest
+from scripts.quants.manifest import make_manifest, write_manifest
 from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
 
 WEIGHTS = ("*.safetensors",)
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt")
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+)
 BESIDE = (*TOKENIZER, "*.json", "*.jinja", "*.txt", "*.model")
-NEVER = ("*.py", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.pkl", "original/*", "*/.*", ".*")
+NEVER = (
+    "*.py",
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.h5",
+    "*.msgpack",
+    "*.onnx",
+    "*.pkl",
+    "original/*",
+    "*/.*",
+    ".*",
+)
 
 
 def fetch_quant(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
-    """Bring the weights of `entry` (`repository` with `revision`, or `local_path`) into the folder of `output`, a manifest.
+    """Bring the weights of `entry` (`repository` and `revision`, or `local_path`) beside `output`, their manifest.
 
     The manifest is written last. DataError where the hub refuses, has no such thing any more, or where what came is
     incomplete or not what the hub says it is.
     """
     folder = output.parent
     folder.mkdir(parents=True, exist_ok=True)
+    if entry.get("served"):
+        _serve(model, precision, entry, folder)
+        return
     source = _link(Path(entry["local_path"]), folder) if "local_path" in entry else _pull(entry, folder)
     _check_complete(folder, entry)
     types, quantised = _read_types(folder, entry)
     write_manifest(
         folder,
-        make_manifest(folder, model=model, precision=precision, quantised=quantised, types=types, source=source),
+        make_manifest(
+            folder, model=model, precision=precision, quantised=quantised, types=types, source=source
+        ),
+    )
+
+
+def _serve(model: str, precision: str, entry: Mapping[str, Any], folder: Path) -> None:
+    """The manifest of weights that only their server has: the tokenizer it is asked with, or nothing (text mode)."""
+    for old in folder.iterdir():
+        if old.is_file():
+            old.unlink()
+    path = entry.get("tokenizer_path")
+    if path is not None:
+        if not (Path(path) / "tokenizer.json").is_file():
+            raise ConfigError(
+                "there is no tokenizer.json", where=f"tokenizer={path}", remedy="name a folder that has one"
+            )
+        for name in TOKENIZER:
+            if (Path(path) / name).is_file():
+                shutil.copyfile(Path(path) / name, folder / name)
+    quantised = str(entry.get("quantised", "unknown"))
+    source = {"served": True, "mode": "text" if path is None else "tokens"}
+    write_manifest(
+        folder,
+        make_manifest(folder, model=model, precision=precision, quantised=quantised, types={}, source=source),
     )
 
 
 def _link(source: Path, folder: Path) -> dict[str, Any]:
     """Links to the files of a folder of the owner's; nothing is copied, and his path goes into no record."""
     if not source.is_dir():
-        raise ConfigError("there is no such folder", where=str(source), remedy="correct local_path in config/models.yaml")
-    wanted = [path for path in source.iterdir() if path.is_file() and _is_wanted(path.name, (*WEIGHTS, "*.gguf", *BESIDE))]
+        raise ConfigError(
+            "there is no such folder", where=str(source), remedy="correct local_path in config/models.yaml"
+        )
+    wanted = [
+        path
+        for path in source.iterdir()
+        if path.is_file() and _is_wanted(path.name, (*WEIGHTS, "*.gguf", *BESIDE))
+    ]
     for old in folder.iterdir():
         if old.is_symlink():
             old.unlink()
@@ -85,10 +139,14 @@ def _pull_files(repository: str, revision: str | None, patterns: Sequence[str], 
         info = HfApi().model_info(repository, revision=revision, files_metadata=True)
         files = [each for each in info.siblings or [] if _is_wanted(each.rfilename, patterns)]
         total = sum(each.size or 0 for each in files)
-        free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        free = shutil.disk_usage(folder).free + sum(
+            path.stat().st_size for path in folder.rglob("*") if path.is_file()
+        )
         if total > free:
             raise DataError(
-                f"its files take {total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free", where=where, remedy="make room"
+                f"its files take {total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free",
+                where=where,
+                remedy="make room",
             )
         print(f"pulling {where}: {len(files)} files, {total / 1e9:,.2f} GB", file=sys.stderr, flush=True)
         snapshot_download(
@@ -116,13 +174,22 @@ def _pull_files(repository: str, revision: str | None, patterns: Sequence[str], 
             where=where,
             remedy="correct it in config/models.yaml, give a local_path, or set HF_TOKEN where it is private",
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise DataError(f"the pull broke off: {' '.join(str(error).split())[:300]}", where=where, remedy=again) from error
+    except DataError:
+        raise
+    except Exception as error:  # its HTTP client has errors of its own, which are no OSError
+        known = (HfHubHTTPError, LocalEntryNotFoundError, OSError)
+        if not isinstance(error, known) and not type(error).__module__.startswith(("http", "hf_")):
+            raise
+        raise DataError(
+            f"the pull broke off: {' '.join(str(error).split())[:300]}", where=where, remedy=again
+        ) from error
     for each in files:
         expected = getattr(each.lfs, "sha256", None) if each.lfs else None
         if expected and cached_sha256(folder, each.rfilename) != expected:
             (folder / each.rfilename).unlink()
-            raise DataError("the file is not the one that the hub names", where=f"{where}: {each.rfilename}", remedy=again)
+            raise DataError(
+                "the file is not the one that the hub names", where=f"{where}: {each.rfilename}", remedy=again
+            )
     return str(info.sha)
 
 
@@ -136,13 +203,17 @@ def _check_complete(folder: Path, entry: Mapping[str, Any]) -> None:
     """Every shard that the index names is there, and what a conversation needs."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
-            raise DataError(f"there is no {name}", where=str(folder), remedy="name a `tokenizer` in config/models.yaml")
+            raise DataError(
+                f"there is no {name}", where=str(folder), remedy="name a `tokenizer` in config/models.yaml"
+            )
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         missing = sorted(shard for shard in shards if not (folder / shard).is_file())
         if missing:
-            raise DataError(f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first", where=str(folder))
+            raise DataError(
+                f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first", where=str(folder)
+            )
 
 
 def _read_types(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, dict[str, int]], str]:

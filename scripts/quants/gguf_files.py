@@ -139,7 +139,9 @@ def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path) -> None:
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges([each if isinstance(each, str) else " ".join(each) for each in tokenizer["model"]["merges"]])
+    writer.add_token_merges(
+        [each if isinstance(each, str) else " ".join(each) for each in tokenizer["model"]["merges"]]
+    )
     specials = read_json(checkpoint / "tokenizer_config.json")
     for key, add in (("eos_token", writer.add_eos_token_id), ("pad_token", writer.add_pad_token_id)):
         if specials.get(key) in tokens:

@@ -66,7 +66,10 @@ def verify_manifest(path: Path) -> dict[str, Any]:
         file = path.parent / entry["path"]
         if not file.is_file():
             raise DataError("the manifest names this file and it is missing", where=str(file), remedy=remedy)
-        if file.stat().st_size != entry["size"] or cached_sha256(path.parent, entry["path"]) != entry["sha256"]:
+        if (
+            file.stat().st_size != entry["size"]
+            or cached_sha256(path.parent, entry["path"]) != entry["sha256"]
+        ):
             raise DataError(
                 "the file is not the one that the manifest names: it has changed",
                 where=str(file),

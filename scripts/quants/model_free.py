@@ -1,4 +1,4 @@
-"""The recipe model-free-ptq: llm-compressor's `model_free_ptq`, which streams a checkpoint and needs no data, and its check.
+"""The recipe model-free-ptq: llm-compressor's `model_free_ptq`, which streams and needs no data, and its check.
 
 Runs in the environment of envs/quantise.lock. Formats: FP8_DYNAMIC (weights FP8 a channel, activations a token),
 FP8_BLOCK, W4A16 (packed integers, what vLLM serves through Marlin), NVFP4A16.
@@ -22,13 +22,20 @@ from scripts.quants.safetensors_files import describe_groups, read_tensors, type
 
 CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 EXPERTS = re.compile(r".*mlp\.experts\.\d+\.(gate|up|down)_proj$")
-LINEAR = re.compile(r".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|.*\.experts\.\d+\.(gate|up|down)_proj$")
+LINEAR = re.compile(
+    r".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|.*\.experts\.\d+\.(gate|up|down)_proj$"
+)
 NEVER = re.compile(r"(^|\.)(lm_head|embed_tokens|visual|mtp)(\.|$)|\.mlp\.gate$|shared_expert_gate$")
+
+
+# Experts fused into one 3-D tensor a layer, which llm-compressor splits: [experts, 2 × width or hidden, …].
+FUSED = re.compile(r"(.*mlp\.experts)\.(gate_up_proj|down_proj)(?:\.weight)?$")
+FUSED_PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """`weight`: what the matrix is called afterwards, and its type; `companions`: what else comes with it, with types."""
+    """`weight`: what the matrix is called afterwards, and its type; `companions`: what else comes, with types."""
 
     weight: tuple[str, str]
     companions: Mapping[str, tuple[str, ...]]
@@ -39,7 +46,9 @@ SCHEMES: dict[str, Scheme] = {
     "FP8_DYNAMIC": Scheme(("weight", "F8_E4M3"), {"weight_scale": _SCALES}),
     "FP8_BLOCK": Scheme(("weight", "F8_E4M3"), {"weight_scale": _SCALES}),
     "W4A16": Scheme(("weight_packed", "I32"), {"weight_scale": _SCALES, "weight_shape": ("I64", "I32")}),
-    "NVFP4A16": Scheme(("weight_packed", "U8"), {"weight_scale": ("F8_E4M3",), "weight_global_scale": ("F32",)}),
+    "NVFP4A16": Scheme(
+        ("weight_packed", "U8"), {"weight_scale": ("F8_E4M3",), "weight_global_scale": ("F32",)}
+    ),
 }
 
 
@@ -51,7 +60,11 @@ def build_model_free(model: str, precision: str, entry: Mapping[str, Any], outpu
     """
     scheme = entry["scheme"]
     if scheme not in SCHEMES:
-        raise ConfigError(f"unknown scheme {scheme!r}", where=f"config/models.yaml: {model}", remedy=nearest(scheme, SCHEMES))
+        raise ConfigError(
+            f"unknown scheme {scheme!r}",
+            where=f"config/models.yaml: {model}",
+            remedy=nearest(scheme, SCHEMES),
+        )
     source = output.parent.parent / entry["from"]
     verify_manifest(source / NAME)
     folder = output.parent
@@ -75,7 +88,12 @@ def build_model_free(model: str, precision: str, entry: Mapping[str, Any], outpu
             "quantised_tensors": counted,
         }
         manifest = make_manifest(
-            aside, model=model, precision=precision, quantised=describe_groups(types), types=types, source=made_from
+            aside,
+            model=model,
+            precision=precision,
+            quantised=describe_groups(types),
+            types=types,
+            source=made_from,
         )
         write_manifest(aside, manifest)
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,19 +112,30 @@ def find_targets(source: Path, *, experts_only: bool) -> list[str]:
     found = []
     for name, tensor in read_tensors(source).items():
         module, _, leaf = name.rpartition(".")
-        if leaf == "weight" and len(tensor.shape) == 2 and wanted.match(module) and not NEVER.search(module):
+        if (fused := FUSED.match(name)) and len(tensor.shape) == 3 and not NEVER.search(module):
+            found += _parts(fused, tensor.shape[0])
+        elif (
+            leaf == "weight" and len(tensor.shape) == 2 and wanted.match(module) and not NEVER.search(module)
+        ):
             found.append(module)
     if not found:
         what = "no matrix of an expert" if experts_only else "no linear layer"
-        raise DataError(f"the checkpoint has {what}", where=str(source), remedy="experts_only is for MoE models")
+        raise DataError(
+            f"the checkpoint has {what}", where=str(source), remedy="experts_only is for MoE models"
+        )
     return sorted(found)
+
+
+def _parts(fused: re.Match[str], experts: int) -> list[str]:
+    """The modules that a fused tensor becomes."""
+    return [f"{fused[1]}.{number}.{part}" for number in range(experts) for part in FUSED_PARTS[fused[2]]]
 
 
 def _quantise(source: Path, target: Path, scheme: str, targets: list[str]) -> None:
     from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme, preset_name_to_scheme
     from llmcompressor import model_free_ptq
 
-    modules = {name.rpartition(".")[0] for name in read_tensors(source) if name.endswith(".weight")}
+    modules = {name.removesuffix(".weight") for name in read_tensors(source) if not FUSED.match(name)}
     # vLLM has crashed on modules that are neither targeted nor ignored: every other module is named.
     ignored = sorted(modules - set(targets))
     patterns = _patterns(targets)
@@ -128,8 +157,15 @@ def check_quantised(source: Path, target: Path, scheme: str, targets: list[str])
     plan = SCHEMES[scheme]
     counted: Counter[str] = Counter()
     left = set(found)
+    for name, tensor in list(expected.items()):
+        if (
+            (fused := FUSED.match(name))
+            and len(tensor.shape) == 3
+            and set(_parts(fused, tensor.shape[0])) <= set(targets)
+        ):
+            del expected[name]
     for module in targets:
-        expected.pop(f"{module}.weight")
+        expected.pop(f"{module}.weight", None)
         wanted = {plan.weight[0]: (plan.weight[1],), **plan.companions}
         for leaf, types in wanted.items():
             name = f"{module}.{leaf}"

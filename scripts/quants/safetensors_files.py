@@ -73,9 +73,13 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
         except ValueError as error:
             raise DataError(f"the file is torn ({error})", where=str(file)) from error
     start = 8 + length
-    last = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    last = max(
+        (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
+    )
     if start + last != size:
-        raise DataError(f"the file is torn: {size} bytes, and its header says {start + last}", where=str(file))
+        raise DataError(
+            f"the file is torn: {size} bytes, and its header says {start + last}", where=str(file)
+        )
     return dict(header), start
 
 
@@ -113,7 +117,7 @@ def group_of(name: str) -> str:
 
 
 def types_by_group(tensors: dict[str, Tensor]) -> dict[str, dict[str, int]]:
-    """How many weights of each group have which type: {"experts": {"FP8": 96}, …}; scales and shapes are not counted."""
+    """How many weights of each group have which type: {"experts": {"FP8": 96}, …}; scales are not counted."""
     groups: dict[str, Counter[str]] = {}
     for name, tensor in tensors.items():
         if not COMPANION.search(name):
@@ -129,7 +133,9 @@ def describe_groups(groups: dict[str, dict[str, int]], plain: Iterable[str] = ("
         by_types.setdefault("/".join(types), []).append(group)
     quantised = {types: names for types, names in by_types.items() if not set(types.split("/")) <= known}
     if not quantised:
-        return f"nothing ({'/'.join(sorted({each for types in by_types for each in types.split('/')})).lower()})"
+        return (
+            f"nothing ({'/'.join(sorted({each for types in by_types for each in types.split('/')})).lower()})"
+        )
     rest = sorted(name for types, names in by_types.items() if types not in quantised for name in names)
     parts = [f"{', '.join(names)}: {types}" for types, names in quantised.items()]
     return "; ".join(parts) + (f" (not: {', '.join(rest)})" if rest else "")

@@ -47,7 +47,7 @@ def flips(rate: dict[str, Any]) -> str:
 
 def at_most_one_in(rate: dict[str, Any]) -> int | None:
     """N of "at most one flip in N tokens, 95 %", one-sided; None where nothing was compared."""
-    bound = at_most(rate["events"], rate["exposure"])
+    bound = at_most(rate.get("events", 0), rate["exposure"])
     return None if bound is None else int(bound["one_flip_in_tokens"])
 
 
@@ -90,3 +90,34 @@ def tokens(found: dict[str, Any]) -> str:
     """Tokens a replay, with their CV and swing."""
     cv, swing = (DASH if found[key] is None else percent(found[key]) for key in ("cv", "swing"))
     return f"{found['mean']:,.0f} (CV {cv}, swing {swing})"
+
+
+def forced(found: dict[str, Any] | None) -> str:
+    """Positions with unequal bits over forced passes, by mode; a mode that was not run is left out."""
+    run = {mode: each for mode, each in (found or {}).items() if "not_run" not in each}
+    if not run:
+        return f"{DASH} not run"
+    return "; ".join(
+        f"{mode} {each['unequal_bits']['positions']:,} of {each['positions']:,}" for mode, each in run.items()
+    )
+
+
+def yes_or_no(found: bool | None) -> str:
+    """yes, no, or a dash where too little was looked at."""
+    return {True: "yes", False: "no", None: DASH}[found]
+
+
+def bootstrap(found: dict[str, Any] | None) -> str:
+    """The interval of flips per 1,000 tokens with sessions resampled."""
+    return DASH if found is None else f"{significant(found['low'])} to {significant(found['high'])}"
+
+
+def ties(found: dict[str, Any] | None) -> str:
+    """Whether near-ties account for the flips, with the flips per 1,000 tokens they predict."""
+    predicted = (found or {}).get("predicted_flips_per_1000_tokens")
+    if found is None or predicted is None:
+        return DASH
+    if found["near_tie_account"] == "not testable":
+        return "not testable"
+    interval = f"{significant(predicted['low'])} to {significant(predicted['high'])}"
+    return f"{found['near_tie_account']}: {significant(predicted['rate'])} ({interval})"

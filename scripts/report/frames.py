@@ -10,17 +10,20 @@ import pandas as pd
 from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
+from scripts.verdict.forced import MODES
 from scripts.verdict.rates import upper_bound
 
 SPEED = "tokens/s, varies"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
-    """The finding's own columns; the engine among them only where the grid has several."""
+    """The finding's own columns; the engine among them only where the grid has several.
+
+    What is quantised comes last: it is as long as it must be, and the figures before it fit a screen.
+    """
     rows = []
     for entry in entries:
         row = {"model": entry.planned["model"], "precision": entry.label, "engine": entry.planned["engine"]}
-        row["quantised"] = entry.quantised or DASH
         found = entry.summary
         if found is None:
             row |= {"text": DASH, "logprobs": DASH, "divergence": str(entry.not_run)}
@@ -30,6 +33,7 @@ def finding(entries: Sequence[Entry]) -> pd.DataFrame:
             row["logprobs"] = figures.k_of_n(found["logprobs_identical"], found["replays"])
             row["divergence"] = found["class"]
             row["flips per 1,000 (95 %)"] = figures.flips(found["flips_per_1000_tokens"])
+        row["quantised"] = entry.quantised or DASH
         rows.append(row)
     frame = pd.DataFrame(rows, dtype=object)
     several = len({entry.planned["engine"] for entry in entries}) > 1
@@ -51,7 +55,10 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
             row["exact ties"] = DASH if found["exact_ties"] is None else f"{found['exact_ties']:,}"
             row["score"] = figures.score(found["score"])
             row["tokens a replay"] = figures.tokens(found["tokens"])
-            row["forced"] = "– not run"
+            row["forced: unequal bits"] = figures.forced(found.get("forced"))
+            row["deterministic"] = figures.yes_or_no(found.get("deterministic"))
+            row["near-ties explain: predicted flips"] = figures.ties(found.get("ties"))
+            row["flips, sessions resampled"] = figures.bootstrap(found.get("flips_bootstrap"))
             speed = found["tokens_per_second"]
             row[SPEED] = DASH if speed is None else figures.significant(speed)
         rows.append(row)
@@ -109,8 +116,32 @@ def _full_row(entry: Entry) -> dict[str, Any]:
         for key in ("p50", "p99", "max"):
             row[f"noise_{name}_{key}"] = (noise.get(name) or {}).get(key)
     row["exact_ties"] = found.get("exact_ties")
+    row["deterministic"] = found.get("deterministic")
+    for key in ("low", "high"):
+        row[f"flips_bootstrap_{key}"] = (found.get("flips_bootstrap") or {}).get(key)
+    row |= _forced_columns(found.get("forced") or {})
+    ties = found.get("ties") or {}
+    for key in ("near_tie_account", "reason", "mode"):
+        row[f"ties_{key}"] = ties.get(key)
+    for name in ("predicted", "observed"):
+        for key in ("rate", "low", "high"):
+            row[f"ties_{name}_{key}"] = (ties.get(f"{name}_flips_per_1000_tokens") or {}).get(key)
     for name, keys in (("score", ("mean", "min", "max")), ("tokens", ("mean", "cv", "swing"))):
         for key in keys:
             row[f"{name}_{key}"] = (found.get(name) or {}).get(key)
     row["tokens_per_second"] = found.get("tokens_per_second")
+    return row
+
+
+def _forced_columns(forced: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for mode in MODES:
+        found = forced.get(mode) or {}
+        row[f"forced_{mode}_not_run"] = found.get("not_run", None if found else "no forced.json")
+        for key in ("passes", "positions"):
+            row[f"forced_{mode}_{key}"] = found.get(key)
+        for key in ("unequal_bits", "other_argmax", "under_noise"):
+            row[f"forced_{mode}_{key}"] = (found.get(key) or {}).get("share")
+        for key in ("chosen", "margin"):
+            row[f"forced_{mode}_noise_{key}_p99"] = (found.get("noise_p99") or {}).get(key)
     return row

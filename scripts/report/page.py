@@ -36,7 +36,14 @@ LEGEND = """\
   replays in one context, nat, 99th percentile. **exact ties**: contexts whose best two are exactly equal.
 - **score**: correct answers over questions asked, unanswered counted as wrong. **tokens a replay**: those it
   generated; CV is their standard deviation over their mean, swing (max − min) / min.
-- **forced**: a recorded trajectory fed back; a free replay that was short or lucky shows nothing.
+- **forced**: a recorded trajectory is fed back several times, and at so many of its positions the bits were
+  not equal in all passes: a free replay that was short or lucky shows nothing. **deterministic**: yes only
+  where free replays and every forced pass are equal in bits; `–` where too little was looked at.
+- **near-ties explain**: the flips per 1,000 tokens that margins and noise of the forced passes predict, with
+  a 95 % interval, on the forced trajectory's contexts; `contradicted`: what was seen there lies outside;
+  `not testable`: no flip seen and none predicted, say (the CSV has the reason).
+- **flips, sessions resampled**: the interval of flips per 1,000 tokens where sessions may be unlike; a dash
+  below five sessions or without a flip.
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
 """
 

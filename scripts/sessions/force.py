@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from scripts.common.errors import UnsupportedError
-from scripts.common.files import sha256_file, write_json
+from scripts.common.files import read_json, sha256_file, write_json
 from scripts.common.transcripts import Turn, read_transcript
 from scripts.engines.protocol import Engine, Scores
 from scripts.engines.start import start_engine
@@ -132,6 +132,7 @@ def force_cell(
     manifest_file: Path,
     settings: Mapping[str, Any],
     log: Path,
+    engine_record: Path | None = None,
 ) -> None:
     """Feed `transcript` back `passes` times to a fresh engine and write {cell}/forced/ and `output` (forced.json)."""
     cell = output.parent
@@ -143,7 +144,8 @@ def force_cell(
     try:
         os.environ.update(settings["environment"])
         title = f"{settings['model']} {settings['precision']} {settings['variant']} · forced"
-        with start_engine(settings, manifest_file.parent, log) as engine:
+        record = read_json(engine_record) if engine_record else {}
+        with start_engine({**settings, "record": record}, manifest_file.parent, log) as engine:
             not_run = force_passes(engine, transcript, aside / "forced", passes, Progress(title, passes))
         scenarios = list(recorded_episodes(transcript))
         summary = summarise_forced(aside, scenarios=scenarios, not_run=not_run)

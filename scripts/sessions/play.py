@@ -18,6 +18,7 @@ from scripts.engines.protocol import Engine
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages, play_episode
+from scripts.workload.text_form import TextForm
 from scripts.workload.workloads import Workload
 
 WARM_UP_TOKENS = 16
@@ -34,7 +35,7 @@ class Played:
     seconds: float
 
 
-def warm_up(engine: Engine, chat: ChatForm, workload: Workload) -> None:
+def warm_up(engine: Engine, chat: ChatForm | TextForm, workload: Workload) -> None:
     """Throw away a first short answer: what follows a start can differ from all later ones."""
     prompt = chat.first_prompt(first_messages(workload, workload.scenarios[0]), TOOL_SCHEMAS)
     engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=[chat.stop_id], top_logprobs=1)
@@ -44,7 +45,7 @@ def warm_up(engine: Engine, chat: ChatForm, workload: Workload) -> None:
 def play_replay(
     number: int,
     engine: Engine,
-    chat: ChatForm,
+    chat: ChatForm | TextForm,
     workload: Workload,
     settings: Mapping[str, Any],
     folder: Path,
@@ -101,7 +102,7 @@ def play_replay(
 
 def play_replays(
     engine: Engine,
-    chat: ChatForm,
+    chat: ChatForm | TextForm,
     workload: Workload,
     settings: Mapping[str, Any],
     folder: Path,

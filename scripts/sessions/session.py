@@ -20,6 +20,7 @@ from scripts.sessions.progress import Progress
 from scripts.sessions.watch import WorkflowWatch
 from scripts.workload.chat import ChatForm
 from scripts.workload.spec import load_workload
+from scripts.workload.text_form import TextForm
 
 
 def run_session(
@@ -49,7 +50,7 @@ def run_session(
     started = _now()
     try:
         os.environ.update(settings["environment"])
-        chat = ChatForm(manifest_file.parent)
+        chat = _chat_form(settings, manifest_file.parent)
         title = f"{settings['model']} {settings['precision']} {settings['variant']} · session {session}"
         with start_engine({**settings, "record": record}, manifest_file.parent, log) as engine:
             played = play_replays(engine, chat, workload, settings, aside, replays, Progress(title, replays))
@@ -83,6 +84,13 @@ def run_session(
             if full is not None:
                 raise full from error
         raise
+
+
+def _chat_form(settings: Mapping[str, Any], folder: Path) -> ChatForm | TextForm:
+    """The chat form of the quant's own tokenizer; text, for an endpoint whose tokenizer is not named."""
+    if settings["runtime"] == "external" and not (folder / "tokenizer.json").is_file():
+        return TextForm()
+    return ChatForm(folder)
 
 
 def _now() -> str:

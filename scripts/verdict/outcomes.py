@@ -26,8 +26,9 @@ def score(trajectories: Sequence[Trajectory], sessions: Sequence[Session]) -> di
         )
     if asked == 0:
         return None
-    shares = [each.correct / asked for each in trajectories]
-    return {"mean": statistics.fmean(shares), "min": min(shares), "max": max(shares)}
+    correct = [each.correct for each in trajectories]
+    mean = sum(correct) / (asked * len(correct))
+    return {"mean": mean, "min": min(correct) / asked, "max": max(correct) / asked}
 
 
 def tokens(counts: Sequence[int]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from scripts.common.errors import DataError
 from scripts.common.files import read_json
 from scripts.verdict import outcomes, ties
 from scripts.verdict.agreement import check_agreement
-from scripts.verdict.bootstrap import flips_bootstrap
+from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
 from scripts.verdict.contexts import ContextTree, Walks
 from scripts.verdict.contexts import Path as Walk
@@ -275,6 +275,8 @@ def _along(said: Said, walked: Walked, turns: list[tuple[str, int, int]]) -> tup
 
 
 def _bootstrap(replays: list[Replay], said: Said) -> dict[str, float] | None:
+    if len({replay.session for replay in replays}) < LEAST_SESSIONS:
+        return None
     walks = {name: Walks(tree) for name, tree in said.trees.items()}
     events, exposure = [0.0] * len(replays), [0] * len(replays)
     for each in said.walked:

@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.common.transcripts import Turn, TurnLogprobs
 from scripts.engines.protocol import Engine
 from scripts.workload.chat import ChatForm, Message
+from scripts.workload.text_form import TextForm
 from scripts.workload.toolcalls import ToolCall, parse_tool_calls
 from scripts.workload.workloads import Question, Scenario, Workload
 from scripts.workload.workspace import TOOLS, Listing, Workspace, check_call
@@ -70,7 +71,7 @@ def _answer(call: ToolCall, question: Question | None) -> tuple[str, dict[str, o
 
 def play_episode(
     engine: Engine,
-    chat: ChatForm,
+    chat: ChatForm | TextForm,
     workload: Workload,
     scenario: Scenario,
     *,

@@ -51,7 +51,14 @@ def gguf_quant(architecture: str, folder: Path, precision: str = "q6_k") -> Path
     import json
 
     subprocess.run(
-        [environment_python("llamacpp"), "-c", build, json.dumps(entries), f"tinychart-{architecture}", str(folder)],
+        [
+            environment_python("llamacpp"),
+            "-c",
+            build,
+            json.dumps(entries),
+            f"tinychart-{architecture}",
+            str(folder),
+        ],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -80,13 +87,13 @@ def copy_project(folder: Path) -> Path:
 
 
 def write_grid(project: Path, cells: list[tuple[str, str, str]], *, sessions: int, replays: int) -> None:
-    """config/grids/small.yaml over (model, precision, engine), each with the variant base."""
-    rows = "".join(
-        f"  - {{models: [{model}], precisions: [{precision}], engines: [{engine}], variants: [base]}}\n"
-        for model, precision, engine in cells
-    )
+    """config/grids/small.yaml over (model, precision, engine); an engine may be followed by `/` and another variant."""
+    rows = ""
+    for model, precision, engine in cells:
+        name, _, variant = engine.partition("/")
+        rows += f"  - {{models: [{model}], precisions: [{precision}], engines: [{name}], variants: [{variant or 'base'}]}}\n"
     (project / "config/grids/small.yaml").write_text(
-        f"description: a test\nworkload: chartist-mini\nsessions: {sessions}\nreplays: {replays}\n"
+        f"description: a test\nworkload: chartist-mini\nsessions: {sessions}\nreplays: {replays}\nforced: 1\n"
         "estimate: {tokens_per_replay: 2000, tokens_per_second: 60, start_seconds: 60}\n"
         f"blocks:\n{rows}"
     )
@@ -94,7 +101,9 @@ def write_grid(project: Path, cells: list[tuple[str, str, str]], *, sessions: in
 
 def snakemake(project: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the workflow of a copied project on its small grid."""
-    return subprocess.run(snakemake_command(*arguments), cwd=project, capture_output=True, text=True, **options)
+    return subprocess.run(
+        snakemake_command(*arguments), cwd=project, capture_output=True, text=True, **options
+    )
 
 
 def snakemake_command(*arguments: str) -> list[str]:
@@ -107,7 +116,11 @@ def marked(marker: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and marker in process.environ().values() and process.status() != "zombie":
+            if (
+                process.pid != os.getpid()
+                and marker in process.environ().values()
+                and process.status() != "zombie"
+            ):
                 found.append(process)
         except psutil.Error:
             continue

@@ -78,7 +78,9 @@ def test_a_generation_is_ids_and_the_logprobs_of_each(served: tuple[str, VllmSer
     assert engine.generate(prompt, max_tokens=40, stop_ids=[], top_logprobs=5) == made
 
 
-def test_a_stop_id_ends_a_generation_and_is_part_of_it(served: tuple[str, VllmServer, list[int], int]) -> None:
+def test_a_stop_id_ends_a_generation_and_is_part_of_it(
+    served: tuple[str, VllmServer, list[int], int],
+) -> None:
     _, engine, prompt, _ = served
     free = engine.generate(prompt, max_tokens=30, stop_ids=[], top_logprobs=2)
     stop = free.output_ids[12]
@@ -99,7 +101,9 @@ def test_prefill_scores_every_id_but_the_first(served: tuple[str, VllmServer, li
     assert len(shorter.chosen) == len(prompt) - 21
 
 
-def test_a_forced_decode_of_what_was_free_has_its_bits(served: tuple[str, VllmServer, list[int], int]) -> None:
+def test_a_forced_decode_of_what_was_free_has_its_bits(
+    served: tuple[str, VllmServer, list[int], int],
+) -> None:
     _, engine, prompt, _ = served
     free = engine.generate(prompt, max_tokens=60, stop_ids=[], top_logprobs=5)
     forced = engine.force(prompt, free.output_ids, top_logprobs=5)
@@ -108,7 +112,9 @@ def test_a_forced_decode_of_what_was_free_has_its_bits(served: tuple[str, VllmSe
     assert forced.top == free.top
 
 
-def test_a_forced_decode_takes_ids_that_the_model_would_not_choose(served: tuple[str, VllmServer, list[int], int]) -> None:
+def test_a_forced_decode_takes_ids_that_the_model_would_not_choose(
+    served: tuple[str, VllmServer, list[int], int],
+) -> None:
     _, engine, prompt, _ = served
     free = engine.generate(prompt, max_tokens=8, stop_ids=[], top_logprobs=5)
     assert free.top is not None
@@ -121,7 +127,9 @@ def test_a_forced_decode_takes_ids_that_the_model_would_not_choose(served: tuple
     assert after == free, "a request without given ids is free again"
 
 
-def test_the_cache_is_reset_and_the_backends_are_known(served: tuple[str, VllmServer, list[int], int]) -> None:
+def test_the_cache_is_reset_and_the_backends_are_known(
+    served: tuple[str, VllmServer, list[int], int],
+) -> None:
     architecture, engine, _, _ = served
     engine.reset()
     described = engine.describe()
@@ -136,7 +144,9 @@ def test_the_cache_is_reset_and_the_backends_are_known(served: tuple[str, VllmSe
     assert resolved["quantisation"] is None
 
 
-def test_what_the_server_refuses_is_an_error_with_its_words(served: tuple[str, VllmServer, list[int], int]) -> None:
+def test_what_the_server_refuses_is_an_error_with_its_words(
+    served: tuple[str, VllmServer, list[int], int],
+) -> None:
     _, engine, prompt, _ = served
     with pytest.raises(EngineError, match="answered with 400.*maximum context length"):
         engine.generate(prompt * 60, max_tokens=40, stop_ids=[], top_logprobs=5)
@@ -156,30 +166,41 @@ def test_a_server_that_dies_between_requests_is_an_error(settings: dict[str, Any
     prompt, _ = first_prompt(weights)
     marker = uuid.uuid4().hex
     mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
-    with pytest.raises(EngineError, match=r"/v1/completions.*its log ends") as caught:
+    with pytest.raises(EngineError, match=r"/v1/completions.*its log ends"):
         with start_engine(mine, weights, tmp_path / "engine.log") as engine:
             engine.generate(prompt, max_tokens=2, stop_ids=[], top_logprobs=1)
             for process in marked(marker):
-                if "api_server" in " ".join(process.cmdline()) and "guard_process" not in " ".join(process.cmdline()):
+                if "api_server" in " ".join(process.cmdline()) and "guard_process" not in " ".join(
+                    process.cmdline()
+                ):
                     process.kill()
             engine.generate(prompt, max_tokens=2000, stop_ids=[], top_logprobs=1)
-    assert "engine.log" not in str(caught.value) or True
     assert not marked(marker)
 
 
 def test_a_crash_on_start_shows_the_end_of_the_log(settings: dict[str, Any], tmp_path: Path) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
     broken = {**settings, "arguments": {**settings["arguments"], "no_such_argument": 3}}
-    with pytest.raises(EngineError, match=r"(?s)the engine did not start.*exit status 2.*unrecognized arguments"):
-        with start_engine(broken, weights, tmp_path / "engine.log"):
-            pass
+    with (
+        pytest.raises(
+            EngineError, match=r"(?s)the engine did not start.*exit status 2.*unrecognized arguments"
+        ),
+        start_engine(broken, weights, tmp_path / "engine.log"),
+    ):
+        pass
     assert "unrecognized arguments" in (tmp_path / "engine.log").read_text()
 
 
-def test_a_server_that_is_never_ready_is_given_up_and_is_gone(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_server_that_is_never_ready_is_given_up_and_is_gone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
     marker = uuid.uuid4().hex
-    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}, "start_seconds": 2}
+    mine = {
+        **settings,
+        "environment": {**settings["environment"], "TEMPZERO_TEST": marker},
+        "start_seconds": 2,
+    }
     with pytest.raises(EngineError, match="not ready within 2 s"):
         with start_engine(mine, weights, tmp_path / "engine.log"):
             pass
@@ -197,11 +218,14 @@ def test_a_taken_port_is_said_before_the_start(settings: dict[str, Any], tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_no_process_outlives_its_session(settings: dict[str, Any], tmp_path: Path, number: signal.Signals) -> None:
+def test_no_process_outlives_its_session(
+    settings: dict[str, Any], tmp_path: Path, number: signal.Signals
+) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
     marker = uuid.uuid4().hex
     mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background ignores it
         "import json, sys; from pathlib import Path; from scripts.engines.start import start_engine\n"
         "with start_engine(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])): pass"
     )

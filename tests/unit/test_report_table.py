@@ -1,11 +1,10 @@
-"""The table by the real commands, from cells in the real file format."""
+"""The table by its commands, from cells in the real file format."""
 
 from __future__ import annotations
 
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from scripts.common.files import write_json
 from scripts.report import figures
 from scripts.report.controls import BEGIN, END
 from scripts.verdict.summary import summarise
-from tests.unit.cells import answered, part, write_cell
+from tests.unit.cells import answered, command, part, write_cell
 
-ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "llama-cpp-python-0.3.36"
 LONG = list(range(10, 40))
 
@@ -89,25 +87,18 @@ class Project:
         path = self.cell(precision, variant) / "cell.json"
         write_json(path, json.loads(path.read_text()) | keys)
 
-    def _run(self, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, name: str, *more: str, apart: bool) -> subprocess.CompletedProcess[str]:
         write_json(self.results / "grid.json", self.grid)
-        command = [sys.executable, "-m", f"scripts.{name}", "--grid", str(self.results / "grid.json")]
-        command += ["--results", str(self.results), *more]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        grid = ("--grid", str(self.results / "grid.json"), "--results", str(self.results))
+        return command(name, *grid, *more, apart=apart)
 
-    def table(self) -> subprocess.CompletedProcess[str]:
-        return self._run(
-            "make_table", "--output", str(self.results / "table.md"), "--csv", str(self.results / "table.csv")
-        )
+    def table(self, *, apart: bool = False) -> subprocess.CompletedProcess[str]:
+        page, values = self.results / "table.md", self.results / "table.csv"
+        return self._run("make_table", "--output", str(page), "--csv", str(values), apart=apart)
 
-    def check(self) -> subprocess.CompletedProcess[str]:
-        return self._run(
-            "check_controls",
-            "--table",
-            str(self.results / "table.md"),
-            "--output",
-            str(self.results / "controls.json"),
-        )
+    def check(self, *, apart: bool = False) -> subprocess.CompletedProcess[str]:
+        page, found = self.results / "table.md", self.results / "controls.json"
+        return self._run("check_controls", "--table", str(page), "--output", str(found), apart=apart)
 
     @property
     def page(self) -> str:
@@ -148,11 +139,11 @@ def test_the_first_table(project: Project) -> None:
     assert list(first[0]) == [
         "model",
         "precision",
-        "quantised",
         "text",
         "logprobs",
         "divergence",
         "flips per 1,000 (95 %)",
+        "quantised",
     ]
     assert [row["precision"] for row in first] == ["bf16", "q4_k_m", "bf16, leaky"]
     assert [row["text"] for row in first] == ["6/6", "2/4", "2/4"]
@@ -165,15 +156,27 @@ def test_the_first_table(project: Project) -> None:
     assert len(second) == 3
 
 
+def test_the_commands_as_a_person_runs_them(project: Project) -> None:
+    page = project.page
+    for done in (project.table(apart=True), project.check(apart=True)):
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (project.results / "table.md").read_text() == page
+    project.change("bf16", "leaky", **{"class": "none observed"})
+    assert project.table(apart=True).returncode == 0
+    done = project.check(apart=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_sentence_of_the_bound(project: Project) -> None:
     # 6 × 32 tokens over 3.00.
     assert "- tinychart-dense bf16: at most one flip in 64 tokens, 95 %" in project.page
 
 
-def test_the_first_table_fits_a_screen(project: Project) -> None:
-    project.grid["cells"][2]["variant"] = "leaky"
+def test_the_figures_of_the_first_table_fit_a_screen(project: Project) -> None:
     lines = [line for line in project.page.split("## Each cell")[0].splitlines() if line.startswith("|")]
-    assert max(map(len, lines)) <= 120
+    assert max(len(line.rstrip("|").rpartition("|")[0]) for line in lines) <= 105
 
 
 def test_the_second_table(project: Project) -> None:
@@ -187,7 +190,9 @@ def test_the_second_table(project: Project) -> None:
     assert one["noise p99: chosen / margin"] == "0 / 0"
     assert (one["score"], flip["score"]) == ("100 %", "50 % (0 % to 100 %)")
     assert flip["tokens a replay"] == "27 (CV 18.5 %, swing 45.5 %)"
-    assert one["forced"] == "– not run"
+    assert one["forced: unequal bits"] == "– not run"
+    assert (one["deterministic"], flip["deterministic"]) == ("–", "no")
+    assert one["near-ties explain: predicted flips"] == "–"
     assert one["tokens/s, varies"] == "100"
 
 
@@ -407,3 +412,38 @@ def test_first_difference_is_the_one_at_the_smallest_position() -> None:
 def test_one_replay_has_no_rate() -> None:
     assert figures.flips({"events": 0, "exposure": 0, "rate": None, "low": None, "high": None}) == "–"
     assert figures.at_most_one_in({"events": 0, "exposure": 0}) is None
+
+
+def test_forced_passes_by_mode() -> None:
+    run = {"unequal_bits": {"positions": 31, "share": 0.01}, "positions": 3100}
+    assert figures.forced({"prefill": {"not_run": "no"}, "decode": run}) == "decode 31 of 3,100"
+    assert figures.forced({"prefill": {"not_run": "no"}}) == "– not run"
+    assert figures.forced(None) == "– not run"
+
+
+def test_near_ties_and_bootstrap() -> None:
+    interval = {"rate": 1.234, "low": 0.5, "high": 2.5}
+    found = {"near_tie_account": "consistent", "predicted_flips_per_1000_tokens": interval}
+    assert figures.ties(found) == "consistent: 1.2 (0.50 to 2.5)"
+    assert figures.ties({"near_tie_account": "not testable", "predicted_flips_per_1000_tokens": None}) == "–"
+    assert figures.ties(found | {"near_tie_account": "not testable"}) == "not testable"
+    assert figures.ties(None) == "–"
+    assert figures.bootstrap({"low": 0.0, "high": 2.5}) == "0 to 2.5"
+    assert figures.bootstrap(None) == "–"
+
+
+def test_what_forced_passes_say_is_in_the_csv(project: Project) -> None:
+    mode = {
+        "passes": 5,
+        "positions": 30,
+        "unequal_bits": {"positions": 3, "share": 0.1},
+        "other_argmax": {"positions": 0, "share": 0.0},
+        "under_noise": {"positions": 1, "share": 1 / 30},
+        "noise_p99": {"chosen": 0.01, "margin": 0.02},
+    }
+    project.change("bf16", "base", forced={"decode": mode, "prefill": {"not_run": "no"}}, deterministic=False)
+    assert "decode 3 of 30" in project.page
+    row = project.rows[0]
+    assert (row["forced_decode_unequal_bits"], row["forced_decode_noise_margin_p99"]) == ("0.1", "0.02")
+    assert (row["forced_prefill_not_run"], row["deterministic"]) == ("no", "False")
+    assert project.rows[1]["forced_decode_not_run"] == "no forced.json"

@@ -1,4 +1,4 @@
-"""What a summary refuses, each by the real command: it names the file and writes nothing."""
+"""What a summary refuses, each by its command: it names the file and writes nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import pytest
 from scripts.common.errors import DataError
 from scripts.verdict.agreement import first_unequal
 from scripts.verdict.summary import summarise
-from tests.unit.cells import part, write_cell
+from tests.unit.cells import ROOT, command, part, write_cell
 
-ROOT = Path(__file__).resolve().parents[2]
 SAID = "replay-01.transcript.jsonl"
 COMPUTED = "replay-01.logprobs.jsonl"
 
@@ -27,14 +26,13 @@ def cell_of_four(folder: Path, **options: Any) -> Path:
     return write_cell(folder / "cell", [[replay, other], [replay, replay]], **options)
 
 
-def run(cell: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.summarise_cell", str(cell), "--output", str(cell / "cell.json")]
-    return subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=False)
+def run(cell: Path, *more: str, apart: bool = False) -> subprocess.CompletedProcess[str]:
+    return command("summarise_cell", str(cell), "--output", str(cell / "cell.json"), *more, apart=apart)
 
 
 def test_the_command_writes_the_summary(tmp_path: Path) -> None:
     cell = cell_of_four(tmp_path, listed=True)
-    done = run(cell, "--first-block", "0", "--tie-margin", "9")
+    done = run(cell, "--first-block", "0", "--tie-margin", "9", apart=True)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads((cell / "cell.json").read_text())
     assert found == summarise(cell, first_block=0, tie_margin=9)
@@ -43,16 +41,24 @@ def test_the_command_writes_the_summary(tmp_path: Path) -> None:
 
 def test_the_same_cell_gives_the_same_bytes(tmp_path: Path) -> None:
     cell = cell_of_four(tmp_path)
-    run(cell)
+    run(cell, apart=True)
     before = (cell / "cell.json").read_bytes()
-    run(cell)
+    run(cell, apart=True)
     assert (cell / "cell.json").read_bytes() == before
 
 
 def test_help() -> None:
-    command = [sys.executable, "-m", "scripts.summarise_cell", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "--tie-margin" in done.stdout
+    line = [sys.executable, "-m", "scripts.summarise_cell", "--help"]
+    assert "--tie-margin" in subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_refusal_as_a_person_sees_it(tmp_path: Path) -> None:
+    cell = cell_of_four(tmp_path)
+    (cell / "session-00" / SAID).unlink()
+    done = run(cell, apart=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
 
 
 def refused(cell: Path, *words: str) -> None:
@@ -253,6 +259,7 @@ def test_no_folder_no_session_no_replay(tmp_path: Path) -> None:
         ),
         ({"machine": {"gpus": ["H200"]}}, {"machine": {"gpus": []}}, "machine.gpus"),
         ({"machine": {"cpu": {"model": "x"}}}, {"machine": {"cpu": {"model": "y"}}}, "machine.cpu: 'x'"),
+        ({"machine": {"driver": "580"}}, {"machine": {"driver": "590"}}, "machine.driver: '580'"),
         (
             {"engine_record": {"digest": "a1"}},
             {"engine_record": {"digest": "b2"}},

@@ -100,3 +100,12 @@ def test_unlike_sessions_widen_the_bootstrap() -> None:
     assert alike is not None
     assert unlike is not None
     assert unlike["high"] - unlike["low"] > 1.3 * (alike["high"] - alike["low"])
+
+
+def test_replays_of_unlike_rates_do_not_raise_false_alarms() -> None:
+    generator, question, wrong, trials = np.random.default_rng(5), Question(0.1, 1.0), 0, 3000
+    for _ in range(trials):
+        means = 0.5 * generator.gamma(0.5, 0.1 / 0.5, 200)
+        decision, _ = decide(generator.poisson(means).tolist(), [500.0] * 200, question)
+        wrong += decision == "accept-r1"
+    assert wrong / trials <= 0.05

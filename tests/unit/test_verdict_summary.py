@@ -412,3 +412,20 @@ def test_noise_is_that_of_stars(
     assert found["noise"]["margin"]["max"] == pytest.approx(max(expected))
     assert found["noise"]["margin"]["p50"] == pytest.approx(np.quantile(expected, 0.5), abs=1e-9)
     assert found["noise"]["margin"]["p99"] == pytest.approx(np.quantile(expected, 0.99), abs=1e-9)
+
+
+def test_the_bound_is_said_in_a_sentence(tmp_path: Path) -> None:
+    found = summarise(write_cell(tmp_path / "cell", [[base()] * 3]))
+    # 105 tokens over 3.00.
+    assert found["at_most"]["one_flip_in_tokens"] == 35
+    assert found["at_most"]["sentence"] == "at most one flip in 35 tokens, with 95 % confidence"
+    assert summarise(write_cell(tmp_path / "one", [[base()]]))["at_most"] is None
+
+
+def test_the_bootstrap_has_its_interval_from_five_sessions_on(tmp_path: Path) -> None:
+    sessions = [[base(), flipped(20)]] * 2 + [[base(), base()]] * 3
+    found = summarise(write_cell(tmp_path / "cell", sessions))
+    rate, interval = found["flips_per_1000_tokens"], found["flips_bootstrap"]
+    assert rate["events"] == 2
+    assert 0 <= interval["low"] < rate["rate"] < interval["high"]
+    assert summarise(write_cell(tmp_path / "four", sessions[:4]))["flips_bootstrap"] is None

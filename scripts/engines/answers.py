@@ -1,0 +1,70 @@
+"""From a server's answers to what is recorded: shapes checked, candidates ordered, digests made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from scripts.common.errors import EngineError
+from scripts.common.files import canonical_json, sha256_bytes
+from scripts.common.transcripts import FinishReason
+from scripts.engines.protocol import Generation, Scores
+
+Candidates = list[tuple[int, float]]
+
+
+def ordered(candidates: Sequence[tuple[int, float]], count: int) -> Candidates:
+    """The `count` most likely, best first, equal ones by id."""
+    return sorted(candidates, key=lambda each: (-each[1], each[0]))[:count]
+
+
+def digest(chosen: float, top: Candidates) -> str:
+    """16 hexadecimal digits of the sha256 over what was returned of one position: equal doubles, equal digest."""
+    return sha256_bytes(canonical_json([chosen, top]).encode())[:16]
+
+
+def scores(first: int, chosen: list[float], top: list[Candidates]) -> Scores:
+    """Scores from the logprobs of ids from index `first` on."""
+    return Scores(first, [digest(*each) for each in zip(chosen, top, strict=True)], chosen, top)
+
+
+def generation(
+    ids: list[int],
+    chosen: list[float] | None,
+    top: list[Candidates] | None,
+    *,
+    max_tokens: int,
+    stop_ids: Sequence[int],
+) -> Generation:
+    """A generation, checked: as many logprobs as ids, and ended by a stop id or by its length alone.
+
+    Raises ValueError for anything else.
+    """
+    if chosen is not None and top is not None and not len(ids) == len(chosen) == len(top):
+        raise ValueError(f"{len(ids)} ids with {len(chosen)} logprobs and {len(top)} lists of candidates")
+    stopped = [index for index, each in enumerate(ids) if each in stop_ids]
+    if stopped and stopped[0] != len(ids) - 1:
+        raise ValueError(f"the generation went on after the stop id {ids[stopped[0]]}")
+    if not stopped and len(ids) != max_tokens:
+        raise ValueError(f"the generation ended after {len(ids)} of {max_tokens} ids, without a stop id")
+    reason: FinishReason = "stop" if stopped else "length"
+    return Generation(ids, reason, chosen, top)
+
+
+@contextmanager
+def checked(what: str, failure: Callable[[str], EngineError]) -> Iterator[None]:
+    """A KeyError, IndexError, TypeError or ValueError while an answer is read becomes an EngineError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise failure(
+            f"the answer to {what} has an unexpected shape ({type(error).__name__}: {error})"
+        ) from error
+
+
+def require_ids(value: Any) -> list[int]:
+    """A list of token ids; ValueError for anything else."""
+    if not isinstance(value, list) or any(type(each) is not int for each in value):
+        raise ValueError("a list of token ids is expected")
+    return value

@@ -1,0 +1,295 @@
+"""The runtime `docker`: a server in a container, which is gone when it is left, however it is left.
+
+Three things see to that: the end of the context manager; a guard process that outlives this one and removes the
+container when this one is gone (`kill -9` too); and a reaper that, at the next start, removes what a crash of the
+machine left. All go by the container's labels.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import docker
+import psutil
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
+
+from scripts.common.errors import EngineError
+from scripts.engines.http import Server, log_end
+from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
+from scripts.engines.server_kinds import MODEL, Client, ServerKind, command, server_kind, weights_argument
+from scripts.provenance.docker_engine import connect
+
+PORT = 8000  # inside the container
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # inside the container; outside only 127.0.0.1 leads to it
+STOP_SECONDS = 20
+ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = "/weights"
+OWN_CODE = "/tempzero"
+SESSION = "tempzero.session"
+OWNER = "tempzero.owner"
+STARTED = "tempzero.owner-started"
+OWN_FILES = ("scripts/__init__.py", "scripts/engines/__init__.py", "scripts/engines/vllm_force.py")
+
+
+@contextmanager
+def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Client]:
+    """The client of a server of `settings` in a container over the folder `weights`; its log goes to the file `log`.
+
+    `settings["record"]` is the engine's record (results/engines/): the image that it names by id is run, and nothing
+    else. EngineError, with the log's end, where Docker cannot be used, the image is not there, or the server does not
+    start, is not ready in time, or dies.
+    """
+    kind = server_kind(settings["kind"])
+    record = settings["record"]
+    box: Mapping[str, Any] = settings.get("container", {})
+    key = secrets.token_hex(16)
+    token = secrets.token_hex(8)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    with ExitStack() as stack:
+        client = stack.enter_context(connect())
+        reap(client)
+        devices = stack.enter_context(hold_gpus(int(settings.get("gpus", 0))))
+        image = find_image(client, record)
+        port = take_port(settings.get("port"))
+        stack.enter_context(_guard(token))
+        container = _create(client, kind, settings, box, image, weights, devices, port, key, token, log)
+        stack.callback(_remove, client, container, log)
+        _start(container, port)
+        stack.enter_context(_follow(container, log))
+        server = Server(
+            f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), lambda: _death(container)
+        )
+        wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
+        engine = kind.client(server, {**settings["arguments"]}, MODEL)
+        stack.callback(engine.close)
+        yield engine
+
+
+def find_image(client: docker.DockerClient, record: Mapping[str, Any]) -> str:
+    """The id of the record's image, verified to be here; EngineError where it is not, or another under its name."""
+    remedy = f"delete results/engines/{record['engine']}.json and run the command again: the image is then had anew"
+    try:
+        return str(client.images.get(record["image_id"]).id)
+    except ImageNotFound as error:
+        raise EngineError(
+            f"the image {record['image']} ({record['image_id'][:19]}) is not here any more", remedy=remedy
+        ) from error
+
+
+def reap(client: docker.DockerClient) -> int:
+    """Remove the containers of sessions that are gone; how many there were."""
+    found = 0
+    for container in client.containers.list(all=True, filters={"label": SESSION}, ignore_removed=True):
+        if not _owner_lives(container.labels):
+            found += 1
+            with suppress(NotFound, APIError):
+                container.remove(force=True, v=True)
+    return found
+
+
+def _owner_lives(labels: Mapping[str, str]) -> bool:
+    try:
+        process = psutil.Process(int(labels[OWNER]))
+        return f"{process.create_time():.2f}" == labels[STARTED] and process.status() != psutil.STATUS_ZOMBIE
+    except (KeyError, ValueError, psutil.Error):
+        return False
+
+
+@contextmanager
+def hold_gpus(count: int) -> Iterator[list[str]]:
+    """Hold the first `count` GPUs, one lock file each, against every other session of this machine; their numbers.
+
+    EngineError where another session holds one of them.
+    """
+    folder = Path(tempfile.gettempdir()) / "tempzero-gpus"
+    with ExitStack() as stack:
+        for number in range(count):
+            folder.mkdir(mode=0o1777, exist_ok=True)
+            stream = stack.enter_context(open(folder / f"{number}.lock", "a"))
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise EngineError(
+                    f"GPU {number} is held by another session of this machine",
+                    remedy="wait for its end, or run with --resources gpu=1",
+                ) from error
+        yield [str(number) for number in range(count)]
+
+
+@contextmanager
+def _guard(token: str) -> Iterator[None]:
+    """A process that removes the container when this one is gone; no child of this one, so not ended with it."""
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "scripts.engines.guard_container", f"{SESSION}={token}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    assert guard.stdin is not None
+    guard.wait(60)  # it goes on as a process of its own
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            guard.stdin.write(b"done\n")
+            guard.stdin.close()
+
+
+def _create(
+    client: docker.DockerClient,
+    kind: ServerKind,
+    settings: Mapping[str, Any],
+    box: Mapping[str, Any],
+    image: str,
+    weights: Path,
+    devices: list[str],
+    port: int,
+    key: str,
+    token: str,
+    log: Path,
+) -> Container:
+    entrypoint = list(box.get("entrypoint", [part.format(python="python3") for part in kind.program]))
+    served = str(PurePosixPath(WEIGHTS) / weights_argument(kind, weights))
+    argv = command(kind, settings["arguments"], served, host=EVERYWHERE, port=PORT, python="python3", key=key)
+    environment = {**kind.environment, **settings["environment"]}
+    if kind.key_variable:
+        environment[kind.key_variable] = key
+    mounts = [Mount(WEIGHTS, str(weights.resolve()), type="bind", read_only=True)]
+    # A quant of the owner's own is a folder of links: where they lead is mounted too, in the same place.
+    homes = {path.resolve().parent for path in weights.rglob("*") if path.is_symlink()}
+    mounts += [Mount(str(home), str(home), type="bind", read_only=True) for home in sorted(homes)]
+    if kind.program[-1].startswith("vllm"):
+        environment["PYTHONPATH"] = OWN_CODE
+        mounts += [
+            Mount(f"{OWN_CODE}/{file}", str(ROOT / file), type="bind", read_only=True) for file in OWN_FILES
+        ]
+    mounts += _caches(box, settings, image)
+    me = psutil.Process()
+    options: dict[str, Any] = {}
+    if devices:
+        options["device_requests"] = [DeviceRequest(device_ids=devices, capabilities=[["gpu"]])]
+        options["ulimits"] = [
+            Ulimit(name="memlock", soft=-1, hard=-1),
+            Ulimit(name="stack", soft=2**26, hard=2**26),
+        ]
+    if "shm_gb" in box:
+        options["shm_size"] = int(box["shm_gb"] * 10**9)
+    if box.get("ipc") == "host":
+        options["ipc_mode"] = "host"
+    try:
+        return client.containers.create(
+            image,
+            command=argv[len(kind.program) :],
+            entrypoint=entrypoint,
+            environment=environment,
+            mounts=mounts,
+            ports={f"{PORT}/tcp": (HOST, port)},
+            labels={SESSION: token, OWNER: str(me.pid), STARTED: f"{me.create_time():.2f}"},
+            init=True,
+            security_opt=["no-new-privileges"],
+            log_config=LogConfig(type=LogConfig.types.JSON),
+            **options,
+        )
+    except DockerException as error:
+        raise EngineError(
+            f"the container cannot be made: {_said(error)}", where=settings["record"]["image"]
+        ) from error
+
+
+def _caches(box: Mapping[str, Any], settings: Mapping[str, Any], image: str) -> list[Mount]:
+    """Compiled kernels in a volume that stays, tuning results in memory (unless the variant keeps them)."""
+    name = f"tempzero-{settings['engine']}-{image.removeprefix('sha256:')[:12]}"
+    mounts: list[Mount] = []
+    if "cache" in box:
+        mounts.append(Mount(box["cache"], f"{name}-kernels", type="volume"))
+    if "tuning" in box:
+        keep = box.get("warm_tuning", False)
+        mounts.append(
+            Mount(box["tuning"], f"{name}-tuning" if keep else None, type="volume" if keep else "tmpfs")
+        )
+    return mounts
+
+
+def _start(container: Container, port: int) -> None:
+    try:
+        container.start()
+    except APIError as error:
+        said = _said(error)
+        if "already allocated" in said or "address already in use" in said:
+            raise EngineError(
+                f"port {port} is taken", where=HOST, remedy="end what listens there, or leave `port` out"
+            ) from error
+        if "could not select device driver" in said:
+            raise EngineError(
+                "Docker cannot give GPUs to a container",
+                remedy="install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker",
+            ) from error
+        raise EngineError(f"the container cannot be started: {said}") from error
+
+
+@contextmanager
+def _follow(container: Container, log: Path) -> Iterator[None]:
+    """Copy the container's log to the file while it runs; at the end the file holds all of it."""
+
+    def copy() -> None:
+        with open(log, "ab", buffering=0) as stream, suppress(DockerException, OSError, ValueError):
+            for part in container.logs(stream=True, follow=True, stdout=True, stderr=True):
+                stream.write(part)
+
+    thread = threading.Thread(target=copy, name="container-log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with suppress(DockerException):
+            container.stop(timeout=STOP_SECONDS)
+        thread.join(30)
+
+
+def _death(container: Container) -> str | None:
+    try:
+        container.reload()
+    except NotFound:
+        return "the container was removed"
+    except DockerException as error:
+        return f"Docker does not answer: {_said(error)}"
+    state = container.attrs["State"]
+    if state["Status"] in ("created", "running", "restarting", "paused"):
+        return None
+    time.sleep(0.3)  # what it wrote last may still be on its way to the log
+    return "it ran out of memory" if state.get("OOMKilled") else f"exit status {state['ExitCode']}"
+
+
+def _remove(client: docker.DockerClient, container: Container, log: Path) -> None:
+    """Remove the container and wait until Docker does not know it any more."""
+    with suppress(NotFound):
+        container.remove(force=True, v=True)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            client.containers.get(container.id)
+        except NotFound:
+            return
+        time.sleep(0.1)
+    raise EngineError(
+        f"the container {container.short_id} could not be removed{log_end(log.read_text('utf-8', 'replace'))}"
+    )
+
+
+def _said(error: DockerException) -> str:
+    return str(getattr(error, "explanation", None) or error)

@@ -1,0 +1,101 @@
+"""The runtime `external`: a server that already runs. A session is a reconnection, nothing is started or stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import ConfigError, EngineError
+from scripts.engines.http import Connection, Server
+from scripts.engines.llamacpp_server import LlamaCppServer
+from scripts.engines.openai_server import OpenAIServer
+from scripts.engines.protocol import Engine
+from scripts.engines.sglang_server import SglangServer
+from scripts.engines.vllm_server import VllmServer
+
+KEY_VARIABLE = "TEMPZERO_API_KEY"
+# Who answers these with 200 is that kind of server; anything else is a chat endpoint.
+SIGNS = {"sglang": "/get_model_info", "vllm": "/version", "llamacpp": "/props"}
+
+
+@contextmanager
+def use_external(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Engine]:
+    """The client of the endpoint that `settings["record"]` names, by its own interface where there is a tokenizer.
+
+    EngineError where it is down, refuses the key, or drops the connection.
+    """
+    record = settings["record"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("the server was not started here: its log is elsewhere\n", encoding="utf-8")
+    server = reach(settings["endpoint"])
+    kind = record["interface"] if (weights / "tokenizer.json").is_file() else "openai"
+    model, arguments = record["model"], settings["arguments"]
+    engine: VllmServer | SglangServer | LlamaCppServer | OpenAIServer
+    if kind == "vllm":
+        engine = VllmServer(server, arguments, model, strict_reset=False)
+    elif kind == "sglang":
+        engine = SglangServer(server, arguments, model)
+    elif kind == "llamacpp":
+        engine = LlamaCppServer(server, arguments, model)
+    else:
+        engine = OpenAIServer(server, arguments, model)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def reach(endpoint: str) -> Server:
+    """The server at an endpoint `http://HOST:PORT/v1`, with the environment's key; ConfigError for no address."""
+    if not endpoint.startswith(("http://", "https://")):
+        raise ConfigError(
+            "the endpoint is no address",
+            where=f"endpoint={endpoint}",
+            remedy="give it as endpoint=http://127.0.0.1:8000/v1",
+        )
+    root = endpoint.rstrip("/").removesuffix("/v1")
+    return Server(root, os.environ.get(KEY_VARIABLE) or None, lambda: "", lambda: None)
+
+
+def find_interface(endpoint: str, model: str | None) -> dict[str, Any]:
+    """Which interface an endpoint has and which model it serves: `{"interface", "model", "version"}`.
+
+    EngineError where it is down, refuses the key (the variable that holds it is named), or serves no such model.
+    """
+    server = reach(endpoint)
+    connection = Connection(server)
+    try:
+        answer = connection.send("GET", "/v1/models")
+        if answer.status_code in (401, 403):
+            raise EngineError(
+                f"the endpoint refuses the key ({answer.status_code})"
+                if server.key
+                else "the endpoint wants a key",
+                where=endpoint,
+                remedy=f"set {KEY_VARIABLE} to its key; it is sent and never written anywhere",
+            )
+        interface = next(
+            (name for name, path in SIGNS.items() if connection.status("GET", path) == 200), "openai"
+        )
+        known = _models(connection)
+        version = connection.get("/version").get("version") if interface == "vllm" else None
+    finally:
+        connection.close()
+    chosen = model or (known[0] if known else None)
+    if chosen is None or (known and chosen not in known):
+        raise EngineError(
+            f"the endpoint serves no model {model!r}" if model else "the endpoint names no model",
+            where=endpoint,
+            remedy=f"set endpoint_model to one of: {', '.join(known)}" if known else "set endpoint_model",
+        )
+    return {"interface": interface, "model": chosen, "version": version}
+
+
+def _models(connection: Connection) -> list[str]:
+    try:
+        return [str(each["id"]) for each in connection.get("/v1/models")["data"]]
+    except (EngineError, KeyError, TypeError):
+        return []

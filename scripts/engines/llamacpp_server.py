@@ -1,0 +1,122 @@
+"""llama.cpp's server behind the engine protocol: `/completion` with token ids in and out.
+
+The GGUF file must hold a vocabulary: the server wants one, and ends a generation only at an id that the file calls an
+end of generation. Prefill logprobs it does not give; a quant that it serves is forced in process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.common.errors import EngineError, UnsupportedError
+from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids
+from scripts.engines.http import Connection, Server
+from scripts.engines.protocol import Generation, Scores
+
+RESOLVED = {
+    "quantisation": r"file type\s*=\s*(.+)",
+    "flash_attention": r"flash_attn\s*=\s*(\w+)",
+    "kv_cache_dtype": r"K \((\w+)\)",
+    "n_batch": r"n_batch\s*=\s*(\d+)",
+    "n_ubatch": r"n_ubatch\s*=\s*(\d+)",
+    "n_threads": r"n_threads\s*=\s*(\d+)",
+    "n_threads_batch": r"n_threads_batch\s*=\s*(\d+)",
+    "instruction_sets": r"system_info:.*?\| (.+)",
+}
+
+
+class LlamaCppServer:
+    """A llama.cpp server. `arguments`: what it was started with."""
+
+    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
+        self._connection = Connection(server)
+        self._server, self._arguments = server, dict(arguments)
+
+    def generate(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+    ) -> Generation:
+        """Greedy decoding by the server's own argmax; logprobs are those before any sampler.
+
+        The server leaves out the logprobs of an id that ends in half a character (UTF-8): a generation with such an
+        id has none at all.
+        """
+        if not prompt_ids:
+            raise EngineError("the prompt is empty")
+        body = {
+            "prompt": list(prompt_ids),
+            "n_predict": max_tokens,
+            "temperature": 0.0,
+            "samplers": ["temperature"],
+            "n_probs": top_logprobs,
+            "post_sampling_probs": False,
+            "return_tokens": True,
+            "cache_prompt": bool(self._arguments.get("cache_prompt", False)),
+            "stream": False,
+            "stop": [],
+            "dry_multiplier": 0.0,
+            "repeat_penalty": 1.0,
+            "logit_bias": [],
+        }
+        answer = self._connection.post("/completion", body)
+        with checked("/completion", self._server.failure):
+            ids = require_ids(answer["tokens"])
+            if answer.get("truncated"):
+                raise ValueError("the server cut the prompt or ran out of context")
+            rows = answer.get("completion_probabilities") or []
+            chosen: list[float] | None = None
+            top: list[Candidates] | None = None
+            if [row["id"] for row in rows] == ids:
+                chosen = [float(row["logprob"]) for row in rows]
+                top = [
+                    ordered(
+                        [(each["id"], float(each["logprob"])) for each in row["top_logprobs"]], top_logprobs
+                    )
+                    for row in rows
+                ]
+            elif len(rows) >= len(ids):
+                raise ValueError("the logprobs are of other ids than those generated")
+            return generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids)
+
+    def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Refused: the server gives no logprobs of a prompt."""
+        raise UnsupportedError(
+            "llama.cpp's server gives no logprobs of a prompt", remedy="force the quant in process"
+        )
+
+    def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Refused: one request a position would read the whole context each time."""
+        raise UnsupportedError(
+            "llama.cpp's server cannot decode given ids", remedy="force the quant in process"
+        )
+
+    def reset(self) -> None:
+        """Empty the slot's cache, where there is one: another prompt takes its place.
+
+        Without `cache_prompt` every request reads its whole prompt again, and nothing is left to empty.
+        """
+        if self._arguments.get("cache_prompt"):
+            self._connection.post("/completion", {"prompt": [0], "n_predict": 1, "cache_prompt": False})
+
+    def describe(self) -> dict[str, Any]:
+        """Build from the API; `resolved` from the log, None where it does not say."""
+        properties = self._connection.get("/props")
+        log = self._server.log()
+        with checked("/props", self._server.failure):
+            found = {name: re.search(pattern, log) for name, pattern in RESOLVED.items()}
+            return {
+                "version": properties.get("build_info"),
+                "arguments": self._arguments,
+                "resolved": {
+                    "n_ctx": properties.get("default_generation_settings", {}).get("n_ctx"),
+                    "moe_backend": None,
+                    **{name: match[1].strip() if match else None for name, match in found.items()},
+                },
+                "cache_reset": True,
+                "context_between_turns": "kept" if self._arguments.get("cache_prompt") else "read again",
+            }
+
+    def close(self) -> None:
+        """Close the connection; the server is its runtime's to stop."""
+        self._connection.close()

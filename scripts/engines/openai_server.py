@@ -1,0 +1,129 @@
+"""Any chat endpoint in OpenAI's form, in text mode: `/v1/chat/completions`, one message after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.common.errors import EngineError, UnsupportedError
+from scripts.engines.answers import Candidates, checked, ordered
+from scripts.engines.http import Connection, Server
+from scripts.engines.protocol import Generation, Scores
+from scripts.workload.text_form import END, code_points, read_messages, token_id
+
+
+class OpenAIServer:
+    """A chat endpoint. Its logprobs are recorded where it offers them, else None."""
+
+    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
+        self._connection = Connection(server)
+        self._server, self._arguments, self._model = server, dict(arguments), model
+        self._logprobs: bool | None = None
+
+    def generate(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+    ) -> Generation:
+        """One answer at temperature 0. Whether logprobs are offered is found out at the first request."""
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": read_messages(prompt_ids),
+            "temperature": 0,
+            "max_tokens": max_tokens,
+        }
+        if self._logprobs is None:
+            self._logprobs = self._offers_logprobs(body)
+        if self._logprobs:
+            body |= {"logprobs": True, "top_logprobs": top_logprobs}
+        answer = self._connection.post("/v1/chat/completions", body)
+        with checked("/v1/chat/completions", self._server.failure):
+            choice = answer["choices"][0]
+            text = choice["message"].get("content") or ""
+            if not isinstance(text, str) or choice["finish_reason"] not in ("stop", "length"):
+                raise ValueError(f"finish_reason {choice['finish_reason']!r}")
+            stopped = choice["finish_reason"] == "stop"
+            rows = ((choice.get("logprobs") or {}).get("content") or []) if self._logprobs else []
+            return self._tokens(text, rows, top_logprobs, stopped) or Generation(
+                [*code_points(text), *([END] if stopped else [])], "stop" if stopped else "length", None, None
+            )
+
+    def _tokens(
+        self, text: str, rows: Sequence[Mapping[str, Any]], count: int, stopped: bool
+    ) -> Generation | None:
+        """The generation token by token; None where the tokens with logprobs are not those of the text."""
+        if not rows or b"".join(_bytes(row) for row in rows) not in (
+            text.encode(),
+            text.encode() + _bytes(rows[-1]),
+        ):
+            return None
+        kept = list(rows)
+        if b"".join(_bytes(row) for row in rows) != text.encode():
+            kept.pop()  # the end of the turn, which is no part of the text
+        ids = [token_id(_bytes(row)) for row in kept]
+        chosen = [float(row["logprob"]) for row in kept]
+        top: list[Candidates] = [
+            ordered(
+                [(token_id(_bytes(each)), float(each["logprob"])) for each in row.get("top_logprobs") or []],
+                count,
+            )
+            for row in kept
+        ]
+        if stopped:
+            end = rows[-1] if len(rows) > len(kept) else None
+            ids.append(END)
+            chosen.append(float(end["logprob"]) if end else 0.0)
+            top.append([(END, chosen[-1])])
+        return Generation(ids, "stop" if stopped else "length", chosen, top)
+
+    def _offers_logprobs(self, body: Mapping[str, Any]) -> bool:
+        try:
+            answer = self._connection.post(
+                "/v1/chat/completions", {**body, "max_tokens": 1, "logprobs": True, "top_logprobs": 1}
+            )
+        except EngineError as error:
+            if " 400" in error.what or " 422" in error.what:
+                return False
+            raise
+        with checked("/v1/chat/completions", self._server.failure):
+            return bool((answer["choices"][0].get("logprobs") or {}).get("content"))
+
+    def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Refused: a chat endpoint takes no ids."""
+        raise UnsupportedError(
+            "a chat endpoint gives no logprobs of a prompt",
+            remedy="name a tokenizer, where it is a vLLM or SGLang",
+        )
+
+    def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Refused: a chat endpoint takes no ids."""
+        raise UnsupportedError(
+            "a chat endpoint cannot decode given ids", remedy="name a tokenizer, where it is a vLLM"
+        )
+
+    def reset(self) -> None:
+        """Nothing: the endpoint's caches are its own."""
+
+    def describe(self) -> dict[str, Any]:
+        """What is known of an endpoint: that it is one."""
+        return {
+            "version": None,
+            "arguments": self._arguments,
+            "resolved": {
+                "attention_backend": None,
+                "moe_backend": None,
+                "kv_cache_dtype": None,
+                "quantisation": None,
+            },
+            "logprobs": bool(self._logprobs),
+            "mode": "text",
+            "cache_reset": None,
+            "context_between_turns": "unknown",
+        }
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _bytes(row: Mapping[str, Any]) -> bytes:
+    given = row.get("bytes")
+    return bytes(given) if given is not None else str(row["token"]).encode()

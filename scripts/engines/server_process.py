@@ -1,0 +1,95 @@
+"""The runtime `process`: a server started from a locked environment on this machine, and gone when it is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import EngineError
+from scripts.engines.http import Server, log_end
+from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
+from scripts.engines.server_kinds import MODEL, Client, command, server_kind, weights_argument
+
+STOP_SECONDS = 90.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def serve_process(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Client]:
+    """The client of a server of `settings` over the folder `weights`; all the server writes goes to the file `log`.
+
+    The server runs under a guard (guard_process.py) in a session of its own; it is gone, with every process that it
+    started, when this returns: after an exception or Ctrl-C too. Should this process be killed, the guard ends it.
+    EngineError with the log's end where it does not start, is not ready in time, or dies.
+    """
+    kind = server_kind(settings["kind"])
+    port = take_port(settings.get("port"))
+    key = secrets.token_hex(16)
+    python = settings.get("python") or sys.executable
+    served = (weights / weights_argument(kind, weights)).as_posix()
+    argv = command(kind, settings["arguments"], served, host=HOST, port=port, python=python, key=key)
+    check_program(argv[0])
+    environment = {**os.environ, **kind.environment, **settings["environment"], "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONPATH"] = str(ROOT)
+    if kind.key_variable:
+        environment[kind.key_variable] = key
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as stream:
+        guard = subprocess.Popen(
+            [sys.executable, "-m", "scripts.engines.guard_process", *argv],
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+    def death() -> str | None:
+        code = guard.poll()
+        return None if code is None else f"exit status {code}"
+
+    server = Server(f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), death)
+    try:
+        wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
+        client = kind.client(server, settings["arguments"], MODEL)
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        stop(guard, log)
+
+
+def stop(guard: subprocess.Popen[bytes], log: Path) -> None:
+    """Order the guard to end its server and wait until both are gone."""
+    assert guard.stdin is not None
+    guard.stdin.close()
+    try:
+        guard.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        guard.kill()
+        guard.wait()
+        text = log_end(log.read_text("utf-8", "replace"))
+        raise EngineError(
+            f"the engine did not end within {STOP_SECONDS:.0f} s{text}", where=str(log)
+        ) from error
+    except BaseException:
+        # A second Ctrl-C: the guard has its order and goes on; wait for it nevertheless.
+        guard.wait(STOP_SECONDS)
+        raise
+
+
+def check_program(program: str) -> None:
+    """EngineError where the server's program is not there."""
+    if shutil.which(program) is None:
+        raise EngineError(
+            "the program that serves is not there", where=program, remedy="install it, or use the container"
+        )

@@ -1,0 +1,136 @@
+"""SGLang behind the engine protocol: `/generate` with `input_ids`, ids and logprobs taken from `meta_info`.
+
+SGLang's custom logit processors run before its logprobs are taken, so a forced decode would return the logprobs of the
+forced distribution: it is refused, and a cell is forced in prefill alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.common.errors import EngineError, UnsupportedError
+from scripts.engines.answers import Candidates, checked, generation, ordered, scores
+from scripts.engines.http import Connection, Server
+from scripts.engines.protocol import Generation, Scores
+
+RESET_SECONDS = 30.0
+RESOLVED = {
+    "attention_backend": "attention_backend",
+    "moe_backend": "moe_runner_backend",
+    "fp4_gemm_backend": "fp4_gemm_runner_backend",
+    "fp8_gemm_backend": "fp8_gemm_runner_backend",
+    "sampling_backend": "sampling_backend",
+    "quantisation": "quantization",
+    "kv_cache_dtype": "kv_cache_dtype",
+    "dtype": "dtype",
+    "chunked_prefill": "chunked_prefill_size",
+    "deterministic": "enable_deterministic_inference",
+    "tensor_parallel": "tp_size",
+    "flashinfer_autotune": "disable_flashinfer_autotune",
+}
+
+
+class SglangServer:
+    """An SGLang server. `arguments`: what it was started with."""
+
+    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
+        self._connection = Connection(server)
+        self._server, self._arguments, self._model = server, dict(arguments), model
+
+    def generate(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+    ) -> Generation:
+        """Greedy decoding by the server's own argmax."""
+        answer = self._ask(
+            prompt_ids,
+            top_logprobs,
+            -1,
+            max_new_tokens=max_tokens,
+            stop_token_ids=list(stop_ids),
+            skip_special_tokens=False,
+        )
+        with checked("/generate", self._server.failure):
+            meta = answer["meta_info"]
+            found = meta["output_token_logprobs"]
+            ids = [int(each[1]) for each in found]
+            top = [_candidates(row, top_logprobs) for row in meta["output_top_logprobs"]]
+            if (
+                "output_ids" in answer
+                and list(answer["output_ids"])[: len(ids)] != ids[: len(answer["output_ids"])]
+            ):
+                raise ValueError("the logprobs are of other ids than those generated")
+            return generation(
+                ids, [float(each[0]) for each in found], top, max_tokens=max_tokens, stop_ids=stop_ids
+            )
+
+    def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Prefill, `logprob_start_len` 0; the one id generated besides is thrown away."""
+        answer = self._ask(ids, top_logprobs, 0, max_new_tokens=1)
+        with checked("logprob_start_len", self._server.failure):
+            meta = answer["meta_info"]
+            rows, candidates = meta["input_token_logprobs"], meta["input_top_logprobs"]
+            if [int(row[1]) for row in rows] != list(ids) or len(candidates) != len(ids):
+                raise ValueError(f"{len(rows)} positions for {len(ids)} ids, or other ids")
+            chosen = [float(row[0]) for row in rows[1:]]
+            return scores(1, chosen, [_candidates(row, top_logprobs) for row in candidates[1:]])
+
+    def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Refused: SGLang takes logprobs after its logit processors."""
+        raise UnsupportedError(
+            "SGLang takes logprobs after its logit processors, so a forced decode would not show the model's own",
+            remedy="force the cell in prefill",
+        )
+
+    def reset(self) -> None:
+        """Empty the radix cache."""
+        until = time.monotonic() + RESET_SECONDS
+        while (status := self._connection.status("POST", "/flush_cache")) != 200:
+            if time.monotonic() > until or status not in (400, 503):
+                raise self._server.failure(
+                    f"the cache was not flushed: POST /flush_cache was answered with {status}"
+                )
+            time.sleep(0.05)
+
+    def describe(self) -> dict[str, Any]:
+        """Version, and what SGLang made of its arguments, from its server information."""
+        path = (
+            "/get_server_info"
+            if self._connection.status("GET", "/get_server_info") == 200
+            else "/server_info"
+        )
+        said = self._connection.get(path)
+        with checked(path, self._server.failure):
+            return {
+                "version": said.get("version"),
+                "arguments": self._arguments,
+                "resolved": {name: said.get(key) for name, key in RESOLVED.items()},
+                "cache_reset": True,
+                "context_between_turns": "read again",
+            }
+
+    def close(self) -> None:
+        """Close the connection; the server is its runtime's to stop."""
+        self._connection.close()
+
+    def _ask(self, prompt: Sequence[int], top_logprobs: int, start: int, **sampling: Any) -> dict[str, Any]:
+        if not prompt:
+            raise EngineError("the prompt is empty")
+        body = {
+            "input_ids": list(prompt),
+            "sampling_params": {"temperature": 0.0, **sampling},
+            "return_logprob": True,
+            "logprob_start_len": start,
+            "top_logprobs_num": top_logprobs,
+            "return_text_in_logprobs": False,
+            "stream": False,
+        }
+        answer = self._connection.post("/generate", body)
+        if not isinstance(answer, dict):
+            raise self._server.failure("the answer to /generate is no JSON object")
+        return answer
+
+
+def _candidates(row: Sequence[Sequence[Any]], count: int) -> Candidates:
+    return ordered([(int(each[1]), float(each[0])) for each in row], count)

@@ -1,0 +1,196 @@
+"""vLLM behind the engine protocol: `/v1/completions` with token ids in and out.
+
+Asked of the API (vLLM 0.24 to 0.32): `return_token_ids`, `return_tokens_as_token_ids` (candidates by id, since
+texts collide), `logprobs`, `prompt_logprobs`; `vllm_xargs` carries
+the ids of a forced decode to scripts/engines/vllm_force.py;
+`/reset_prefix_cache` is a route of the development mode.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.common.errors import EngineError, UnsupportedError
+from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
+from scripts.engines.http import Connection, Server
+from scripts.engines.protocol import Generation, Scores
+
+FORCED = "tempzero_force"
+LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
+RESET_SECONDS = 30.0
+_PLACEHOLDER = "token_id:"
+
+# What vLLM's log says of what it made of its arguments; the first that is found counts.
+RESOLVED = {
+    "attention_backend": (r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?: out of|\.)",),
+    "moe_backend": (r"Using '?([\w ]+?)'? MoE backend", r"Using '(\w+)' .*MoE backend"),
+    "linear_kernel": (r"Using (\w+) for [\w ]*(?:GEMM|linear|LinearMethod|CompressedTensors\w+)",),
+    "quantisation": (r"with config:.*?\bquantization=([\w-]+)",),
+    "kv_cache_dtype": (r"with config:.*?\bkv_cache_dtype=([\w-]+)",),
+    "dtype": (r"with config:.*?\bdtype=(?:torch\.)?(\w+)",),
+    "prefix_caching": (r"with config:.*?\benable_prefix_caching=(\w+)",),
+    "chunked_prefill": (r"with config:.*?\benable_chunked_prefill=(\w+)",),
+    "enforce_eager": (r"with config:.*?\benforce_eager=(\w+)",),
+    "cudagraph_mode": (r"with config:.*?cudagraph_mode['\"]?[:=] ?<?(?:CUDAGraphMode\.)?(\w+)",),
+    "tensor_parallel": (r"with config:.*?\btensor_parallel_size=(\d+)",),
+    "flashinfer_autotune": (r"with config:.*?enable_flashinfer_autotune['\"]?[:=] ?(\w+)",),
+}
+
+
+class VllmServer:
+    """A vLLM server. `arguments`: what it was started with; `model`: the name that it serves."""
+
+    def __init__(
+        self, server: Server, arguments: Mapping[str, Any], model: str, *, strict_reset: bool = True
+    ) -> None:
+        self._connection = Connection(server)
+        self._server, self._arguments, self._model = server, dict(arguments), model
+        self._strict_reset = strict_reset
+        self._can_reset: bool | None = None
+
+    def generate(
+        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+    ) -> Generation:
+        """Greedy decoding by the server's own argmax."""
+        choice = self._complete(
+            prompt_ids,
+            max_tokens=max_tokens,
+            stop_token_ids=list(stop_ids),
+            ignore_eos=True,
+            logprobs=top_logprobs,
+        )
+        with checked("/v1/completions", self._server.failure):
+            ids, chosen, top = _decoded(choice, top_logprobs)
+            return generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids)
+
+    def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Prefill, `prompt_logprobs`; the one id that the API wants generated besides is thrown away."""
+        self._refuse_speculation()
+        choice = self._complete(ids, max_tokens=1, ignore_eos=True, prompt_logprobs=top_logprobs)
+        with checked("prompt_logprobs", self._server.failure):
+            rows = choice["prompt_logprobs"]
+            if len(rows) != len(ids) or rows[0] is not None:
+                raise ValueError(f"{len(rows)} positions for {len(ids)} ids")
+            chosen: list[float] = []
+            top: list[Candidates] = []
+            for token, row in zip(ids[1:], rows[1:], strict=True):
+                found = {int(key): float(value["logprob"]) for key, value in row.items()}
+                chosen.append(found[token])
+                top.append(ordered(list(found.items()), top_logprobs))
+            return scores(1, chosen, top)
+
+    def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
+        """Decode the given ids one by one; the logprobs are those before the server was held to them."""
+        self._refuse_speculation()
+        wanted = list(output_ids)
+        choice = self._complete(
+            prompt_ids,
+            max_tokens=len(wanted),
+            ignore_eos=True,
+            logprobs=top_logprobs,
+            vllm_xargs={FORCED: wanted},
+        )
+        with checked("a forced decode", self._server.failure):
+            ids, chosen, top = _decoded(choice, top_logprobs)
+            if ids != wanted:
+                raise self._server.failure(
+                    "the server did not decode the ids it was given: it runs without scripts.engines.vllm_force"
+                )
+            return scores(len(prompt_ids), chosen, top)
+
+    def reset(self) -> None:
+        """Empty the prefix cache. A server that somebody else started may lack the route; `describe` says so."""
+        if self._can_reset is False:
+            return
+        until = time.monotonic() + RESET_SECONDS
+        while True:
+            if not self._strict_reset and self._can_reset is None:
+                self._can_reset = self._connection.status("POST", "/reset_prefix_cache") == 200
+                if not self._can_reset:
+                    return
+            answer = self._connection.post("/reset_prefix_cache", {})
+            self._can_reset = True
+            # Versions before 0.12 answer with an empty object.
+            if not isinstance(answer, dict) or answer.get("success", True):
+                return
+            if time.monotonic() > until:
+                raise self._server.failure("the prefix cache was not reset: the server still holds blocks")
+            time.sleep(0.05)
+
+    def describe(self) -> dict[str, Any]:
+        """Version from the API; `resolved` from the layers and the log, None where neither says."""
+        version = self._connection.get("/version")
+        log = self._server.log()
+        resolved: dict[str, Any] = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+        if layers := LAYERS.search(log):
+            resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
+        return {
+            "version": version.get("version") if isinstance(version, dict) else None,
+            "arguments": self._arguments,
+            "resolved": resolved,
+            "cache_reset": self._can_reset,
+            "context_between_turns": "read again",
+        }
+
+    def close(self) -> None:
+        """Close the connection; the server is its runtime's to stop."""
+        self._connection.close()
+
+    def _refuse_speculation(self) -> None:
+        if self._arguments.get("speculative_config"):
+            raise UnsupportedError(
+                "with speculative decoding vLLM's logprobs of a prompt are wrong, and no id can be forced"
+            )
+
+    def _complete(self, prompt: Sequence[int], **wanted: Any) -> dict[str, Any]:
+        if not prompt:
+            raise EngineError("the prompt is empty")
+        body = {
+            "model": self._model,
+            "prompt": list(prompt),
+            "temperature": 0.0,
+            "n": 1,
+            "add_special_tokens": False,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+            **wanted,
+        }
+        answer = self._connection.post("/v1/completions", body)
+        with checked("/v1/completions", self._server.failure):
+            choice: dict[str, Any] = answer["choices"][0]
+            seen = choice.get("prompt_token_ids")
+            if seen is not None and seen != list(prompt):
+                raise ValueError("the server read another prompt than it was sent")
+            return choice
+
+
+def _decoded(choice: Mapping[str, Any], count: int) -> tuple[list[int], list[float], list[Candidates]]:
+    ids = require_ids(choice["token_ids"])
+    given = choice["logprobs"]
+    if [_token_id(name) for name in given["tokens"]] != ids:
+        raise ValueError("the logprobs are of other ids than those generated")
+    chosen = [float(each) for each in given["token_logprobs"]]
+    top = [
+        ordered([(_token_id(name), float(each)) for name, each in row.items()], count)
+        for row in given["top_logprobs"]
+    ]
+    return ids, chosen, top
+
+
+def _token_id(name: str) -> int:
+    if not name.startswith(_PLACEHOLDER):
+        raise ValueError(f"a candidate is named {name!r}, not by its id")
+    return int(name.removeprefix(_PLACEHOLDER))
+
+
+def first_found(patterns: Sequence[str], log: str) -> str | None:
+    """What the first pattern that occurs in the log captured; None where none does, or where it reads None."""
+    for pattern in patterns:
+        if match := re.search(pattern, log):
+            return None if match[1] == "None" else match[1].strip()
+    return None

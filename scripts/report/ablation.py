@@ -1,0 +1,374 @@
+"""Ablations: what each change of one deployment's settings does to its bits, as a page with a verdict.
+
+A change removes a difference, or brings one, only where that can hardly be chance. Were baseline and change alike, the
+replays that fall out of the largest equal group could be any of all replays: that all of them are on one side has the
+chance C(n, m) / C(n + o, m), with m of the n unequal side's replays out of its largest group (at least, where no two
+agree, n - 1) and o replays on the equal side. At most `LEVEL` is asked (Fisher's exact test, one-sided). Forced passes
+are shown, and keep a variant from counting as equal; they prove no cause, since their positions are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pandas as pd
+import tabulate
+
+from scripts.report import figures
+from scripts.report.entries import CELL_KEYS, Entry
+from scripts.report.figures import DASH
+from scripts.verdict.forced import MODES, deterministic
+
+LEVEL = 0.05
+SPEED = "tokens/s (× baseline), varies"
+
+LEGEND = """\
+- **text, logprobs**: k/N, the largest group of N free replays that are the same bytes in what was said, in what was
+  computed; 0 where no two agree.
+- **forced**: a recorded trajectory is fed back several times, and at so many positions the bits were not equal in all
+  passes.
+- **bits**: variants with one letter gave the same bytes, transcripts and logprobs, in every replay of theirs; a dash
+  where a variant's own replays or forced passes differ, or too little was looked at.
+- **removes, brings**: said only where so clean a split of equal and unequal replays has a chance of 5 % or less if the
+  change did nothing (Fisher's exact test, one-sided, each change by itself). Forced passes are no proof of a cause.
+- **flips per 1,000**: per 1,000 tokens compared, with the exact two-sided 95 % interval; `0 (≤ x)`: none was seen, x is
+  the one-sided 95 % bound.
+- **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+
+
+class Bits(Enum):
+    """Whether a variant's replays and forced passes are equal in bits, as far as was looked."""
+
+    EQUAL = "equal"
+    UNEQUAL = "unequal"
+    UNKNOWN = "unknown"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Look:
+    """One variant of an ablation. `changed`: its settings against the baseline, `key: from → to`; none of its own."""
+
+    variant: str
+    changed: tuple[str, ...]
+    entry: Entry
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """cell.json of a variant that was run."""
+        assert self.entry.summary is not None
+        return self.entry.summary
+
+    @property
+    def replays(self) -> int:
+        """N, the free replays."""
+        return int(self.found["replays"])
+
+    @property
+    def equal_replays(self) -> int:
+        """k, the largest group of equal replays: in bits, or in text where no bits were recorded."""
+        bits = self.found["logprobs_identical"]
+        return int(self.found["text_identical"] if bits is None else bits)
+
+    @property
+    def bits(self) -> Bits:
+        """Whether it is equal in bits."""
+        if self.entry.summary is None:
+            return Bits.NOT_RUN
+        found = self.found
+        whole = deterministic(
+            replays=self.replays,
+            text_identical=found["text_identical"],
+            bits_identical=found["logprobs_identical"],
+            forced=found.get("forced"),
+        )
+        if whole is False:
+            return Bits.UNEQUAL
+        return (
+            Bits.EQUAL if self.replays >= 2 and found["logprobs_identical"] == self.replays else Bits.UNKNOWN
+        )
+
+    @property
+    def hashes(self) -> tuple[str, str] | None:
+        """The transcript's and the logprobs' sha256 that all replays share; None where it is not equal in bits."""
+        if self.bits is not Bits.EQUAL:
+            return None
+        pairs = {(str(each["transcript"]), str(each["logprobs"])) for each in self.found.get("hashes", ())}
+        return pairs.pop() if len(pairs) == 1 else None
+
+    @property
+    def looked_at(self) -> str:
+        """What was looked at and was equal, in words."""
+        unit = "bits" if self.found["logprobs_identical"] is not None else "text (no logprobs recorded)"
+        parts = [f"{self.equal_replays} of {_count(self.replays, 'free replay')} equal in {unit}"]
+        parts += [
+            f"{mode} {each['unequal_bits']['positions']:,} of {each['positions']:,} forced positions unequal"
+            f" in {each['passes']} passes"
+            for mode, each in _forced_modes(self.found).items()
+        ]
+        return ", ".join(parts)
+
+    @property
+    def harness(self) -> bool:
+        """Whether its replays part in the prompt, before the model does anything."""
+        return self.entry.summary is not None and self.found["class"] == "harness"
+
+
+class Outcome(Enum):
+    """What a change did; the value is said of it in the verdict."""
+
+    REMOVES = "{} removes it"
+    KEEPS = "{} does not remove it"
+    BRINGS = "{} brings a difference"
+    OTHER = "{} gives other bits than the baseline, the same in every replay"
+    NOTHING = "{} was accepted and changed nothing"
+    EQUAL = "{} is equal in bits too (its bits are not compared with the baseline's)"
+    UNPROVEN = "of {} too little was looked at to say"
+    NOT_RUN = "{} was not run"
+
+
+PLURALS = {
+    Outcome.REMOVES: "{} each remove it",
+    Outcome.KEEPS: "{} do not remove it",
+    Outcome.BRINGS: "{} each bring a difference",
+    Outcome.OTHER: "{} give other bits than the baseline, the same in every replay",
+    Outcome.NOTHING: "{} were accepted and changed nothing",
+    Outcome.EQUAL: "{} are equal in bits too (their bits are not compared with the baseline's)",
+    Outcome.NOT_RUN: "{} were not run",
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A change's outcome, and the sentence that says from what it follows."""
+
+    look: Look
+    outcome: Outcome
+    reason: str
+
+
+def chance_of_split(out: int, unequal: int, equal: int) -> float:
+    """The chance that `out` replays, any of all, are among the `unequal` ones and none among the `equal` ones."""
+    return math.comb(unequal, out) / math.comb(unequal + equal, out)
+
+
+def judge(baseline: Look, change: Look) -> Judged | None:
+    """What the change did to the bits; None where the baseline allows no judgement."""
+    if baseline.bits in (Bits.NOT_RUN, Bits.UNKNOWN):
+        return None
+    if change.bits is Bits.NOT_RUN:
+        return Judged(change, Outcome.NOT_RUN, f"{change.entry.not_run}.")
+    seen = change.looked_at
+    if change.bits is Bits.UNKNOWN:
+        return Judged(change, Outcome.UNPROVEN, f"{seen}: too few to judge bits by.")
+    if baseline.bits is change.bits:
+        if change.bits is Bits.UNEQUAL:
+            return Judged(change, Outcome.KEEPS, f"{seen}{_in_prompts(change)}.")
+        return _compare(baseline, change)
+    brings = baseline.bits is Bits.EQUAL
+    one, other = (change, baseline) if brings else (baseline, change)
+    out = one.replays - max(1, one.equal_replays)
+    chance = chance_of_split(out, one.replays, other.replays)
+    against = (
+        f"{seen}{_in_prompts(change)}, against {baseline.equal_replays} of {baseline.replays} in the baseline"
+    )
+    if chance > LEVEL:
+        seen_in = (
+            "free replays do not part" if out == 0 else f"the chance of such a split is {_percent(chance)}"
+        )
+        return Judged(
+            change, Outcome.UNPROVEN, f"{against}: too few to name a cause ({seen_in} if it did nothing)."
+        )
+    words = f"{against}: a split that would have a chance of {_percent(chance)} if it did nothing."
+    return Judged(change, Outcome.BRINGS if brings else Outcome.REMOVES, words)
+
+
+def _compare(baseline: Look, change: Look) -> Judged:
+    """Two variants that are each equal in bits: the same bits, or others."""
+    mine, theirs = change.hashes, baseline.hashes
+    seen = change.looked_at
+    if mine is None or theirs is None:
+        return Judged(change, Outcome.EQUAL, f"{seen}; cell.json has no hashes to compare.")
+    if mine == theirs:
+        both = f"all {change.replays} replays and all {baseline.replays} of the baseline"
+        return Judged(change, Outcome.NOTHING, f"same bits as the baseline in {both}.")
+    text = "the text is the baseline's" if mine[0] == theirs[0] else "the text is another too"
+    return Judged(change, Outcome.OTHER, f"{seen}, but not the baseline's bits; {text}.")
+
+
+def verdict(baseline: Look, changes: Sequence[Look]) -> str:
+    """One paragraph: what the baseline does, and which changes did what to it."""
+    name = f"`{baseline.variant}`"
+    if baseline.bits is Bits.NOT_RUN:
+        return (
+            f"The baseline {name} has no reading ({baseline.entry.not_run}): nothing is said of its changes."
+        )
+    seen = f"{baseline.looked_at}{_in_prompts(baseline)}"
+    if baseline.bits is Bits.UNKNOWN:
+        return f"Of the baseline {name} too little was looked at ({seen}): nothing is said of its changes."
+    differs = baseline.bits is Bits.UNEQUAL
+    judged = [each for change in changes if (each := judge(baseline, change)) is not None]
+    outcomes = {each.outcome for each in judged}
+    said = []
+    if differs and Outcome.REMOVES not in outcomes:
+        said.append("no change was shown to remove the difference")
+    if not differs and not outcomes & {Outcome.BRINGS, Outcome.UNPROVEN, Outcome.NOT_RUN}:
+        said.append("no change was seen to bring a difference between replays")
+    for outcome in Outcome:
+        names = [f"`{each.look.variant}`" for each in judged if each.outcome is outcome]
+        if names:
+            pattern = PLURALS.get(outcome, outcome.value) if len(names) > 1 else outcome.value
+            said.append(pattern.format(_and(names)))
+    said += undone(judged)
+    return f"The baseline {name} {'differs' if differs else 'is equal'} in bits ({seen}): {'; '.join(said)}."
+
+
+def undone(judged: Sequence[Judged]) -> list[str]:
+    """Which change takes another's effect away: the two together give the bits that it gives alone."""
+    looks = [each.look for each in judged]
+    return [
+        f"on top of `{other.variant}`, what `{one.look.variant}` changes has no effect on the bits"
+        f" (`{both.variant}` gives those of `{other.variant}`)"
+        for one in judged
+        if one.outcome is Outcome.OTHER
+        for other in looks
+        for both in looks
+        if set(both.changed) == {*one.look.changed, *other.changed}
+        and len(both.changed) == len(one.look.changed) + len(other.changed)
+        and both.hashes is not None
+        and both.hashes == other.hashes
+    ]
+
+
+def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[str, str, str]) -> str:
+    """The page of all ablations of the deployment `key` (model, precision, engine); `entries`: their cells."""
+    known = {str(entry.planned["variant"]): entry for entry in entries}
+    listed = ablations_of(grid, key)
+    parts = [
+        f"# What changes the bits of {key[0]} {key[1]}?",
+        f"On {key[2]}. {grid['heading']}",
+    ]
+    letters = _letters([Look(variant, (), entry) for variant, entry in known.items()])
+    for ablation in listed:
+        baseline = Look(ablation["baseline"], (), known[ablation["baseline"]])
+        changes = [
+            Look(each["variant"], tuple(each["changed"]), known[each["variant"]])
+            for each in ablation["changes"]
+        ]
+        parts.append(f"## Changes to `{baseline.variant}`")
+        if ablation.get("question"):
+            parts.append(f"*{ablation['question']}*")
+        parts.append(f"**{verdict(baseline, changes)}**")
+        parts.append(_markdown(frame(baseline, changes, letters)))
+        judged = [each for change in changes if (each := judge(baseline, change)) is not None]
+        if judged:
+            parts.append("\n".join(f"- `{each.look.variant}`: {each.reason}" for each in judged))
+    same = _same_bits(letters)
+    if same:
+        parts += ["## Variants with the same bits", same]
+    return "\n\n".join([*parts, "## How to read this", LEGEND.rstrip()]) + "\n"
+
+
+def ablations_of(grid: dict[str, Any], key: tuple[str, str, str]) -> list[dict[str, Any]]:
+    """The grid's ablations of one deployment (model, precision, engine), in the grid's order."""
+    return [each for each in grid.get("ablations", ()) if tuple(each[name] for name in CELL_KEYS[:3]) == key]
+
+
+def planned_cells(grid: dict[str, Any], key: tuple[str, str, str]) -> list[dict[str, Any]]:
+    """The grid's cells that the deployment's ablations compare, in the order in which these name them."""
+    listed = ablations_of(grid, key)
+    names = [name for each in listed for name in (each["baseline"], *(c["variant"] for c in each["changes"]))]
+    cells = {
+        cell["variant"]: cell for cell in grid["cells"] if tuple(cell[name] for name in CELL_KEYS[:3]) == key
+    }
+    return [cells[name] for name in dict.fromkeys(names)]
+
+
+def frame(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> pd.DataFrame:
+    """One row a variant, the baseline's first; the speed in the last column, since it alone varies."""
+    reference = None if baseline.entry.summary is None else baseline.found["tokens_per_second"]
+    rows = []
+    for look in (baseline, *changes):
+        row = {"variant": f"`{look.variant}`", "change": "; ".join(look.changed) or "baseline"}
+        if look.entry.summary is None:
+            rows.append(row | {"text": str(look.entry.not_run)})
+            continue
+        found = look.found
+        row["text"] = figures.k_of_n(found["text_identical"], look.replays)
+        row["logprobs"] = figures.k_of_n(found["logprobs_identical"], look.replays)
+        row["bits"] = letters.get(look.variant, DASH)
+        for mode in MODES:
+            row[f"forced {mode}: unequal bits"] = _share(_forced_modes(found).get(mode))
+        row["flips per 1,000 (95 %)"] = figures.flips(found["flips_per_1000_tokens"])
+        row[SPEED] = _speed(found["tokens_per_second"], reference)
+        rows.append(row)
+    columns = ["variant", "change", "text", "logprobs", "bits"]
+    columns += [*(f"forced {mode}: unequal bits" for mode in MODES), "flips per 1,000 (95 %)", SPEED]
+    return pd.DataFrame(rows, columns=columns, dtype=object).fillna(DASH)
+
+
+def _forced_modes(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {mode: each for mode, each in (found.get("forced") or {}).items() if "not_run" not in each}
+
+
+def _share(mode: dict[str, Any] | None) -> str:
+    if mode is None:
+        return f"{DASH} not run"
+    unequal, positions = mode["unequal_bits"], mode["positions"]
+    share = f" ({figures.percent(unequal['share'])})" if unequal["positions"] else ""
+    return f"{unequal['positions']:,} of {positions:,}{share}"
+
+
+def _speed(speed: float | None, reference: float | None) -> str:
+    if speed is None:
+        return DASH
+    ratio = f" (× {figures.significant(speed / reference)})" if reference else ""
+    return figures.significant(speed) + ratio
+
+
+def _letters(looks: Sequence[Look]) -> dict[str, str]:
+    """A, B, … by variant for each distinct pair of hashes, in the order in which they occur."""
+    hashes = {look.variant: look.hashes for look in looks}
+    order = list(dict.fromkeys(each for each in hashes.values() if each is not None))
+    return {variant: _letter(order.index(each)) for variant, each in hashes.items() if each is not None}
+
+
+def _letter(index: int) -> str:
+    return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
+
+
+def _same_bits(letters: dict[str, str]) -> str:
+    groups: dict[str, list[str]] = {}
+    for variant, letter in letters.items():
+        groups.setdefault(letter, []).append(f"`{variant}`")
+    return "\n".join(
+        f"- {letter}: {_and(names)} gave the same bytes in every replay."
+        for letter, names in groups.items()
+        if len(names) > 1
+    )
+
+
+def _in_prompts(look: Look) -> str:
+    return "; the prompts differ before the model does (harness)" if look.harness else ""
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _percent(chance: float) -> str:
+    return f"{figures.significant(100 * chance)} %"
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    rows = table.map(lambda value: str(value).replace("|", "\\|")).to_numpy().tolist()
+    return tabulate.tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)

@@ -1,0 +1,307 @@
+"""Loading config/ as a whole: what is good is resolved, every mistake is refused before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.common.errors import ConfigError
+from scripts.grid.ablations import resolve_ablations
+from scripts.grid.configuration import Configuration, load_configuration
+from scripts.grid.describe import describe_grid, describe_rest, grid_record
+from scripts.grid.resolve import Cell, cell_settings, existing_sessions, resolve_cells, unused_modules
+from scripts.grid.targets import check_targets
+
+ENGINE = "llama-cpp-python-0.3.36"
+EMBEDDED = "config/grids/embedded.yaml"
+
+
+@pytest.fixture
+def tree(root: Path, tmp_path: Path) -> Path:
+    """A copy of config/, with the folders that models.yaml names."""
+    shutil.copytree(root / "config", tmp_path / "config")
+    for model in ("dense", "moe"):
+        (tmp_path / "resources/tinychart" / model).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def edit(tree: Path) -> Callable[[str, str, str], None]:
+    def _edit(file: str, old: str, new: str) -> None:
+        path = tree / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{file} has no {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return _edit
+
+
+def load(tree: Path, **overrides: object) -> tuple[Configuration, list[Cell]]:
+    configuration = load_configuration(tree, {"grid": "embedded", **overrides})
+    return configuration, resolve_cells(configuration)
+
+
+def test_the_embedded_grid_is_what_it_must_be(tree: Path) -> None:
+    configuration, cells = load(tree)
+    base = {(cell.model, cell.precision) for cell in cells if cell.variant == "base"}
+    assert base == {
+        (model, precision)
+        for model in ("tinychart-dense", "tinychart-moe")
+        for precision in ("bf16", "q8_0", "q6_k", "q4_k_m")
+    }
+    for variant in ("leaky", "prompt-cache", "jitter"):
+        assert {cell.model for cell in cells if cell.variant == variant} == {
+            "tinychart-dense",
+            "tinychart-moe",
+        }
+    assert all(cell.sessions >= 2 and cell.replays >= (2 if cell.note == "ablation" else 3) for cell in cells)
+    record = grid_record(configuration, cells)
+    expected = {control["cell"].rsplit("/", 1)[1]: control["expect"] for control in record["controls"]}
+    assert expected == {"leaky": ["harness"], "jitter": ["near-tie", "first-block"]}
+
+
+def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
+    configuration, cells = load(tree)
+    settings = {cell.path: cell_settings(configuration, cell) for cell in cells}
+    base = settings[f"tinychart-moe/q6_k/{ENGINE}/base"]
+    assert base == {
+        "model": "tinychart-moe",
+        "architecture": "moe",
+        "precision": "q6_k",
+        "engine": ENGINE,
+        "variant": "base",
+        "kind": "llama-cpp-python",
+        "runtime": "process",
+        "arguments": {
+            "n_threads": 1,
+            "n_threads_batch": 1,
+            "n_batch": 512,
+            "n_ubatch": 512,
+            "flash_attn": False,
+            "n_ctx": 4096,
+            "keep_cache": False,
+            "jitter": 0.0,
+        },
+        "environment": {},
+        "harness": {"list_files": "names", "concurrency": 1},
+        "top_logprobs": 5,
+    }
+    leaky, jitter, kept = (
+        settings[f"tinychart-moe/q6_k/{ENGINE}/{v}"] for v in ("leaky", "jitter", "prompt-cache")
+    )
+    assert leaky == {**base, "variant": "leaky", "harness": {"list_files": "ls", "concurrency": 1}}
+    assert jitter == {**base, "variant": "jitter", "arguments": {**base["arguments"], "jitter": 0.05}}
+    assert kept == {**base, "variant": "prompt-cache", "arguments": {**base["arguments"], "keep_cache": True}}
+
+
+def test_the_record_is_deterministic_and_names_no_machine(tree: Path) -> None:
+    first = json.dumps(grid_record(*load(tree)), sort_keys=True)
+    assert first == json.dumps(grid_record(*load(tree)), sort_keys=True)
+    assert str(tree) not in first
+
+
+def test_a_block_may_have_its_own_counts_and_be_planned(
+    tree: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    edit(
+        EMBEDDED,
+        "    variants: [prompt-cache]\n",
+        "    variants: [prompt-cache]\n    sessions: 5\n    replays: 7\n",
+    )
+    edit(EMBEDDED, "note: study", "planned: it needs a larger machine")
+    configuration, cells = load(tree)
+    planned = [cell for cell in cells if cell.planned]
+    assert {(cell.variant, cell.sessions, cell.replays) for cell in planned} == {("prompt-cache", 5, 7)}
+    record = grid_record(configuration, cells)
+    assert [c["reason"] for c in record["cells"] if c["status"] == "planned"] == [
+        "it needs a larger machine"
+    ] * 2
+    assert "16 cells (2 planned, not run), 28 sessions, 80 replays of chartist-mini" in record["heading"]
+
+
+def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
+    configuration, cells = load(tree)
+    heading = describe_grid(configuration, cells)
+    assert heading.startswith(
+        "grid embedded (named by --config): 16 cells, 32 sessions, 92 replays of chartist-mini; "
+    )
+    assert "pulls no weights" in heading
+    assert re.search(r"sessions take about \d+ (s|minutes) one after another", heading)
+    assert "\n" not in heading
+
+
+def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
+    record = grid_record(*load(tree))
+    moe, dense = record["ablations"]
+    assert (moe["model"], moe["precision"], moe["engine"]) == ("tinychart-moe", "q6_k", ENGINE)
+    assert {each["variant"]: each["changed"] for each in moe["changes"]} == {
+        "prompt-cache": ["keep_cache: false → true"],
+        "ubatch-1": ["n_ubatch: 512 → 1"],
+        "prompt-cache-ubatch-1": ["keep_cache: false → true", "n_ubatch: 512 → 1"],
+        "jitter": ["jitter: 0.0 → 0.05"],
+    }
+    assert dense["question"] is None
+
+
+def test_a_page_of_ablations_that_the_grid_has_not_is_refused(tree: Path) -> None:
+    configuration, cells = load(tree)
+    page = f"results/ablation/tinychart-moe-q6_k-{ENGINE}.md"
+    check_targets([page], configuration, cells)
+    with pytest.raises(ConfigError, match=r"no such ablation\n.*did you mean"):
+        check_targets([page.replace("q6_k", "q6k")], configuration, cells)
+
+
+def test_what_is_left_to_do_is_counted(tree: Path) -> None:
+    _, cells = load(tree)
+    assert describe_rest(tree, cells).startswith("32 of 32 sessions are not there yet: about ")
+    for cell in cells:
+        for file in cell.session_files:
+            (tree / file).parent.mkdir(parents=True)
+            (tree / file).touch()
+    assert describe_rest(tree, cells) == "all 32 sessions are there"
+    assert existing_sessions(tree, cells[0]) == cells[0].session_files
+    (tree / cells[0].session_files[0]).unlink()
+    assert existing_sessions(tree, cells[0]) == []
+    (tree / cells[1].session_files[1]).unlink()
+    assert existing_sessions(tree, cells[1]) == []  # its folder is there, and unfinished
+    (tree / cells[1].session_files[1]).parent.rmdir()
+    assert existing_sessions(tree, cells[1]) == cells[1].session_files[:1]
+
+
+MISTAKES = [
+    (EMBEDDED, "tinychart-moe]", "tinychart-mo]", r"embedded\.yaml:\d+: blocks\[0\]\.models\[1\]: there is no model 'tinychart-mo' in config/models\.yaml\n.*did you mean 'tinychart-moe'"),
+    (EMBEDDED, "q4_k_m]", "q4km]", r"blocks\[0\]\.precisions\[3\]: tinychart-dense has no precision 'q4km'.*\n.*did you mean 'q4_k_m'"),
+    (EMBEDDED, ENGINE, "llama-cpp-python-0.3.35", r"there is no engine 'llama-cpp-python-0\.3\.35' in config/engines\.yaml\n.*did you mean"),
+    (EMBEDDED, "[base]", "[bas]", r"there is no variant 'bas' in config/engines\.yaml\n.*did you mean 'base'"),
+    (EMBEDDED, "workload: chartist-mini", "workload: chartist-mino", r"embedded\.yaml:\d+: workload: there is no workload 'chartist-mino'\n.*did you mean 'chartist-mini'"),
+    (EMBEDDED, "replays: 3", "replays: 3\nreplay: 3", r"replay: unknown key 'replay'\n.*did you mean 'replays'"),
+    (EMBEDDED, "[leaky]", "[base]", r"blocks\[2\]: the cell tinychart-dense/q6_k/\S+/base is already in blocks\[0\]"),
+    (EMBEDDED, "note: control", "planned: later", r"a planned block cannot be a control"),
+    (EMBEDDED, "    baseline: base\n", "    baseline: bass\n", r"ablations\[0\]\.baseline: there is no variant 'bass' in config/engines\.yaml\n.*did you mean 'base'"),
+    (EMBEDDED, "    precision: q6_k\n", "    precision: q6k\n", r"ablations\[0\]\.precision: there is no precision 'q6k' in config/models\.yaml: tinychart-moe\n.*did you mean 'q6_k'"),
+    (EMBEDDED, "changes: [prompt-cache, ubatch-1,", "changes: [prompt-cache, eager,", r"embedded\.yaml:\d+: ablations\[0\]\.changes\[1\]: the grid does not list the cell tinychart-moe/q6_k/\S+/eager\n.*list eager in a block"),
+    (EMBEDDED, "changes: [prompt-cache, ubatch-1,", "changes: [base, ubatch-1,", r"ablations\[0\]\.changes\[0\]: 'base' changes nothing of 'base'"),
+    (EMBEDDED, "    question:", "    asks:", r"ablations\[0\]\.asks: unknown key 'asks'"),
+    (EMBEDDED, "  - model: tinychart-dense\n", "  - model: tinychart-moe\n", r"ablations\[1\]: there already is an ablation of tinychart-moe/q6_k/\S+/base"),
+    ("config/config.yaml", "first_block:", "firstblock:", r"config\.yaml:\d+: firstblock: unknown key"),
+    ("config/config.yaml", "tie_margin: 0.25", "tie_margin: -1", r"tie_margin: -1 is less than the minimum of 0"),
+    ("config/config.yaml", "partial: false", "partial: perhaps", r"partial: 'perhaps' is not true or false"),
+    ("config/config.yaml", "grid: auto", "grid: auto\ngrid: embedded", r"the key 'grid' is here twice"),
+    ("config/models.yaml", "from: bf16", "from: bf61", r"q8_0\.from: tinychart-dense has no precision 'bf61'\n.*did you mean 'bf16'"),
+    ("config/models.yaml", "from: bf16", "from: q8_0", r"q8_0 from q8_0: a circle"),
+    ("config/models.yaml", "tinychart/dense", "tinychart/dence", r"source: there is no folder resources/tinychart/dence"),
+    ("config/models.yaml", "architecture: dense", "architecture: sparse", r"'sparse' is not known here\n.*known: dense, moe"),
+    ("config/models.yaml", "type: Q8_0", "typ: Q8_0", r"unknown key 'typ'\n.*did you mean 'type'"),
+    ("config/engines.yaml", "n_threads: 1", "n_thread: 1", r"unknown key 'n_thread'\n.*did you mean 'n_threads'"),
+    ("config/engines.yaml", "n_batch: 512\n", "\n", r"the key 'n_batch' is missing"),
+    ("config/engines.yaml", "list_files: ls", "list_files: name", r"'name' is not known here\n.*did you mean 'names'"),
+    ("config/engines.yaml", "    arguments:\n      llama-cpp-python: {keep_cache: true}\n", "", r"variants\.prompt-cache: the variant changes nothing"),
+    ("config/engines.yaml", "without volatile state\n", "without volatile state\n    harness: {list_files: ls}\n", r"variants\.base: base changes harness"),
+    ("config/engines.yaml", "kind: llama-cpp-python", "kind: llama-cpp", r"'llama-cpp' is not known here"),
+    ("config/workloads/chartist-mini.yaml", "name: chartist-mini", "nam: chartist-mini", r"unknown key 'nam'\n.*did you mean 'name'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"), MISTAKES, ids=[f"{m[0]}:{m[2]!r}" for m in MISTAKES]
+)
+def test_a_mistake_is_refused_by_name_and_with_a_remedy(
+    tree: Path, edit: Callable[[str, str, str], None], file: str, old: str, new: str, message: str
+) -> None:
+    edit(file, old, new)
+    with pytest.raises(ConfigError, match=message) as caught:
+        configuration = load_configuration(tree)
+        resolve_ablations(configuration, resolve_cells(configuration))
+    assert file.rsplit("/", 1)[1] in str(caught.value)
+
+
+def test_the_command_line_is_checked_like_the_file(tree: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--config: unknown key 'partail'\n.*did you mean 'partial'"):
+        load(tree, partail=True)
+    with pytest.raises(ConfigError, match="--config: first_block: 'x' is not a whole number"):
+        load(tree, first_block="x")
+    with pytest.raises(ConfigError, match="--config: grid: there is no grid 'embeded'"):
+        load(tree, grid="embeded")
+    configuration, _ = load(tree, partial=True, tie_margin=0.5, first_block=16)
+    assert configuration.overrides == {"grid": "embedded", "partial": True, "tie_margin": 0.5}
+
+
+CELL = f"results/cells/tinychart-moe/q6_k/{ENGINE}/base"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            f"results/cells/tinychart-mo/q6_k/{ENGINE}/base/cell.json",
+            "has no model 'tinychart-mo'\n.*'tinychart-moe'",
+        ),
+        (
+            f"results/cells/tinychart-moe/q6k/{ENGINE}/base/cell.json",
+            "has no precision 'q6k' of tinychart-moe\n.*'q6_k'",
+        ),
+        (f"{CELL[:-4]}lucky/cell.json", "has no variant 'lucky'.*\n.*'leaky'"),
+        ("results/cells/tinychart-moe/q6_k/vllm/base/cell.json", "has no engine 'vllm'"),
+        ("results/cells/tinychart-moe", "the path ends before its precision"),
+        (f"{CELL}/cel.json", "makes no such file\n.*cell.json"),
+        (f"{CELL}/session-07/session.json", "makes no such file\n.*session-01/session.json"),
+        ("results/quants/tinychart-dense/q5/manifest.json", "has no precision 'q5' of tinychart-dense"),
+        ("results/engines/llama.json", "has no engine 'llama'"),
+    ],
+)
+def test_a_mistyped_file_is_refused_by_name(tree: Path, target: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_targets([target], *load(tree))
+
+
+def test_files_of_the_grid_and_rules_are_let_through(tree: Path) -> None:
+    targets = [
+        "results/table.md",
+        f"{CELL}/cell.json",
+        f"./{CELL}/session-01/session.json",
+        "results/quants/tinychart-dense/q6_k/manifest.json",
+        f"results/engines/{ENGINE}.json",
+        "run_session",
+        "all",
+    ]
+    check_targets(targets, *load(tree))
+
+
+def test_a_planned_cell_cannot_be_asked_for(tree: Path, edit: Callable[[str, str, str], None]) -> None:
+    edit(EMBEDDED, "note: study", "planned: later")
+    with pytest.raises(ConfigError, match="is planned, not run"):
+        check_targets([f"results/cells/tinychart-moe/q6_k/{ENGINE}/prompt-cache/cell.json"], *load(tree))
+
+
+def test_a_session_does_not_follow_from_another_engines_driver() -> None:
+    assert unused_modules({"kind": "llama-cpp-python", "runtime": "process"}) == (
+        "scripts.engines.server_process",
+        "scripts.engines.docker_runtime",
+        "scripts.engines.external",
+    )
+    assert "scripts.engines.llama_cpp_python" in unused_modules({"kind": "vllm", "runtime": "docker"})
+
+
+def test_every_key_of_every_schema_is_explained(root: Path) -> None:
+    import yaml
+
+    text = (root / "config/README.md").read_text(encoding="utf-8")
+
+    def keys(schema: object) -> set[str]:
+        if isinstance(schema, list):
+            return set().union(*map(keys, schema)) if schema else set()
+        if not isinstance(schema, dict):
+            return set()
+        found = set().union(*(keys(value) for value in schema.values())) if schema else set()
+        return found | (set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set())
+
+    for path in sorted((root / "config/schemas").iterdir()):
+        missing = {
+            key for key in keys(yaml.safe_load(path.read_text(encoding="utf-8"))) if f"`{key}`" not in text
+        }
+        assert not missing, f"config/README.md does not explain {sorted(missing)} of {path.name}"

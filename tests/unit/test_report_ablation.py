@@ -1,0 +1,266 @@
+"""Pages of ablations by the real command, from cell.json files made by hand: each sentence of a verdict."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.common.errors import DataError
+from scripts.common.files import write_json
+from scripts.report.ablation import chance_of_split, planned_cells, render_ablations
+from scripts.report.entries import read_entries
+from scripts.verdict.rates import flips_per_1000
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = ("tinychart-moe", "q6_k", "llama-cpp-python-0.3.36")
+NAMES = dict(zip(("model", "precision", "engine"), KEY, strict=True))
+
+
+def mode(unequal: int = 0, positions: int = 1000) -> dict[str, Any]:
+    return {
+        "passes": 3,
+        "positions": positions,
+        "unequal_bits": {"positions": unequal, "share": unequal / positions},
+    }
+
+
+def cell(variant: str, bits: list[str], **more: Any) -> dict[str, Any]:
+    """A cell.json whose replays have these bits; a letter is one text, digits after it are other bits of it."""
+    texts = [each[0] for each in bits]
+    k = {kind: max(map(each.count, each)) for kind, each in (("text", texts), ("bits", bits))}
+    alone = len(bits) > 1
+    return {
+        "status": "done",
+        "reason": None,
+        **NAMES,
+        "variant": variant,
+        "sessions": 2,
+        "replays": len(bits),
+        "text_identical": 0 if alone and k["text"] == 1 else k["text"],
+        "logprobs_identical": 0 if alone and k["bits"] == 1 else k["bits"],
+        "hashes": [
+            {"session": 0, "replay": n, "transcript": each[0], "logprobs": each}
+            for n, each in enumerate(bits)
+        ],
+        "class": "none observed" if len(set(bits)) == 1 else "near-tie",
+        "differences": [],
+        "flips_per_1000_tokens": flips_per_1000(0 if len(set(texts)) == 1 else 4, 4000),
+        "noise": None,
+        "exact_ties": 0,
+        "score": None,
+        "tokens": {"mean": 1000.0, "cv": 0.0, "swing": 0.0},
+        "tokens_per_second": 200.0,
+        "forced": {"decode": mode(), "prefill": mode()},
+    } | more
+
+
+def page(folder: Path, baseline: dict[str, Any], *changes: dict[str, Any], **more: Any) -> str:
+    """The page of one ablation of these cells; a cell with the key `planned` is planned, without a file."""
+    cells = [baseline, *changes]
+    for each in cells:
+        if "planned" not in each and "missing" not in each:
+            write_json(folder.joinpath("cells", *KEY, each["variant"], "cell.json"), each)
+    grid = {
+        "heading": "grid test.",
+        "controls": [],
+        "cells": [
+            {
+                **NAMES,
+                "variant": each["variant"],
+                "status": "planned" if "planned" in each else "run",
+                "reason": each.get("planned"),
+            }
+            for each in cells
+        ],
+        "ablations": [
+            {
+                **NAMES,
+                "baseline": baseline["variant"],
+                "question": None,
+                "changes": [
+                    {
+                        "variant": each["variant"],
+                        "changed": each.get("changed", [f"{each['variant']}: 0 → 1"]),
+                    }
+                    for each in changes
+                ],
+                **more,
+            }
+        ],
+    }
+    write_json(folder / "grid.json", grid)
+    read = {**grid, "cells": planned_cells(grid, KEY), "partial": True}
+    return render_ablations(grid, read_entries(read, folder), KEY)
+
+
+def verdict(text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(("**The baseline", "**Of")))
+
+
+def reason(text: str, variant: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(f"- `{variant}`: "))
+
+
+UNLIKE = ["a1", "b2", "c3", "d4", "e5", "f6"]
+
+
+def test_the_change_that_removes_the_difference_is_named(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", UNLIKE), cell("eager", ["a1"] * 6), cell("mtp", ["a1", "b2"] * 3))
+    assert "The baseline `base` differs in bits (0 of 6 free replays equal in bits" in verdict(text)
+    assert "`eager` removes it; `mtp` does not remove it" in verdict(text)
+    assert "against 0 of 6 in the baseline: a split that would have a chance of 0.76 %" in reason(
+        text, "eager"
+    )
+    assert "3 of 6 free replays equal in bits" in reason(text, "mtp")
+
+
+def test_no_cause_is_claimed_where_too_little_was_looked_at(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", ["a1", "a1", "b2"]), cell("eager", ["a1"] * 3), cell("mtp", ["a1"]))
+    assert "no change was shown to remove the difference" in verdict(text)
+    assert "of `eager` and `mtp` too little was looked at to say" in verdict(text)
+    assert "3 of 3 free replays equal in bits" in reason(text, "eager")
+    assert (
+        "against 2 of 3 in the baseline: too few to name a cause (the chance of such a split is 50 %"
+        in reason(text, "eager")
+    )
+    assert "1 of 1 free replay equal in bits" in reason(text, "mtp")
+    assert "removes" not in verdict(text)
+
+
+def test_a_difference_in_forced_passes_alone_proves_no_cause(tmp_path: Path) -> None:
+    forced = {"decode": mode(7), "prefill": {"not_run": "the engine cannot"}}
+    text = page(tmp_path, cell("base", ["a1"] * 6, forced=forced), cell("eager", ["a1"] * 6))
+    assert (
+        "differs in bits (6 of 6 free replays equal in bits, decode 7 of 1,000 forced positions"
+        in verdict(text)
+    )
+    assert "too few to name a cause (free replays do not part if it did nothing)" in reason(text, "eager")
+    assert "7 of 1,000 (0.7 %)" in text
+    assert "– not run" in text
+
+
+def test_the_change_that_brings_a_difference_is_named(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", ["a1"] * 6), cell("jitter", UNLIKE), cell("mtp", UNLIKE))
+    assert "The baseline `base` is equal in bits (6 of 6" in verdict(text)
+    assert "`jitter` and `mtp` each bring a difference" in verdict(text)
+    few = page(tmp_path, cell("base", ["a1"] * 3), cell("jitter", ["a1", "a1", "b2"]))
+    assert "of `jitter` too little was looked at to say" in verdict(few)
+
+
+def test_a_difference_that_the_prompts_bring_is_said_to_be_the_harness(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", ["a1"] * 6), cell("leaky", UNLIKE, **{"class": "harness"}))
+    assert "`leaky` brings a difference" in verdict(text)
+    assert "the prompts differ before the model does (harness)" in reason(text, "leaky")
+
+
+def test_a_change_that_was_accepted_and_changed_nothing_is_named(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", ["a1"] * 6), cell("eager", ["a1"] * 4), cell("mtp", ["a2"] * 4))
+    assert "no change was seen to bring a difference between replays" in verdict(text)
+    assert "`mtp` gives other bits than the baseline, the same in every replay" in verdict(text)
+    assert "`eager` was accepted and changed nothing" in verdict(text)
+    assert reason(text, "eager").endswith(
+        "same bits as the baseline in all 4 replays and all 6 of the baseline."
+    )
+    assert "not the baseline's bits; the text is the baseline's." in reason(text, "mtp")
+    assert "- A: `base` and `eager` gave the same bytes in every replay." in text
+    other = page(tmp_path, cell("base", ["a1"] * 2), cell("mtp", ["b1"] * 2))
+    assert "the text is another too." in reason(other, "mtp")
+
+
+def test_two_changes_together_tell_whether_one_takes_the_others_effect_away(tmp_path: Path) -> None:
+    cells = (
+        cell("prompt-cache", ["a2"] * 4, changed=["keep: 0 → 1"]),
+        cell("ubatch-1", ["a3"] * 4, changed=["ubatch: 512 → 1"]),
+        cell("both", ["a3"] * 4, changed=["keep: 0 → 1", "ubatch: 512 → 1"]),
+    )
+    said = verdict(page(tmp_path, cell("base", ["a1"] * 6), *cells))
+    assert "on top of `ubatch-1`, what `prompt-cache` changes has no effect on the bits" in said
+    assert "on top of `prompt-cache`" not in said
+
+
+def test_what_was_not_run_says_so(tmp_path: Path) -> None:
+    failed = {"status": "failed", "reason": "the engine\ndied", **NAMES, "variant": "mtp"}
+    text = page(
+        tmp_path,
+        cell("base", ["a1"] * 4),
+        failed,
+        {"variant": "eager", "planned": "needs a GPU"},
+        {"variant": "late", "missing": True},
+    )
+    assert "`mtp`, `eager` and `late` were not run" in verdict(text)
+    assert reason(text, "mtp") == "- `mtp`: not run (failed): the engine died."
+    assert reason(text, "eager") == "- `eager`: not run (planned): needs a GPU."
+    assert reason(text, "late") == "- `late`: not run: no cell.json."
+
+
+def test_nothing_is_said_of_changes_to_a_baseline_without_a_reading(tmp_path: Path) -> None:
+    text = page(tmp_path, {"variant": "base", "planned": "later"}, cell("eager", ["a1"] * 4))
+    assert verdict(text) == (
+        "**The baseline `base` has no reading (not run (planned): later): nothing is said of its changes.**"
+    )
+    text = page(tmp_path, cell("base", ["a1"]), cell("eager", ["a1"] * 4))
+    assert "too little was looked at (1 of 1 free replay equal in bits" in verdict(text)
+    blind = cell("base", ["a1"] * 4, logprobs_identical=None, forced=None)
+    assert "equal in text (no logprobs recorded))" in verdict(
+        page(tmp_path, blind, cell("eager", ["a1"] * 4))
+    )
+
+
+def test_the_chance_of_a_split_is_fishers() -> None:
+    assert chance_of_split(0, 6, 6) == 1
+    assert chance_of_split(1, 3, 3) == pytest.approx(1 / 2)
+    assert chance_of_split(5, 6, 6) == pytest.approx(6 / 792)
+
+
+def command(folder: Path, *, precision: str = "q6_k") -> subprocess.CompletedProcess[str]:
+    names = {**NAMES, "precision": precision}
+    given = [part for key, value in names.items() for part in (f"--{key}", value)]
+    files = [
+        "--grid",
+        str(folder / "grid.json"),
+        "--results",
+        str(folder),
+        "--output",
+        str(folder / "page.md"),
+    ]
+    line = [sys.executable, "-m", "scripts.make_ablation", *files, *given]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_only_the_last_column_varies_from_build_to_build(tmp_path: Path) -> None:
+    def build(speed: float) -> list[str]:
+        fast = cell("eager", ["a1"] * 4, tokens_per_second=speed)
+        page(tmp_path, cell("base", ["a1"] * 4), fast, question="Does it?")
+        done = command(tmp_path)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "page.md").read_text(encoding="utf-8").splitlines()
+
+    one, again, other = build(100.0), build(100.0), build(12345.0)
+    assert one == again
+    assert one != other
+    assert "*Does it?*" in one
+    assert any(line.rstrip(" |").endswith("100 (× 0.50)") for line in one)
+
+    def without_last(lines: list[str]) -> list[str]:
+        return [line.rsplit("|", 2)[0] if line.startswith("|") else line for line in lines]
+
+    assert without_last(one) == without_last(other)
+
+
+def test_an_ablation_that_the_grid_has_not_is_refused(tmp_path: Path) -> None:
+    page(tmp_path, cell("base", ["a1"] * 4), cell("eager", ["a1"] * 4))
+    done = command(tmp_path, precision="q6k")
+    assert done.returncode == 1
+    assert "the grid has no ablation of tinychart-moe/q6k/" in done.stderr
+    assert "did you mean 'tinychart-moe/q6_k/" in done.stderr
+
+
+def test_a_torn_cell_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the keys \['tokens_per_second'\] are missing"):
+        torn = cell("eager", ["a1"] * 4)
+        del torn["tokens_per_second"]
+        page(tmp_path, cell("base", ["a1"] * 4), torn)

@@ -1,0 +1,61 @@
+"""Snakemake run for real, in copies of the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checkouts import Checkout, copy_checkout
+
+from scripts.provenance.environments import create_environment
+
+
+@pytest.fixture(scope="session")
+def engine(root: Path) -> None:
+    """The engine's environment, compiled where it is not there yet."""
+    create_environment(root / "envs/llamacpp.lock")
+
+
+@pytest.fixture
+def fresh(root: Path, tmp_path: Path, engine: None) -> Checkout:
+    """A checkout in which nothing was run."""
+    return copy_checkout(root, tmp_path / "checkout")
+
+
+@pytest.fixture(scope="session")
+def made(root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
+    """A checkout in which the whole grid was made, and what that printed. To be read, not to be changed."""
+    checkout = copy_checkout(root, tmp_path_factory.mktemp("made") / "checkout")
+    done = checkout.table()
+    assert done.returncode == 0, done.stdout
+    return checkout, done.stdout
+
+
+@pytest.fixture
+def finished(made: tuple[Checkout, str], tmp_path: Path) -> Checkout:
+    """A copy of the finished checkout, to be changed at will."""
+    shutil.copytree(made[0].path, tmp_path / "checkout", symlinks=True)
+    return Checkout(tmp_path / "checkout")
+
+
+@pytest.fixture
+def fill_disk(fresh: Checkout) -> Iterator[Callable[[str, int], None]]:
+    """Puts a folder of the fresh checkout on a file system of so many bytes, or bounds its files where it may not."""
+    mounted: list[Path] = []
+
+    def _fill(folder: str, size: int) -> None:
+        path = fresh.path / folder
+        path.mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+        if os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0:
+            mounted.append(path)
+        else:
+            fresh.file_bytes = size
+
+    yield _fill
+    for path in mounted:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

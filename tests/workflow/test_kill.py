@@ -1,0 +1,122 @@
+"""A workflow that is killed, interrupted or started twice: nothing goes on alone, nothing torn is used."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+from checkouts import CELLS, Checkout
+
+SESSION = f"{CELLS}/base/session-00"
+
+
+def sessions_of(pid: int) -> list[psutil.Process]:
+    """The session processes that the workflow `pid` started and that still live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if (
+                process.environ().get("TEMPZERO_WORKFLOW_PID") == str(pid)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.pid != pid]
+
+
+def start_long(checkout: Checkout) -> subprocess.Popen[str]:
+    """The workflow, in the middle of a session that takes minutes."""
+    checkout.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
+    workflow = checkout.start("--cores", "1", "results/table.md")
+    deadline = time.monotonic() + 300
+    while not list(checkout.path.glob(f"{CELLS}/*/.session-*/replay-01.transcript.jsonl")):
+        assert workflow.poll() is None, (checkout.path / "output.log").read_text()
+        assert time.monotonic() < deadline, (checkout.path / "output.log").read_text()
+        time.sleep(0.1)
+    assert sessions_of(workflow.pid)
+    return workflow
+
+
+def wait_gone(pid: int, seconds: float) -> float:
+    """Seconds until no process of the workflow `pid` lives; fails after `seconds`."""
+    begun = time.monotonic()
+    while left := sessions_of(pid):
+        assert time.monotonic() - begun < seconds, left
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def test_after_kill_9_the_session_ends_and_the_same_command_completes(fresh: Checkout) -> None:
+    workflow = start_long(fresh)
+
+    second = fresh.table()
+    assert second.returncode == 1
+    assert f"another workflow works in this folder (process {workflow.pid}, started" in second.stdout
+    assert fresh.run("-n", "results/table.md").returncode == 0
+
+    os.kill(workflow.pid, signal.SIGKILL)
+    workflow.wait()
+    wait_gone(workflow.pid, 10)
+    assert not (fresh.path / SESSION).exists()
+
+    fresh.edit("config/grids/tiny.yaml", "replays: 400", "replays: 2")
+    again = fresh.table()
+    assert again.returncode == 0, again.stdout
+    assert f"the last workflow here (process {workflow.pid}) was killed; clearing up after it" in again.stdout
+    assert sorted(path.name for path in (fresh.path / CELLS / "base").iterdir()) == [
+        "cell.json",
+        "session-00",
+        "session-01",
+    ]
+    assert "Nothing to be done" in fresh.table().stdout
+
+
+def test_a_restart_right_after_the_kill_waits_for_the_session_to_end(fresh: Checkout) -> None:
+    workflow = start_long(fresh)
+    left = sessions_of(workflow.pid)
+    os.kill(workflow.pid, signal.SIGKILL)
+    workflow.wait()
+    fresh.edit("config/grids/tiny.yaml", "replays: 400", "replays: 2")
+    again = fresh.run("--cores", "1", f"{SESSION}/session.json")
+    assert again.returncode == 0, again.stdout
+    assert "waiting for its jobs to end" in again.stdout or not any(process.is_running() for process in left)
+    assert (fresh.path / SESSION / "session.json").exists()
+
+
+def test_an_output_that_was_finished_but_not_recorded_is_made_again(finished: Checkout) -> None:
+    """Killed between a job's last byte and Snakemake's record of it: the mark stays, and the job runs again."""
+    session = f"{CELLS}/base/session-00/session.json"
+    script = (
+        "import os, sys\n"
+        "import snakemake.persistence.file as file\n"
+        "from snakemake.cli import main\n"
+        "file.FilePersistence._unmark_incomplete = lambda self, key: os._exit(9) if 'session-00' in key else None\n"
+        "main(sys.argv[1:])\n"
+    )
+    command = fresh_command(finished, script, "--cores", "1", "-R", session, "--", "results/table.md")
+    assert subprocess.run(command, cwd=finished.path, capture_output=True).returncode == 9
+    assert (finished.path / session).exists()
+    again = finished.table()
+    assert again.returncode == 0, again.stdout
+    assert f"begun and not finished, so made again where it is needed: {session}" in again.stdout
+    assert "Session 00 of tinychart-dense q8_0" in again.stdout
+    assert finished.jobs("results/table.md") == {}
+
+
+def fresh_command(checkout: Checkout, script: str, *arguments: str) -> list[str]:
+    return [checkout.command()[0], "-c", script, *arguments]
+
+
+def test_ctrl_c_ends_the_session_and_leaves_nothing_half_written(fresh: Checkout) -> None:
+    workflow = start_long(fresh)
+    os.killpg(workflow.pid, signal.SIGINT)
+    assert workflow.wait(timeout=60) != 0
+    wait_gone(workflow.pid, 10)
+    assert [path for path in (fresh.path / CELLS).rglob("*") if path.is_file()] == []
+    fresh.edit("config/grids/tiny.yaml", "replays: 400", "replays: 2")
+    again = fresh.run("--cores", "1", f"{SESSION}/session.json")
+    assert again.returncode == 0, again.stdout
