@@ -208,6 +208,10 @@ def after_an_error():
 
 ASKED, _ = get_argument_parser().parse_known_args(sys.argv[1:])
 
+if workflow.dag_settings is not None:
+    # What a killed workflow left unfinished is made again without a further flag, and a dry run says so.
+    workflow.dag_settings.force_incomplete = True
+
 try:
     os.environ.update(
         PATH=os.pathsep.join(

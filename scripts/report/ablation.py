@@ -106,11 +106,16 @@ class Look:
         """What was looked at and was equal, in words."""
         unit = "bits" if self.found["logprobs_identical"] is not None else "text (no logprobs recorded)"
         parts = [f"{self.equal_replays} of {_count(self.replays, 'free replay')} equal in {unit}"]
-        parts += [
-            f"{mode} {each['unequal_bits']['positions']:,} of {each['positions']:,} forced positions unequal"
-            f" in {each['passes']} passes"
-            for mode, each in _forced_modes(self.found).items()
-        ]
+        modes = _forced_modes(self.found)
+        if modes and not any(each["unequal_bits"]["positions"] for each in modes.values()):
+            passes = (f"{mode} {each['passes']} × {each['positions']:,}" for mode, each in modes.items())
+            parts.append(f"no forced position unequal ({', '.join(passes)})")
+        else:
+            parts += [
+                f"{mode} {each['unequal_bits']['positions']:,} of {each['positions']:,} forced positions unequal"
+                f" in {each['passes']} passes"
+                for mode, each in modes.items()
+            ]
         return ", ".join(parts)
 
     @property
@@ -263,7 +268,7 @@ def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[
         parts.append(f"## Changes to `{baseline.variant}`")
         if ablation.get("question"):
             parts.append(f"*{ablation['question']}*")
-        parts.append(f"**{verdict(baseline, changes)}**")
+        parts.append(f"**Verdict.** {verdict(baseline, changes)}")
         parts.append(_markdown(frame(baseline, changes, letters)))
         judged = [each for change in changes if (each := judge(baseline, change)) is not None]
         if judged:

@@ -127,8 +127,10 @@ def test_jobs_that_outlive_a_killed_workflow_are_ended(root: Path, tmp_path: Pat
 def test_the_jobs_environment_names_the_workflow(root: Path, tmp_path: Path) -> None:
     process = start(root, tmp_path, 0, then=f"import os; print(os.environ[{PID_VARIABLE!r}], flush=True)")
     # The first line was read by start(): the process's id. What is left says it went on.
-    output, _ = process.communicate()
-    assert output == "held\n"
+    # Read on the same stream: communicate() would pass over what it has buffered.
+    assert process.stdout is not None
+    assert process.stdout.read() == "held\n"
+    process.wait()
 
 
 def test_only_results_are_ever_discarded(tmp_path: Path) -> None:
