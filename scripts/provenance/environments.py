@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from scripts.common.errors import ConfigError, TempzeroError
 from scripts.common.files import sha256_file, write_whole
 
@@ -227,6 +229,8 @@ class _Build:
                 _follow(process.stdout, stream, last)
                 code = process.wait()
             except BaseException:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()  # ninja gives each compiler a process group of its own
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise

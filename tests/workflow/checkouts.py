@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class Checkout:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_heed_ctrl_c,
             )
 
     def table(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -123,6 +125,11 @@ class Checkout:
 
     def write_yaml(self, file: str, value: object) -> None:
         (self.path / file).write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+
+
+def _heed_ctrl_c() -> None:
+    """What a shell starts in its background ignores Ctrl-C, and so would all that the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def copy_checkout(root: Path, target: Path) -> Checkout:
