@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -61,7 +60,6 @@ class Checkout:
 
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
-    file_bytes: int | None = None  # no file may become longer
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--nocolor", *arguments]
@@ -76,12 +74,7 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=timeout,
-            preexec_fn=self._bound_files,
         )
-
-    def _bound_files(self) -> None:
-        if self.file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes, self.file_bytes))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Snakemake in a process group of its own, its output in the file `output.log`."""

@@ -44,17 +44,18 @@ def finished(made: tuple[Checkout, str], tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def fill_disk(fresh: Checkout) -> Iterator[Callable[[str, int], None]]:
-    """Puts a folder of the fresh checkout on a file system of so many bytes, or bounds its files where it may not."""
+    """Puts a folder of the fresh checkout on a file system of so many KiB, or bounds a session's files by them."""
     mounted: list[Path] = []
 
     def _fill(folder: str, size: int) -> None:
         path = fresh.path / folder
         path.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(path)]
         if os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0:
             mounted.append(path)
         else:
-            fresh.file_bytes = size
+            fresh.edit("rules/sessions.smk", '"{params.python}', f'"ulimit -f {size}; {{params.python}}')
+            fresh.edit("rules/sessions.smk", "--engine-log {log.engine}", "--engine-log /dev/null")
 
     yield _fill
     for path in mounted:

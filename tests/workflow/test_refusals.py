@@ -98,7 +98,7 @@ def test_a_full_disk_during_a_replay_leaves_nothing_that_looks_whole(
 ) -> None:
     done = fresh.run("--cores", "1", "results/quants/tinychart-dense/q8_0/manifest.json")
     assert done.returncode == 0, done.stdout
-    fill_disk("results/cells", 8192)  # type: ignore[operator]  # a fixture that is a function
+    fill_disk("results/cells", 8)  # type: ignore[operator]  # a fixture that is a function
     session = f"{CELLS}/base/session-00/session.json"
     done = fresh.run("--cores", "1", session)
     assert done.returncode == 1
