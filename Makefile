@@ -32,7 +32,7 @@ test: lint ## all checks and all tests
 .PHONY: lint
 lint: $(TESTS) ## the checks alone: snakemake --lint, snakefmt, ruff, mypy
 	snakemake --lint
-	snakefmt --check --quiet Snakefile rules
+	snakefmt --check Snakefile rules
 	ruff check --quiet
 	ruff format --check --quiet
 	mypy
