@@ -60,6 +60,11 @@ def cell_of(wildcards):
     return CELLS[tuple(wildcards[:4])]
 
 
+def workload_files(wildcards):
+    """The file of the workload that a job's cell is asked, and the files that it reads."""
+    return CONFIGURATION.workloads[cell_of(wildcards).workload]
+
+
 def engine_of(wildcards):
     """The entry of engines.yaml of a job's engine."""
     return CONFIGURATION.engines[wildcards.engine]
@@ -149,6 +154,16 @@ def checkpoint_files(wildcards):
     return [
         *(str(folder / name) for name in ("config.json", "model.safetensors")),
         *(str(home / name) for home, name in zip(homes, chat)),
+    ]
+
+
+def shape_files(wildcards):
+    """What a checkpoint with random weights is drawn after: the shape, and the chat form that goes with it."""
+    entry = quant_of(wildcards)
+    chat = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    return [
+        f"{entry['source']}/config.json",
+        *(f"{entry['chat']}/{name}" for name in chat),
     ]
 
 

@@ -1,6 +1,6 @@
 """Quants: config/models.yaml becomes results/quants/{model}/{precision}/, weights with a manifest of their sha256.
 
-Steps: pull the weights, or build them by the precision's recipe from its source, a checkpoint or another precision.
+Steps: pull the weights, draw them, or build them by the precision's recipe from its source, a checkpoint or another precision.
 """
 
 
@@ -14,7 +14,34 @@ rule build_weights:
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with("gguf-bf16", "llama-quantize"),
+        model=quants_with("llama-quantize"),
+        precision="[^/]+",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("build_weights"),
+        entry=lambda wildcards: shlex.quote(
+            json.dumps(quant_of(wildcards), sort_keys=True)
+        ),
+        python=lambda wildcards: engine_python(BUILDER),
+    message:
+        "Build the weights of {wildcards.model} in {wildcards.precision}."
+    shell:
+        "{params.python} -m scripts.build_weights {wildcards.model} {wildcards.precision}"
+        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule convert_weights:
+    """The weights of a checkpoint of ours as they are, a GGUF file of the same bits beside them, and their manifest."""
+    input:
+        quant_source,
+    output:
+        "results/quants/{model}/{precision}/manifest.json",
+    log:
+        "results/logs/quants/{model}-{precision}.log",
+    wildcard_constraints:
+        model=quants_with("gguf-bf16"),
         precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
@@ -25,11 +52,36 @@ rule build_weights:
         entry=lambda wildcards: shlex.quote(
             json.dumps(quant_of(wildcards), sort_keys=True)
         ),
-        python=lambda wildcards: engine_python(BUILDER),
     message:
-        "Build the weights of {wildcards.model} in {wildcards.precision}."
+        "Convert the weights of {wildcards.model} in {wildcards.precision}."
     shell:
-        "{params.python} -m scripts.build_weights {wildcards.model} {wildcards.precision}"
+        "python -m scripts.build_weights {wildcards.model} {wildcards.precision}"
+        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule draw_weights:
+    """A checkpoint with random weights of a given shape, drawn from a seed, and its manifest."""
+    input:
+        shape_files,
+    output:
+        "results/quants/{model}/{precision}/manifest.json",
+    log:
+        "results/logs/quants/{model}-{precision}.log",
+    wildcard_constraints:
+        model=quants_with("random"),
+        precision="[^/]+",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("draw_weights"),
+        entry=lambda wildcards: shlex.quote(
+            json.dumps(quant_of(wildcards), sort_keys=True)
+        ),
+    message:
+        "Draw the weights of {wildcards.model} in {wildcards.precision}."
+    shell:
+        "python -m scripts.draw_weights {wildcards.model} {wildcards.precision}"
         " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
 
 

@@ -11,8 +11,8 @@ rule run_session:
     input:
         manifest="results/quants/{model}/{precision}/manifest.json",
         engine="results/engines/{engine}.json",
-        workload=CONFIGURATION.workload_files[0],
-        workspace=CONFIGURATION.workload_files[1:],
+        workload=lambda wildcards: workload_files(wildcards)[0],
+        workspace=lambda wildcards: workload_files(wildcards)[1:],
     output:
         "results/cells/{model}/{precision}/{engine}/{variant}/session-{session}/session.json",
     log:
@@ -57,10 +57,13 @@ rule force_cell:
         code=lambda wildcards: force_digest(wildcards.engine),
         python=lambda wildcards: engine_python(wildcards.engine),
         arguments=lambda wildcards: SETTINGS[tuple(wildcards[:4])],
-        passes=lambda wildcards: cell_of(wildcards).forced,
+        passes=lambda wildcards: " ".join(
+            f"--{mode}-passes {count}"
+            for mode, count in cell_of(wildcards).forced.items()
+        ),
     message:
         "Force {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:
-        "{params.python} -m scripts.force_cell {params.arguments} --passes {params.passes}"
+        "{params.python} -m scripts.force_cell {params.arguments} {params.passes}"
         " --manifest {input.manifest} --engine-record {input.engine} --engine-log {log.engine} --output {output}"
         " 2>&1 | tee -i {log.forced} >&2"

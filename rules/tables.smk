@@ -20,7 +20,7 @@ rule write_grid:
     """The grid that is made: the merged configuration, its cells and controls."""
     input:
         config=CONFIGURATION.files,
-        workload=CONFIGURATION.workload_files,
+        workload=[file for files in CONFIGURATION.workloads.values() for file in files],
     output:
         GRID,
     log:

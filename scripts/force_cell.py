@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scripts.common.errors import run_command
 from scripts.sessions.force import force_cell
+from scripts.verdict.forced import MODES
 
 
 def main() -> None:
@@ -21,9 +22,10 @@ def main() -> None:
     parser.add_argument(
         "cell", type=Path, help="the cell's folder: results/cells/MODEL/PRECISION/ENGINE/VARIANT"
     )
-    parser.add_argument(
-        "--passes", type=int, default=5, help="how often the trajectory is fed back (default: 5)"
-    )
+    for mode in MODES:
+        parser.add_argument(
+            f"--{mode}-passes", type=int, default=5, help=f"how often it is fed back in {mode} (default: 5)"
+        )
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the quant")
     parser.add_argument(
         "--engine-record", type=Path, help="file of results/engines/ (an image's or endpoint's)"
@@ -38,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     force_cell(
         arguments.output or arguments.cell / "forced.json",
-        passes=arguments.passes,
+        passes={mode: getattr(arguments, f"{mode}_passes") for mode in MODES},
         transcript=arguments.cell / "session-00" / "replay-00.transcript.jsonl",
         manifest_file=arguments.manifest,
         engine_record=arguments.engine_record,

@@ -5,6 +5,7 @@ A request names the ids in `vllm_xargs`: `{"tempzero_force": [id, …]}`. Logpro
 model runner (update_state, apply(logits)) and that of the second (add_request, apply(logits, context)).
 At the first step it also writes one line to the log: which attention backends, KV-cache types and methods the layers
 came to have, read from the layers themselves. Nothing but vLLM is imported, for it runs in the server's environment.
+A patch of vllm_patches.py that the environment names is applied on the way.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import json
 from typing import Any
 
 from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
+
+from scripts.engines.vllm_patches import apply_patch
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as SecondInterface
@@ -24,6 +27,7 @@ except ImportError:  # versions with the first model runner alone
 
 ARGUMENT = "tempzero_force"
 RESOLVED = "tempzero resolved:"
+apply_patch()
 
 
 def _wanted(params: Any) -> list[int] | None:

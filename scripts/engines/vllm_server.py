@@ -37,6 +37,7 @@ RESOLVED = {
     "enforce_eager": (r"with config:.*?\benforce_eager=(\w+)",),
     "cudagraph_mode": (r"with config:.*?cudagraph_mode['\"]?[:=] ?<?(?:CUDAGraphMode\.)?(\w+)",),
     "tensor_parallel": (r"with config:.*?\btensor_parallel_size=(\d+)",),
+    "patch": (r"tempzero patched: ([\w-]+)",),
     "flashinfer_autotune": (r"with config:.*?enable_flashinfer_autotune['\"]?[:=] ?(\w+)",),
 }
 

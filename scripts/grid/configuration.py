@@ -15,6 +15,7 @@ from scripts.workload.spec import load_workload
 CONFIG = "config/config.yaml"
 MODELS = "config/models.yaml"
 ENGINES = "config/engines.yaml"
+FOLDERS = {"source": "a checkpoint or of its config.json", "chat": "a tokenizer and chat template"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Configuration:
     """The checked contents of config/, with the command line's values laid over config.yaml.
 
     `grid_name`, `why`: the grid that is made and the reason in words. `grid`: its file's content.
-    `overrides`: what the command line gave. `workload_files`: the workload and the files it reads.
+    `overrides`: what the command line gave. `workloads`: by name, each workload's file and the files it reads.
     """
 
     root: Path
@@ -34,7 +35,7 @@ class Configuration:
     models: dict[str, Any]
     engines: dict[str, Any]
     variants: dict[str, Any]
-    workload_files: tuple[str, ...]
+    workloads: dict[str, tuple[str, ...]]
 
     @property
     def grid_file(self) -> str:
@@ -74,7 +75,9 @@ def load_configuration(
         models=models,
         engines=tools["engines"],
         variants=tools["variants"],
-        workload_files=_workload_files(root, file, grid["workload"]),
+        workloads={
+            name: _workload_files(root, file, keys, name) for name, keys in _workload_keys(grid).items()
+        },
     )
 
 
@@ -113,12 +116,13 @@ def _check_recipes(root: Path, models: Mapping[str, Any]) -> None:
         precisions = entry["precisions"]
         for precision, recipe in precisions.items():
             keys = [model, "precisions", precision]
-            if "source" in recipe and not (root / recipe["source"]).is_dir():
-                raise ConfigError(
-                    f"there is no folder {recipe['source']}",
-                    where=place(file, [*keys, "source"]),
-                    remedy="name the folder of a safetensors checkpoint, from the repository's root",
-                )
+            for key in ("source", "chat"):
+                if key in recipe and not (root / recipe[key]).is_dir():
+                    raise ConfigError(
+                        f"there is no folder {recipe[key]}",
+                        where=place(file, [*keys, key]),
+                        remedy=f"name the folder of {FOLDERS[key]}, from the repository's root",
+                    )
             seen = [precision]
             while "from" in recipe:
                 source = recipe["from"]
@@ -153,13 +157,22 @@ def _check_variants(root: Path, tools: Mapping[str, Any]) -> None:
             )
 
 
-def _workload_files(root: Path, grid_file: str, name: str) -> tuple[str, ...]:
+def _workload_keys(grid: Mapping[str, Any]) -> dict[str, list[str | int]]:
+    """The workloads of a grid and its blocks, and where in the grid's file each is first named."""
+    found: dict[str, list[str | int]] = {grid["workload"]: ["workload"]}
+    for index, block in enumerate(grid["blocks"]):
+        if "workload" in block:
+            found.setdefault(block["workload"], ["blocks", index, "workload"])
+    return found
+
+
+def _workload_files(root: Path, grid_file: str, keys: list[str | int], name: str) -> tuple[str, ...]:
     """The workload's file and those it reads, from the root, after the workload was checked."""
     path = Path(f"config/workloads/{name}.yaml")
     if not (root / path).is_file():
         raise ConfigError(
             f"there is no workload {name!r}",
-            where=place(str(root / grid_file), ["workload"]),
+            where=place(str(root / grid_file), keys),
             remedy=nearest(name, workload_names(root)),
         )
     load_workload(root / path)

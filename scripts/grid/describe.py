@@ -18,7 +18,7 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     size = [
         _count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
         _count(sum(cell.sessions for cell in run), "session"),
-        f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {configuration.grid['workload']}",
+        f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {' and '.join(configuration.workloads)}",
     ]
     parts = [
         f"grid {configuration.grid_name} ({configuration.why}): {', '.join(size)}",
@@ -65,6 +65,7 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
                 "precision": cell.precision,
                 "engine": cell.engine,
                 "variant": cell.variant,
+                "workload": cell.workload,
                 "sessions": cell.sessions,
                 "forced": cell.forced,
                 "replays": cell.replays,

@@ -13,7 +13,7 @@ from scripts.common.errors import ConfigError, nearest
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 
 CHARACTERS_A_TOKEN = 3
-GGUF_RECIPES = ("gguf-bf16", "llama-quantize")  # what the environment of the in-process engine builds
+GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process engine builds
 
 
 FORCED_PASSES = 5  # where a grid does not say
@@ -32,8 +32,8 @@ class Estimate:
 class Cell:
     """One row of the table.
 
-    `forced`: passes of the recorded trajectory. `planned`: why it is not run, or None. `expect`: a
-    control's allowed classes.
+    `workload`: what it is asked. `forced`: passes of the recorded trajectory by mode. `planned`: why it
+    is not run, or None. `expect`: a control's allowed classes.
     """
 
     model: str
@@ -41,9 +41,10 @@ class Cell:
     precision: str
     engine: str
     variant: str
+    workload: str
     sessions: int
     replays: int
-    forced: int
+    forced: dict[str, int]
     planned: str | None
     note: str | None
     expect: tuple[str, ...]
@@ -67,7 +68,7 @@ class Cell:
     @property
     def forced_file(self) -> str | None:
         """The record of the cell's forced replay, from the root, where it is to have one."""
-        return f"{self.folder}/forced.json" if self.forced else None
+        return f"{self.folder}/forced.json" if any(self.forced.values()) else None
 
     @property
     def seconds(self) -> float:
@@ -197,14 +198,20 @@ def _cell(
         precision=precision,
         engine=engine,
         variant=variant,
+        workload=block.get("workload", grid["workload"]),
         sessions=block.get("sessions", grid["sessions"]),
         replays=block.get("replays", grid["replays"]),
-        forced=block.get("forced", grid.get("forced", FORCED_PASSES)),
+        forced=_passes(block.get("forced", grid.get("forced", FORCED_PASSES))),
         planned=block.get("planned"),
         note=block.get("note"),
         expect=tuple(block.get("expect", ())),
         estimate=Estimate(**{**grid["estimate"], **block.get("estimate", {})}),
     )
+
+
+def _passes(given: int | dict[str, int]) -> dict[str, int]:
+    """Passes by mode, of a grid's key `forced`."""
+    return dict(given) if isinstance(given, dict) else {"prefill": given, "decode": given}
 
 
 def _check_names(configuration: Configuration, block: dict[str, Any], keys: list[str | int]) -> None:

@@ -26,9 +26,10 @@ from typing import IO, Any
 import psutil
 
 from scripts.common.errors import ConfigError, TempzeroError
-from scripts.common.files import sha256_file, write_whole
+from scripts.common.files import read_json, sha256_file, write_whole
 
 STAMP = ".complete"
+ADOPTED = "adopted.json"  # in the folder of an environment that was there before: how it differs from its lock
 STEP = re.compile(r"\[(\d+)/(\d+)\] ")
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
 SOURCES = {"llamacpp": "llama-cpp-python"}
@@ -37,7 +38,8 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # PyPI holds CUDA builds o
 
 LIST_PACKAGES = """
 import importlib.metadata, json
-print(json.dumps({d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}))
+found = [(d.metadata["Name"], d.version) for d in importlib.metadata.distributions()]
+print(json.dumps(dict(reversed(found))))  # of two the first on the path is the one that is imported
 """
 
 
@@ -54,7 +56,7 @@ def env_python(lock: Path) -> Path:
 def is_complete(lock: Path) -> bool:
     """Whether a lock's environment was built whole, from the build files that are there now."""
     try:
-        return (env_folder(lock) / STAMP).read_text(encoding="utf-8") == _stamp(lock)
+        return (env_folder(lock) / STAMP).read_text(encoding="utf-8") == stamp(lock)
     except OSError:
         return False
 
@@ -81,27 +83,38 @@ def create_environment(lock: Path) -> None:
         build = _Build(log, claim)
         build.step([sys.executable, "-m", "venv", "--clear", str(folder)], "making the virtual environment")
         _install(lock, folder, build)
-        write_whole(folder / STAMP, _stamp(lock))
+        write_whole(folder / STAMP, stamp(lock))
         _say(f"{folder}: ready after {time.monotonic() - begun:.0f} s")
 
 
 def describe_environment(lock: Path) -> dict[str, Any]:
-    """`{"lock", "lock_sha256", "packages"}` of a whole environment: the versions installed of what the lock names."""
-    done = subprocess.run([env_python(lock), "-c", LIST_PACKAGES], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise TempzeroError(
-            "its Python does not run", where=str(env_folder(lock)), remedy="delete the folder and start again"
-        )
-    installed = {_normal(name): version for name, version in json.loads(done.stdout).items()}
-    pinned = {_normal(name) for name in PINNED.findall(lock.read_text(encoding="utf-8"))}
+    """`{"lock", "lock_sha256", "packages"}` of a whole environment: the versions installed of what the lock names.
+
+    One that was adopted (adopted.py) says so: `adopted` has what of the lock is missing in it, or of another version.
+    """
+    installed = installed_packages(env_folder(lock))
+    pinned = {normal_name(name) for name in PINNED.findall(lock.read_text(encoding="utf-8"))}
+    adopted = env_folder(lock) / ADOPTED
     return {
         "lock": lock.as_posix(),
         "lock_sha256": sha256_file(lock),
         "packages": {name: installed[name] for name in sorted(pinned & set(installed))},
+        **({"adopted": read_json(adopted)} if adopted.is_file() else {}),
     }
 
 
-def _normal(name: str) -> str:
+def installed_packages(folder: Path) -> dict[str, str]:
+    """The packages that the Python of an environment sees: normal name → version. TempzeroError where it does not run."""
+    done = subprocess.run([folder / "bin" / "python", "-c", LIST_PACKAGES], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise TempzeroError(
+            "its Python does not run", where=str(folder), remedy="delete the folder and start again"
+        )
+    return {normal_name(name): version for name, version in json.loads(done.stdout).items()}
+
+
+def normal_name(name: str) -> str:
+    """A package's name as indexes compare it: small letters, one dash for any of `-_.`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -111,7 +124,8 @@ def build_files(lock: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _stamp(lock: Path) -> str:
+def stamp(lock: Path) -> str:
+    """What says that a lock's environment is whole: the sha256 of everything that it is built from."""
     return "".join(f"{sha256_file(file)}  {file.name}\n" for file in [lock, *build_files(lock)])
 
 

@@ -96,16 +96,16 @@ FORCE: dict[Mode, Callable[[Engine, str, list[RecordedTurn], TextIO], int]] = {
 
 
 def force_passes(
-    engine: Engine, transcript: Path, folder: Path, passes: int, progress: Progress
+    engine: Engine, transcript: Path, folder: Path, passes: Mapping[Mode, int], progress: Progress
 ) -> dict[Mode, str]:
-    """Write `passes` passes of every mode the engine can into `folder`; returns why for each it cannot."""
+    """Write so many `passes` of every mode the engine can into `folder`; returns why for each it cannot."""
     episodes = recorded_episodes(transcript)
     first = next(iter(episodes.values()))[0]
     engine.generate(first.prompt_ids, max_tokens=4, stop_ids=[], top_logprobs=1)  # warm-up, thrown away
-    not_run: dict[Mode, str] = {}
-    for number in range(passes):
+    not_run: dict[Mode, str] = {mode: "no pass was asked for" for mode in FORCE if not passes[mode]}
+    for number in range(max(passes.values())):
         for mode, force in FORCE.items():
-            if mode in not_run:
+            if mode in not_run or number >= passes[mode]:
                 continue
             path = folder / f"pass-{number:02d}.{mode}.jsonl"
             try:
@@ -127,14 +127,14 @@ def force_passes(
 def force_cell(
     output: Path,
     *,
-    passes: int,
+    passes: Mapping[Mode, int],
     transcript: Path,
     manifest_file: Path,
     settings: Mapping[str, Any],
     log: Path,
     engine_record: Path | None = None,
 ) -> None:
-    """Feed `transcript` back `passes` times to a fresh engine and write {cell}/forced/ and `output` (forced.json)."""
+    """Feed `transcript` back to a fresh engine, so many `passes` a mode, and write {cell}/forced/ and `output` (forced.json)."""
     cell = output.parent
     aside = cell / ".forced.partial"
     shutil.rmtree(aside, ignore_errors=True)
@@ -146,7 +146,7 @@ def force_cell(
         title = f"{settings['model']} {settings['precision']} {settings['variant']} · forced"
         record = read_json(engine_record) if engine_record else {}
         with start_engine({**settings, "record": record}, manifest_file.parent, log) as engine:
-            not_run = force_passes(engine, transcript, aside / "forced", passes, Progress(title, passes))
+            not_run = force_passes(engine, transcript, aside / "forced", passes, Progress(title, max(passes.values())))
         scenarios = list(recorded_episodes(transcript))
         summary = summarise_forced(aside, scenarios=scenarios, not_run=not_run)
         shutil.rmtree(cell / "forced", ignore_errors=True)

@@ -1,0 +1,63 @@
+"""Inside a vLLM server: changes to its code that name a cause by removing it. For ablations, never for a baseline.
+
+The variable TEMPZERO_PATCH names one; vllm_force.py, which the server loads, applies it before any layer runs, and the
+log says so in a line of its own. Nothing but vLLM and torch is imported, for it runs in the server's environment.
+
+`marlin-sorted-tokens`: before Marlin's MoE product, the tokens of each expert are put in ascending order. vLLM's
+moe_align_block_size ranks them by an atomic counter once there are 1,024 (token, expert) pairs or more, so their order
+differs from call to call; Marlin splits a product's inner dimension over multiprocessors in stripes that depend on
+where a row lies, and adds the parts in another order for a row that has moved to another block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+VARIABLE = "TEMPZERO_PATCH"
+APPLIED = "tempzero patched:"
+
+
+def _marlin_sorted_tokens() -> None:
+    from vllm.model_executor.layers.fused_moe.experts import marlin_moe
+
+    align = marlin_moe.moe_align_block_size
+
+    def sorted_align(topk_ids: Any, block_size: int, *rest: Any, **named: Any) -> Any:
+        ids, experts, padded = align(topk_ids, block_size, *rest, **named)
+        return sort_tokens(ids, experts, padded, block_size), experts, padded
+
+    marlin_moe.moe_align_block_size = sorted_align
+
+
+def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
+    """`ids` [positions], ascending inside the blocks of each expert; what lies at or after `padded` stays in place.
+
+    `experts` [blocks]: the expert of each block of `block_size` positions, the blocks of one side by side. Padding is
+    larger than any id, and so stays at an expert's end. No value is read on the host: it may run in a CUDA graph.
+    """
+    import torch
+
+    place = torch.arange(ids.numel(), device=ids.device)
+    changed = torch.ones_like(experts)
+    changed[1:] = (experts[1:] != experts[:-1]).to(changed.dtype)
+    run = torch.cumsum(changed, 0)[place // block_size].to(torch.int64)
+    inside = place < padded
+    largest = 1 + ids.numel() * (block_size + 1)
+    key = torch.where(inside, run * largest + ids.to(torch.int64), (run.numel() + 1) * largest + place)
+    return ids[torch.argsort(key, stable=True)]
+
+
+PATCHES: dict[str, Callable[[], None]] = {"marlin-sorted-tokens": _marlin_sorted_tokens}
+
+
+def apply_patch() -> None:
+    """Apply the patch that the environment names, if any; ValueError for one that there is not."""
+    name = os.environ.get(VARIABLE)
+    if not name:
+        return
+    if name not in PATCHES:
+        raise ValueError(f"{VARIABLE} names {name!r}: there is {', '.join(sorted(PATCHES))}")
+    PATCHES[name]()
+    print(APPLIED, name, flush=True)
