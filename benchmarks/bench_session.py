@@ -21,7 +21,8 @@ from scripts.common.transcripts import read_transcript
 from scripts.engines.llama_cpp_python import write_log_to
 from scripts.engines.start import start_engine
 from scripts.quants.build import build_quant
-from scripts.sessions.play import play_replay
+from scripts.sessions.load import Load
+from scripts.sessions.play import background, play_replay
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
 from scripts.workload.spec import load_workload
@@ -83,9 +84,12 @@ def main() -> None:
                 n_threads_batch=1,
                 verbose=False,
             )
+            load = Load(engine, SETTINGS, background(chat, workload, SETTINGS, 4096))
             for number in range(arguments.rounds + 1):
                 started = time.perf_counter()
-                played = play_replay(number, engine, chat, workload, SETTINGS, folder, quiet, context=4096)
+                played = play_replay(
+                    number, engine, chat, workload, SETTINGS, folder, quiet, context=4096, load=load
+                )
                 rate = played.tokens / (time.perf_counter() - started)
                 episodes = prompts_of(folder / f"replay-{number:02d}.transcript.jsonl")
                 other = bare_loop(llama, episodes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
@@ -32,7 +33,7 @@ class LlamaCppServer:
 
     def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
         self._connection = Connection(server)
-        self._server, self._arguments = server, dict(arguments)
+        self._server, self._arguments, self._model = server, dict(arguments), model
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -92,12 +93,18 @@ class LlamaCppServer:
         )
 
     def reset(self) -> None:
-        """Empty the slot's cache, where there is one: another prompt takes its place.
+        """Empty each slot's cache, where there is one: another prompt takes its place.
 
         Without `cache_prompt` every request reads its whole prompt again, and nothing is left to empty.
         """
         if self._arguments.get("cache_prompt"):
-            self._connection.post("/completion", {"prompt": [0], "n_predict": 1, "cache_prompt": False})
+            for slot in range(int(self._arguments.get("parallel", 1))):
+                body = {"prompt": [0], "n_predict": 1, "cache_prompt": False, "id_slot": slot}
+                self._connection.post("/completion", body)
+
+    def another(self) -> closing[LlamaCppServer]:
+        """A further client of the same server."""
+        return closing(LlamaCppServer(self._server, self._arguments, self._model))
 
     def describe(self) -> dict[str, Any]:
         """Build from the API; `resolved` from the log, None where it does not say."""

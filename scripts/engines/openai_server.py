@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
@@ -101,6 +102,10 @@ class OpenAIServer:
 
     def reset(self) -> None:
         """Nothing: the endpoint's caches are its own."""
+
+    def another(self) -> closing[OpenAIServer]:
+        """A further client of the same server."""
+        return closing(OpenAIServer(self._server, self._arguments, self._model))
 
     def describe(self) -> dict[str, Any]:
         """What is known of an endpoint: that it is one."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from scripts.common.transcripts import FinishReason
 
@@ -65,4 +66,13 @@ class Engine(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Version, resolved kernels and backends (None where unresolved), and arguments."""
+        ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What an engine is besides that takes several requests at once."""
+
+    def another(self) -> AbstractContextManager[Engine]:
+        """A further client of the same server, over a connection of its own, closed on leaving it."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
@@ -92,6 +93,10 @@ class SglangServer:
                     f"the cache was not flushed: POST /flush_cache was answered with {status}"
                 )
             time.sleep(0.05)
+
+    def another(self) -> closing[SglangServer]:
+        """A further client of the same server."""
+        return closing(SglangServer(self._server, self._arguments, self._model))
 
     def describe(self) -> dict[str, Any]:
         """Version, and what SGLang made of its arguments, from its server information."""

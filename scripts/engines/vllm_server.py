@@ -12,6 +12,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
@@ -121,6 +122,12 @@ class VllmServer:
             if time.monotonic() > until:
                 raise self._server.failure("the prefix cache was not reset: the server still holds blocks")
             time.sleep(0.05)
+
+    def another(self) -> closing[VllmServer]:
+        """A further client of the same server."""
+        return closing(
+            VllmServer(self._server, self._arguments, self._model, strict_reset=self._strict_reset)
+        )
 
     def describe(self) -> dict[str, Any]:
         """Version from the API; `resolved` from the layers and the log, None where neither says."""

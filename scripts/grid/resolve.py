@@ -16,6 +16,8 @@ CHARACTERS_A_TOKEN = 3
 GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process engine builds
 
 
+# By kind of engine the argument that says how many requests it computes at once.
+SEATS = {"vllm": "max_num_seqs", "sglang": "max_running_requests", "llamacpp": "parallel"}
 FORCED_PASSES = 5  # where a grid does not say
 
 
@@ -119,7 +121,7 @@ def cell_settings(configuration: Configuration, cell: Cell) -> dict[str, Any]:
         "variant": cell.variant,
         "kind": kind,
         "runtime": engine["runtime"],
-        "arguments": {**engine["arguments"], **variant.get("arguments", {}).get(kind, {})},
+        "arguments": _arguments(engine, variant),
         "environment": {**engine.get("environment", {}), **variant.get("environment", {})},
         "harness": {"list_files": "names", "concurrency": 1, **variant.get("harness", {})},
         "top_logprobs": configuration.config["top_logprobs"],
@@ -127,6 +129,14 @@ def cell_settings(configuration: Configuration, cell: Cell) -> dict[str, Any]:
         **_container(engine, variant),
         **_endpoint(configuration, engine),
     }
+
+
+def _arguments(engine: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
+    """The engine's arguments, the variant's laid over; llama.cpp's server shares its context out to its slots."""
+    arguments = {**engine["arguments"], **variant.get("arguments", {}).get(engine["kind"], {})}
+    if engine["kind"] == "llamacpp" and "ctx_size" in arguments:
+        arguments["ctx_size"] *= arguments.get("parallel", 1)
+    return arguments
 
 
 def _container(engine: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +268,7 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
             where=place(file, ["blocks", block]),
             remedy=f"give it arguments for {kind!r} in {ENGINES}",
         )
+    _check_concurrency(configuration, cell, block)
     _endpoint(configuration, configuration.engines[cell.engine])
     entry = configuration.models[cell.model]["precisions"][cell.precision]
     if entry.get("recipe") not in GGUF_RECIPES:
@@ -267,4 +278,26 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
             f"no engine of the kind llama-cpp-python is there to build {cell.model} {cell.precision}",
             where=str(configuration.root / ENGINES),
             remedy="keep one, even where no cell of the grid uses it",
+        )
+
+
+def _check_concurrency(configuration: Configuration, cell: Cell, block: int) -> None:
+    """An engine that is sent several requests at once computes them at once."""
+    settings = cell_settings(configuration, cell)
+    wanted, kind = settings["harness"]["concurrency"], settings["kind"]
+    if wanted == 1:
+        return
+    where = place(str(configuration.root / configuration.grid_file), ["blocks", block])
+    if kind == "llama-cpp-python":
+        raise ConfigError(
+            f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r} in process takes one",
+            where=where,
+            remedy="measure it with a server",
+        )
+    seats = settings["arguments"].get(SEATS.get(kind))
+    if isinstance(seats, int) and seats < wanted:
+        raise ConfigError(
+            f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r} computes {seats}",
+            where=where,
+            remedy=f"give the variant {SEATS[kind]}: {wanted} for {kind} in {ENGINES}",
         )

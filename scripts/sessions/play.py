@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import random
 import shutil
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import canonical_json, sha256_file
 from scripts.common.transcripts import turn_line
 from scripts.engines.protocol import Engine
+from scripts.sessions.load import Load, Requests
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages, play_episode
@@ -52,8 +55,9 @@ def play_replay(
     progress: Progress,
     *,
     context: int,
+    load: Load,
 ) -> Played:
-    """Play the whole workload once and write the replay's three files into `folder`."""
+    """Play the whole workload once, beside `load`, and write the replay's three files into `folder`."""
     name = f"replay-{number:02d}"
     paths = {kind: folder / f"{name}.{kind}.jsonl" for kind in ("transcript", "logprobs", "timing")}
     tokens, seconds, has_logprobs = 0, 0.0, False
@@ -62,7 +66,7 @@ def play_replay(
             kind: stack.enter_context(open(path, "w", encoding="utf-8")) for kind, path in paths.items()
         }
         for scenario in workload.scenarios:
-            engine.reset()
+            load.reset()
             workspace = folder / "workspace"
             workspace.mkdir()
             for played in play_episode(
@@ -79,6 +83,7 @@ def play_replay(
                 if played.logprobs is not None:
                     has_logprobs = True
                     streams["logprobs"].write(turn_line(played.logprobs))
+                load.look()
                 made = len(played.turn.output_ids)
                 timing = {
                     "scenario": scenario.name,
@@ -113,12 +118,16 @@ def play_replays(
     context = context_of(settings, workload)
     warm_up(engine, chat, workload)
     begun = time.time()
-    played = [
-        play_replay(number, engine, chat, workload, settings, folder, progress, context=context)
-        for number in range(replays)
-    ]
+    with Load(engine, settings, background(chat, workload, settings, context)) as load:
+        played = [
+            play_replay(
+                number, engine, chat, workload, settings, folder, progress, context=context, load=load
+            )
+            for number in range(replays)
+        ]
     progress.done()
     return {
+        "load": load.describe(),
         "replays": replays,
         "files": [each.files for each in played],
         "tokens": sum(each.tokens for each in played),
@@ -129,10 +138,36 @@ def play_replays(
     }
 
 
+def background(
+    chat: ChatForm | TextForm, workload: Workload, settings: Mapping[str, Any], context: int
+) -> Requests:
+    """The requests of a background stream: episodes of the workload in an order that nobody chose."""
+
+    def requests(engine: Engine, number: int) -> Generator[int, None, None]:
+        order = random.Random()
+        while True:
+            with tempfile.TemporaryDirectory(prefix="tempzero-") as workspace:
+                for played in play_episode(
+                    engine,
+                    chat,
+                    workload,
+                    order.choice(workload.scenarios),
+                    folder=Path(workspace),
+                    listing=settings["harness"]["list_files"],
+                    top_logprobs=settings["top_logprobs"],
+                    context=context,
+                ):
+                    yield len(played.turn.output_ids)
+
+    return requests
+
+
 def context_of(settings: Mapping[str, Any], workload: Workload) -> int:
     """How many ids prompt and generation may have together in this engine; ConfigError where a turn has no room."""
-    given = [settings["arguments"].get(key) for key in CONTEXT_KEYS]
-    context = int(next((each for each in given if each), DEFAULT_CONTEXT))
+    arguments = settings["arguments"]
+    context = int(next((arguments[key] for key in CONTEXT_KEYS if arguments.get(key)), DEFAULT_CONTEXT))
+    if settings["kind"] == "llamacpp":
+        context //= int(arguments.get("parallel", 1))  # its slots share it
     if context < 2 * workload.max_tokens:
         raise ConfigError(
             f"a context of {context} ids has no room for the workload's turns of {workload.max_tokens}",

