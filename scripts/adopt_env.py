@@ -25,7 +25,12 @@ def main() -> None:
     )
     parser.add_argument("lock", type=Path, metavar="LOCK", help="a file of envs/")
     parser.add_argument(
-        "--packages", type=Path, action="append", required=True, metavar="FOLDER", help="a site-packages folder"
+        "--packages",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FOLDER",
+        help="a site-packages folder",
     )
     parser.add_argument("--allow-other", action="store_true", help="take packages of other versions")
     parser.add_argument("--allow-missing", action="store_true", help="do without packages that are not there")

@@ -37,7 +37,9 @@ def adopt_environment(
     """
     for folder in packages:
         if not folder.is_dir():
-            raise ConfigError("there is no such folder", where=str(folder), remedy="name a site-packages folder")
+            raise ConfigError(
+                "there is no such folder", where=str(folder), remedy="name a site-packages folder"
+            )
     environment = env_folder(lock)
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(environment)], check=True)
     site = next((environment / "lib").glob("python*/site-packages"))

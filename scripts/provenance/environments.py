@@ -29,7 +29,9 @@ from scripts.common.errors import ConfigError, TempzeroError
 from scripts.common.files import read_json, sha256_file, write_whole
 
 STAMP = ".complete"
-ADOPTED = "adopted.json"  # in the folder of an environment that was there before: how it differs from its lock
+ADOPTED = (
+    "adopted.json"  # in the folder of an environment that was there before: how it differs from its lock
+)
 STEP = re.compile(r"\[(\d+)/(\d+)\] ")
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
 SOURCES = {"llamacpp": "llama-cpp-python"}

@@ -161,7 +161,7 @@ def force_cell(
     log: Path,
     engine_record: Path | None = None,
 ) -> None:
-    """Feed `transcript` back to a fresh engine, so many `passes` a mode; write {cell}/forced/ and `output` (forced.json)."""
+    """Feed `transcript` back to a fresh engine, so many `passes` a mode; write {cell}/forced/ and `output`."""
     cell = output.parent
     aside = cell / ".forced.partial"
     shutil.rmtree(aside, ignore_errors=True)
