@@ -168,7 +168,7 @@ def extend_tokenizer(source: Path, target: Path, vocabulary: int) -> None:
 def build_random(
     model: str, precision: str, entry: Mapping[str, Any], output: Path, *, root: Path = Path()
 ) -> None:
-    """Draw the checkpoint of a precision's `entry` and write its manifest, `output`; the folder is whole or not there."""
+    """Draw the checkpoint of a precision's `entry` and write its manifest, `output`; whole or not at all."""
     source, chat = root / entry["source"], root / entry["chat"]
     config = read_json(source / "config.json")
     scales = {key: float(entry.get(key, 1.0)) for key in ("head_scale", "attention_scale")}
