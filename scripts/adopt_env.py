@@ -1,6 +1,6 @@
 """Take a Python that is already there for a locked environment: on a machine without a network, say.
 
-    python -m scripts.adopt_env envs/vllm-cuda.lock --packages /opt/site --packages /opt/torch/lib/python3.12/site-packages
+    python -m scripts.adopt_env envs/vllm-cuda.lock --packages /opt/site --packages /opt/torch/site-packages
 
 A virtual environment is made that sees these folders of packages, the first one first. Every package that the lock pins
 is looked up: one of another version is refused unless --allow-other is given, one that is missing unless

@@ -15,10 +15,11 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     """One line: the grid, why it was chosen, its size, what it pulls and what it costs."""
     run = [cell for cell in cells if cell.planned is None]
     planned = len(cells) - len(run)
+    asked = " and ".join(configuration.workloads)
     size = [
         _count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
         _count(sum(cell.sessions for cell in run), "session"),
-        f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {' and '.join(configuration.workloads)}",
+        f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {asked}",
     ]
     parts = [
         f"grid {configuration.grid_name} ({configuration.why}): {', '.join(size)}",

@@ -106,7 +106,7 @@ def describe_environment(lock: Path) -> dict[str, Any]:
 
 
 def installed_packages(folder: Path) -> dict[str, str]:
-    """The packages that the Python of an environment sees: normal name → version. TempzeroError where it does not run."""
+    """The packages that an environment's Python sees: normal name → version. TempzeroError where it does not run."""
     done = subprocess.run([folder / "bin" / "python", "-c", LIST_PACKAGES], capture_output=True, text=True)
     if done.returncode != 0:
         raise TempzeroError(
