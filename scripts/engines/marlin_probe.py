@@ -138,7 +138,7 @@ def probe(
     shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int
 ) -> list[Mapping[str, Any]]:
     """One row a shape and number of tokens: distinct results over `calls` calls, and how far they lie apart."""
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for shape in shapes:
         layer = Layer(shape, seed)
         generator = torch.Generator("cuda").manual_seed(seed + 1)

@@ -158,7 +158,9 @@ def extend_tokenizer(source: Path, target: Path, vocabulary: int) -> None:
     """
     tokenizer = read_json(source)
     known: dict[str, int] = tokenizer["model"]["vocab"]
-    first = 1 + max([*known.values(), *(each["id"] for each in tokenizer["added_tokens"])])
+    # An added token that the vocabulary lacks would be numbered anew, after the last name.
+    known |= {each["content"]: each["id"] for each in tokenizer["added_tokens"]}
+    first = 1 + max(known.values())
     if first > vocabulary:
         raise DataError(f"the tokenizer knows {first} ids, the model {vocabulary}", where=str(source))
     known |= {f"w{number:05d}": number for number in range(first, vocabulary)}

@@ -1,0 +1,155 @@
+"""Random checkpoints: the same bytes whoever draws them, of the shapes and sizes that were asked for."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from scripts.common.errors import ConfigError, DataError
+from scripts.common.files import read_json
+from scripts.quants.manifest import verify_manifest
+from scripts.quants.random_weights import (
+    Drawn,
+    build_random,
+    draw,
+    extend_tokenizer,
+    plan_layers,
+    to_bf16,
+    write_safetensors,
+)
+from scripts.quants.safetensors_files import read_tensors
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "hidden_size": 64,
+    "head_dim": 16,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 2,
+    "intermediate_size": 96,
+    "moe_intermediate_size": 32,
+    "num_experts": 4,
+    "vocab_size": 2000,
+    "tie_word_embeddings": False,
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A root with a small MoE's shape and tinychart's chat form."""
+    shape = tmp_path / "shape"
+    shape.mkdir()
+    (shape / "config.json").write_text(json.dumps({**SMALL, "model_type": "qwen3_moe"}))
+    (tmp_path / "chat").symlink_to(ROOT / "resources/tinychart")
+    return tmp_path
+
+
+ENTRY: dict[str, Any] = {"recipe": "random", "source": "shape", "chat": "chat", "seed": 5, "head_scale": 4}
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**126), max_value=2.0**126)))
+def test_bf16_is_the_nearest(values: list[float]) -> None:
+    exact = np.array(values, dtype=np.float32)
+    bits = to_bf16(exact)
+    back = (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    near = exact.astype(np.float64)
+    for step in (-1, 1):
+        other = ((bits.astype(np.int64) + step).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        usable = np.isfinite(other) & (np.sign(other) == np.sign(back)) & np.isfinite(back)
+        assert (np.abs(back - near)[usable] <= np.abs(other - near)[usable]).all()
+
+
+def test_a_tie_goes_to_the_even_one() -> None:
+    ties = np.array([0x3F808000, 0x3F818000], dtype=np.uint32).view(np.float32)
+    assert to_bf16(ties).tolist() == [0x3F80, 0x3F82]
+
+
+def test_a_tensor_depends_on_its_name_and_seed_alone() -> None:
+    one, other = Drawn("a.weight", (40, 30), 0.5), Drawn("b.weight", (40, 30), 0.5)
+    assert (draw(one, 1) == draw(one, 1)).all()
+    assert (draw(one, 1) != draw(other, 1)).any()
+    assert (draw(one, 1) != draw(one, 2)).any()
+
+
+def test_a_matrix_has_the_deviation_it_was_asked_for() -> None:
+    bits = draw(Drawn("a.weight", (400, 400), 0.05), 3)
+    values = (bits.astype(np.uint32) << 16).view(np.float32)
+    assert abs(values.std() - 0.05) < 0.001
+    assert abs(values.mean()) < 0.001
+
+
+@pytest.mark.parametrize("name", ["dense", "moe"])
+def test_the_shapes_in_resources_have_the_sizes_that_their_descriptions_say(name: str) -> None:
+    config = read_json(ROOT / "resources/random" / name / "config.json")
+    layers = plan_layers(config, head_scale=4, attention_scale=2)
+    parameters = sum(tensor.bytes // 2 for layer in layers for tensor in layer)
+    assert len(layers) == config["num_hidden_layers"] + 1
+    assert parameters == pytest.approx({"dense": 1.5e9, "moe": 4.0e9}[name], rel=0.05)
+
+
+def test_the_scales_touch_the_head_and_the_norms_of_queries_and_keys_alone() -> None:
+    config = {**SMALL, "model_type": "qwen3"}
+    plain, scaled = (
+        {tensor.name: tensor for layer in plan_layers(config, **scales) for tensor in layer}
+        for scales in ({"head_scale": 1, "attention_scale": 1}, {"head_scale": 4, "attention_scale": 2})
+    )
+    changed = {name for name in plain if plain[name] != scaled[name]}
+    norms = {f"model.layers.{n}.self_attn.{which}_norm.weight" for n in (0, 1) for which in "qk"}
+    assert changed == {"lm_head.weight", *norms}
+
+
+def test_another_architecture_is_refused() -> None:
+    with pytest.raises(ConfigError, match="llama"):
+        plan_layers({**SMALL, "model_type": "llama"}, head_scale=1, attention_scale=1)
+
+
+def test_a_safetensors_file_holds_what_was_drawn(tmp_path: Path) -> None:
+    tensors = [Drawn(f"t{n}.weight", (n + 1, 8), 0.1) for n in range(100)] + [Drawn("n", (4,), constant=2.0)]
+    write_safetensors(tmp_path / "a.safetensors", tensors, 9)
+    found = read_tensors(tmp_path)
+    assert [(name, tensor.shape, tensor.dtype) for name, tensor in found.items()] == [
+        (each.name, each.shape, "BF16") for each in tensors
+    ]
+    raw = (tmp_path / "a.safetensors").read_bytes()
+    for each in (tensors[0], tensors[70], tensors[-1]):
+        place = found[each.name]
+        assert raw[place.begin : place.end] == draw(each, 9).tobytes()
+    assert struct.unpack("<4H", raw[-8:]) == (0x4000,) * 4
+
+
+def test_a_checkpoint_is_the_same_twice_and_its_manifest_holds(project: Path) -> None:
+    for name in ("one", "two"):
+        build_random("m", "bf16", ENTRY, project / name / "manifest.json", root=project)
+    one, two = (read_json(project / name / "manifest.json") for name in ("one", "two"))
+    assert one == two
+    assert one["quantised"] == "nothing (bf16)"
+    assert one["tensor_types"]["experts"] == {"BF16": 2 * 4 * 3}
+    verify_manifest(project / "one" / "manifest.json")
+    index = read_json(project / "one" / "model.safetensors.index.json")
+    assert set(index["weight_map"]) == set(read_tensors(project / "one"))
+    tokenizer = Tokenizer.from_file(str(project / "one" / "tokenizer.json"))
+    assert tokenizer.get_vocab_size() == 2000
+    assert tokenizer.decode([1999, 1998]) == "w01999w01998"
+
+
+def test_the_longer_tokenizer_encodes_as_the_one_it_was_made_from(project: Path) -> None:
+    build_random("m", "bf16", ENTRY, project / "one" / "manifest.json", root=project)
+    text = "Question 1: What is the close of bar 7? w01999"
+    ids = [
+        Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+        for folder in (project / "one", project / "chat")
+    ]
+    assert ids[0] == ids[1]
+
+
+def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1733"):
+        extend_tokenizer(project / "chat/tokenizer.json", tmp_path / "tokenizer.json", 1000)
