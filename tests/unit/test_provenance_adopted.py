@@ -63,7 +63,8 @@ def test_of_two_folders_the_first_one_counts(lock: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("versions", "kind"), [({"other_thing": "2.0"}, "missing"), ({"one_thing": "1.3", "other_thing": "2.0"}, "other")]
+    ("versions", "kind"),
+    [({"other_thing": "2.0"}, "missing"), ({"one_thing": "1.3", "other_thing": "2.0"}, "other")],
 )
 def test_a_difference_is_refused_unless_allowed(
     lock: Path, tmp_path: Path, versions: dict[str, str], kind: str

@@ -55,7 +55,11 @@ def project(tmp_path: Path) -> Path:
 ENTRY: dict[str, Any] = {"recipe": "random", "source": "shape", "chat": "chat", "seed": 5, "head_scale": 4}
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**126), max_value=2.0**126)))
+@given(
+    st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**126), max_value=2.0**126)
+    )
+)
 def test_bf16_is_the_nearest(values: list[float]) -> None:
     exact = np.array(values, dtype=np.float32)
     bits = to_bf16(exact)
