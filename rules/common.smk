@@ -17,6 +17,7 @@ from snakemake.cli import get_argument_parser
 if str(workflow.basedir) not in sys.path:
     sys.path.insert(0, str(workflow.basedir))
 
+from scripts.archive.contents import code_files
 from scripts.common.errors import TempzeroError
 from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import resolve_ablations
@@ -31,6 +32,7 @@ from scripts.grid.resolve import (
     weights_builder,
 )
 from scripts.grid.targets import check_targets
+from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
 
 GRID = "results/grid.json"
@@ -196,6 +198,13 @@ def ablated_cells(wildcards):
             f"{cell.folder}/cell.json" for cell in cells if session_files(cell)
         )
     )
+
+
+@cache
+def archived_code():
+    """The digest of the code that goes into the archive, and its commit."""
+    commit = describe_code(Path())["commit"]
+    return f"{content_digest(code_files(Path()))} {commit}"
 
 
 def after_an_error():
