@@ -34,6 +34,8 @@ from scripts.grid.resolve import (
 from scripts.grid.targets import check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
+from scripts.screen.take import take_terminal, wants_screen
+from scripts.screen.work import plans_of
 
 GRID = "results/grid.json"
 TABLE = ["results/table.md", "results/table.csv"]
@@ -44,6 +46,9 @@ LOOKING = (
     "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
     "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
 ).split()
+
+# What asks for more lines, or for fewer, than a screen would show.
+CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
 
 
 def stop(error):
@@ -243,6 +248,10 @@ try:
         getattr(ASKED, name, None) for name in LOOKING
     ):
         hold_folder(Path())
+        if wants_screen() and not any(getattr(ASKED, name, None) for name in CHATTY):
+            take_terminal(
+                describe_grid(CONFIGURATION, ROWS).partition(";")[0], plans_of(ROWS)
+            )
 except TempzeroError as error:
     stop(error)
 
