@@ -17,6 +17,7 @@ from snakemake.cli import get_argument_parser
 if str(workflow.basedir) not in sys.path:
     sys.path.insert(0, str(workflow.basedir))
 
+from scripts.archive.contents import code_files
 from scripts.common.errors import TempzeroError
 from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import resolve_ablations
@@ -31,7 +32,10 @@ from scripts.grid.resolve import (
     weights_builder,
 )
 from scripts.grid.targets import check_targets
+from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
+from scripts.screen.take import take_terminal, wants_screen
+from scripts.screen.work import plans_of
 
 GRID = "results/grid.json"
 TABLE = ["results/table.md", "results/table.csv"]
@@ -42,6 +46,9 @@ LOOKING = (
     "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
     "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
 ).split()
+
+# What asks for more lines, or for fewer, than a screen would show.
+CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
 
 
 def stop(error):
@@ -213,6 +220,13 @@ def ablated_cells(wildcards):
     )
 
 
+@cache
+def archived_code():
+    """The digest of the code that goes into the archive, and its commit."""
+    commit = describe_code(Path())["commit"]
+    return f"{content_digest(code_files(Path()))} {commit}"
+
+
 def after_an_error():
     """What a person can do after a job failed."""
     return (
@@ -249,6 +263,10 @@ try:
         getattr(ASKED, name, None) for name in LOOKING
     ):
         hold_folder(Path())
+        if wants_screen() and not any(getattr(ASKED, name, None) for name in CHATTY):
+            take_terminal(
+                describe_grid(CONFIGURATION, ROWS).partition(";")[0], plans_of(ROWS)
+            )
 except TempzeroError as error:
     stop(error)
 

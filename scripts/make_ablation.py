@@ -7,8 +7,8 @@ from pathlib import Path
 
 from scripts.common.errors import DataError, nearest, run_command
 from scripts.common.files import write_whole
-from scripts.report.ablation import ablations_of, planned_cells, render_ablations
-from scripts.report.entries import read_entries, read_grid
+from scripts.report.ablation import ablations_of, make_page
+from scripts.report.entries import read_grid
 
 
 def main() -> None:
@@ -32,9 +32,7 @@ def main() -> None:
             where=str(given.grid),
             remedy=nearest("/".join(key), known),
         )
-    # A variant that was not run is a row that says so, whether or not the rest of the grid is there.
-    cells = {**grid, "cells": planned_cells(grid, key), "partial": True}
-    write_whole(given.output, render_ablations(grid, read_entries(cells, given.results), key))
+    write_whole(given.output, make_page(grid, given.results, key))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,25 @@ def describe_code(root: Path) -> dict[str, Any]:
     return {"commit": commit, "dirty": None if changed is None else changed != ""}
 
 
+def changes(root: Path) -> bytes:
+    """The patch from the commit to the tracked files as they are, binary files included; empty without a commit."""
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "diff",
+        "--binary",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-textconv",
+        "HEAD",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return b""
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     """What git prints, or None where git is missing or fails."""
     try:

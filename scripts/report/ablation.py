@@ -13,13 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import tabulate
 
 from scripts.report import figures
-from scripts.report.entries import CELL_KEYS, Entry
+from scripts.report.entries import CELL_KEYS, Entry, read_entries
 from scripts.report.figures import DASH
 from scripts.verdict.forced import MODES, deterministic
 
@@ -277,6 +278,15 @@ def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[
     if same:
         parts += ["## Variants with the same bits", same]
     return "\n\n".join([*parts, "## How to read this", LEGEND.rstrip()]) + "\n"
+
+
+def make_page(grid: dict[str, Any], results: Path, key: tuple[str, str, str]) -> str:
+    """The page of all ablations of the deployment `key`, from its cells' summaries under `results`.
+
+    A variant that was not run is a row that says so, whether or not the rest of the grid is there.
+    """
+    cells = {**grid, "cells": planned_cells(grid, key), "partial": True}
+    return render_ablations(grid, read_entries(cells, results), key)
 
 
 def ablations_of(grid: dict[str, Any], key: tuple[str, str, str]) -> list[dict[str, Any]]:

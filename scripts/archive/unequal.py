@@ -1,0 +1,35 @@
+"""Where two JSON values differ, every place of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+RELATIVE = (
+    1e-9  # another processor may round a figure's last digits otherwise; a file's bytes have their sha256
+)
+
+
+def unequal(one: object, other: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """The key path and both values at each place where two JSON values differ; lists of unequal length as a whole.
+
+    Two numbers of which one is no whole number are equal within a relative 1e-9.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            yield from unequal(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            yield from unequal(left, right, f"{path}[{index}]")
+    elif not is_equal(one, other):
+        yield path, one, other
+
+
+def is_equal(one: object, other: object) -> bool:
+    """Whether two values that are neither both objects nor both lists are equal."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        whole = isinstance(one, int) and isinstance(other, int)
+        return one == other if whole else math.isclose(one, other, rel_tol=RELATIVE, abs_tol=1e-12)
+    return one == other

@@ -1,0 +1,1 @@
+"""A long grid on one screen: what runs now, what is left, when it will end."""

@@ -1,0 +1,55 @@
+"""Verify an archive that write_archive made: it needs the zip and nothing else. Exit 1 where anything disagrees.
+
+Every sha256 is computed again, every verdict from the transcripts, logprobs and forced passes, and from these every
+table. Each disagreement is a line of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+
+from scripts.archive.verify import verify_archive
+from scripts.common.errors import run_command
+
+
+def main() -> int:
+    """Parse arguments, verify, say what was found."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.verify_archive",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("archive", type=Path, help="the zip: results/provenance.zip")
+    given = parser.parse_args()
+    gc.disable()  # as summarise_cell does, and for the same reason
+    found = verify_archive(given.archive)
+    for each in found.disagreements:
+        print(each)
+    if found.other_code:
+        print(
+            f"note: {len(found.other_code)} of the modules that judged here are not those in the archive"
+            f" ({', '.join(found.other_code[:3])}{', …' if len(found.other_code) > 3 else ''});"
+            " to judge by its own, unpack it and give this command in its folder",
+            file=sys.stderr,
+        )
+    counts = found.counts
+    print(
+        f"{given.archive}: {found.files:,} files; judged again: {counts.cells} cells with {counts.sessions} sessions,"
+        f" {counts.replays} replays and {counts.forced} forced replays, {counts.pages} pages;"
+        f" {_count(len(found.disagreements))}"
+    )
+    print(f"sha256 of the whole archive: {found.sha256}")
+    return 1 if found.disagreements else 0
+
+
+def _count(disagreements: int) -> str:
+    if not disagreements:
+        return "everything agrees"
+    return f"{disagreements:,} disagreement" + ("" if disagreements == 1 else "s")
+
+
+if __name__ == "__main__":
+    run_command(main)
