@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _SESSION = re.compile(r"\.session-(\d+)\.partial")
 _PASS = re.compile(r"pass-(\d+)\.(\w+)\.jsonl")
-PASS_REPLAYS = 2  # a forced pass reads a replay at once and steps through it: prefill and decode
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ def plans_of(cells: Iterable[Cell]) -> list[Plan]:
             folder=cell.folder,
             sessions=cell.sessions,
             replays=cell.replays,
-            forced=cell.forced,
+            forced=max(cell.forced.values()),
             session_seconds=cell.seconds / cell.sessions,
             forced_seconds=cell.estimate.start_seconds
-            + PASS_REPLAYS * cell.forced * cell.estimate.tokens_per_replay / cell.estimate.tokens_per_second,
+            + sum(cell.forced.values()) * cell.estimate.tokens_per_replay / cell.estimate.tokens_per_second,
         )
         for cell in cells
         if cell.planned is None

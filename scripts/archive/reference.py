@@ -1,0 +1,111 @@
+"""Reference tables kept in results/reference/NAME: small enough to be committed, and enough to be judged again.
+
+`cells.tar.xz` holds all that the table follows from, each content once: a file equal to an earlier one is a hard link
+to it, which `tar -xJf` restores by itself. Beside it lie the table, the pages of ablations, and SHA256SUMS over everything
+that is packed. It is an archive (contents.py) without the code, which is the repository's own.
+"""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.archive.check import Disagreement, check_records
+from scripts.archive.contents import GRID, SUMS, TABLES, ablation_keys, page_file, result_files
+from scripts.archive.rejudge import Counts, judge_cells, make_pages, read_archived_grid
+from scripts.archive.write import hash_files, render_sums
+from scripts.common.errors import DataError
+from scripts.common.files import sha256_file
+from scripts.report.entries import read_grid
+
+PACKED = "cells.tar.xz"
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**28}]
+
+
+def pack_reference(root: Path, folder: Path) -> int:
+    """Pack the grid recorded under `root` into `folder`, and return the bytes that `folder` then has in these files.
+
+    DataError names each record that disagrees with what lies beside it, and each file that is missing.
+    """
+    grid = read_grid(root / GRID)
+    found = [str(each) for each in check_records(root, grid)]
+    if found:
+        raise DataError("\n  ".join(["records disagree with what is in the folder:", *found]))
+    files = result_files(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = {name: sha256_file(root / name) for name in files}
+    _write_tar(folder / PACKED, root, listed)
+    (folder / SUMS).write_text(render_sums(listed), encoding="utf-8")
+    for name in pages(grid):
+        shutil.copyfile(root / name, folder / Path(name).name)
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def pages(grid: dict[str, object]) -> list[str]:
+    """What lies beside the packed file to be read: the tables and the pages of ablations, from the root."""
+    return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid))]
+
+
+def _write_tar(target: Path, root: Path, files: dict[str, str]) -> None:
+    """Sorted by content's kind and name, without times, owners or rights, so that two builds have the same bytes."""
+    first: dict[str, str] = {}
+    # Files of one kind side by side: what is alike is near enough for the compressor to see.
+    order = sorted(files, key=lambda name: (Path(name).name.split(".", 1)[-1], name))
+    aside = target.with_name(f".{target.name}.partial")
+    try:
+        with (
+            lzma.open(aside, "wb", format=lzma.FORMAT_XZ, filters=FILTERS) as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as packed,
+        ):
+            for name in order:
+                entry = tarfile.TarInfo(name)
+                entry.mode = 0o644
+                if (same := first.get(files[name])) is not None:
+                    entry.type, entry.linkname = tarfile.LNKTYPE, same
+                    packed.addfile(entry)
+                    continue
+                first[files[name]] = name
+                entry.size = (root / name).stat().st_size
+                with open(root / name, "rb") as source:
+                    packed.addfile(entry, source)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def unpack_reference(folder: Path, root: Path) -> None:
+    """Unpack a reference table into `root`, where it lies as the workflow left it (results/…)."""
+    if not (folder / PACKED).is_file():
+        raise DataError("the file is missing", where=str(folder / PACKED))
+    try:
+        with tarfile.open(folder / PACKED, mode="r:xz") as packed:
+            packed.extractall(root, filter="data")
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise DataError(f"it cannot be unpacked ({error})", where=str(folder / PACKED)) from error
+
+
+def verify_reference(folder: Path) -> tuple[Counts, list[Disagreement]]:
+    """Judge a reference table again from its packed files: what was judged, and every disagreement."""
+    counts = Counts()
+    with tempfile.TemporaryDirectory(prefix="tempzero-reference-") as name:
+        root = Path(name)
+        unpack_reference(folder, root)
+        return counts, list(_disagreements(folder, root, counts))
+
+
+def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagreement]:
+    grid = read_archived_grid(root)
+    found = {f"results/{name}": digest for name, digest in hash_files(root / "results").items()}
+    if (folder / SUMS).read_text(encoding="utf-8") != render_sums(found):
+        yield Disagreement(SUMS, "it does not list what is packed, with its sha256")
+    for name in pages(grid):
+        beside = folder / Path(name).name
+        if not beside.is_file() or beside.read_bytes() != (root / name).read_bytes():
+            yield Disagreement(beside.name, "it is not what is packed under this name")
+    yield from check_records(root, grid)
+    yield from judge_cells(root, grid, counts)
+    yield from make_pages(root, grid, counts)
