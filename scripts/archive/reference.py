@@ -1,7 +1,7 @@
 """Reference tables kept in results/reference/NAME: small enough to be committed, and enough to be judged again.
 
 `cells.tar.xz` holds all that the table follows from, each content once: a file equal to an earlier one is a hard link
-to it, which `tar -xJf` restores by itself. Beside it lie the table, the pages of ablations, and SHA256SUMS over everything
+to it, which `tar -xJf` restores by itself. Beside it lie the table, the pages of ablations, and SHA256SUMS over all
 that is packed. It is an archive (contents.py) without the code, which is the repository's own.
 """
 

@@ -1,0 +1,131 @@
+"""Tokens a second of a grid's cells, each with the card to itself, all in one run: python -m benchmarks.bench_alone.
+
+    python -m benchmarks.bench_alone --grid hopper --match random-moe --output speeds.json
+
+A batch of engines is started side by side, since most of a start is spent outside the card; then they generate in turn,
+one at a time while the others wait, in several rounds, so that a drift of the machine falls on all of them alike. The
+weights must be there: run the grid first. What is printed is the median of the rounds, with the least and the greatest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import TempzeroError, run_command
+from scripts.common.files import read_json, write_json
+from scripts.engines.protocol import Engine
+from scripts.engines.start import start_engine
+from scripts.grid.configuration import load_configuration
+from scripts.grid.resolve import Cell, cell_settings, resolve_cells
+from scripts.provenance.environments import env_python
+from scripts.provenance.machine import describe_machine
+from scripts.workload.chat import ChatForm
+from scripts.workload.episode import TOOL_SCHEMAS, first_messages
+from scripts.workload.spec import load_workload
+
+WARM_UP = 32
+
+
+def main() -> None:
+    """Start, generate in turn, print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench_alone",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--grid", required=True, help="a file of config/grids/")
+    parser.add_argument("--match", default="", help="only cells whose path has this in it")
+    parser.add_argument("--tokens", type=int, default=400, help="tokens of a generation (default: 400)")
+    parser.add_argument("--rounds", type=int, default=3, help="generations of each engine (default: 3)")
+    parser.add_argument("--batch", type=int, default=12, help="engines up at once (default: 12)")
+    parser.add_argument("--output", type=Path, help="the figures, as JSON")
+    given = parser.parse_args()
+    configuration = load_configuration(Path(), {"grid": given.grid})
+    cells = [
+        cell for cell in resolve_cells(configuration) if cell.planned is None and given.match in cell.path
+    ]
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(cells), given.batch):
+        batch = [
+            (cell, _settings(configuration, cell), Path(configuration.workloads[cell.workload][0]))
+            for cell in cells[start : start + given.batch]
+        ]
+        rows += measure(batch, tokens=given.tokens, rounds=given.rounds)
+        if given.output:
+            write_json(given.output, {"machine": describe_machine(), "tokens": given.tokens, "cells": rows})
+    for row in rows:
+        print(json.dumps(row))
+
+
+def _settings(configuration: Any, cell: Cell) -> dict[str, Any]:
+    entry = configuration.engines[cell.engine]
+    python = {"python": str(env_python(Path(entry["lock"])))} if "lock" in entry else {}
+    return {**cell_settings(configuration, cell), **python}
+
+
+def measure(
+    batch: Sequence[tuple[Cell, dict[str, Any], Path]], *, tokens: int, rounds: int
+) -> list[dict[str, Any]]:
+    """A row a cell: median, least and greatest tokens a second over `rounds`; an engine that fails says why."""
+    found: dict[str, list[float]] = {cell.path: [] for cell, _, _ in batch}
+    failed: dict[str, str] = {}
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as logs:
+        with ThreadPoolExecutor(len(batch)) as pool:
+            starts = {
+                cell.path: pool.submit(_start, stack, settings, cell, Path(logs) / f"{number}.log")
+                for number, (cell, settings, _) in enumerate(batch)
+            }
+        engines: dict[str, Engine] = {}
+        for path, start in starts.items():
+            try:
+                engines[path] = start.result()
+            except TempzeroError as error:
+                failed[path] = str(error)
+        prompts = {cell.path: _prompt(cell, workload) for cell, _, workload in batch}
+        for number in range(rounds + 1):  # the first round warms up
+            for path, engine in engines.items():
+                count = tokens if number else WARM_UP
+                engine.reset()
+                begun = time.perf_counter()
+                engine.generate(prompts[path], max_tokens=count, stop_ids=[], top_logprobs=5)
+                if number:
+                    found[path].append(count / (time.perf_counter() - begun))
+            print(f"round {number} of {rounds}, {len(engines)} engines", file=sys.stderr, flush=True)
+    return [
+        {"cell": path, "failed": failed[path]}
+        if path in failed
+        else {
+            "cell": path,
+            "tokens_per_second": round(statistics.median(rates), 1),
+            "least": round(min(rates), 1),
+            "greatest": round(max(rates), 1),
+        }
+        for path, rates in found.items()
+    ]
+
+
+def _start(stack: ExitStack, settings: dict[str, Any], cell: Cell, log: Path) -> Engine:
+    record = Path(f"results/engines/{cell.engine}.json")
+    weights = Path(f"results/quants/{cell.model}/{cell.precision}")
+    running = start_engine({**settings, "record": read_json(record)}, weights, log)
+    return stack.enter_context(running)
+
+
+def _prompt(cell: Cell, workload_file: Path) -> list[int]:
+    chat = ChatForm(Path(f"results/quants/{cell.model}/{cell.precision}"))
+    workload = load_workload(workload_file)
+    return chat.first_prompt(first_messages(workload, workload.scenarios[0]), TOOL_SCHEMAS)
+
+
+if __name__ == "__main__":
+    run_command(main)
