@@ -53,7 +53,7 @@ def check_records(root: Path, grid: dict[str, Any]) -> Iterator[Disagreement]:
             except BROKEN as error:
                 yield Disagreement(f"{session}/session.json", f"it is no record of a session ({error!r})")
         if not (root / folder / "forced.json").is_file():
-            if cell.get("forced") and not grid.get("partial"):
+            if any((cell.get("forced") or {}).values()) and not grid.get("partial"):
                 yield Disagreement(folder, "the grid has a forced replay of this cell, and there is none")
         else:
             try:

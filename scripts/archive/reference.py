@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from scripts.archive.check import Disagreement, check_records
 from scripts.archive.contents import GRID, SUMS, TABLES, ablation_keys, page_file, result_files
@@ -35,7 +36,7 @@ def pack_reference(root: Path, folder: Path) -> int:
     found = [str(each) for each in check_records(root, grid)]
     if found:
         raise DataError("\n  ".join(["records disagree with what is in the folder:", *found]))
-    files = result_files(root)
+    files = [*result_files(root), *workload_files(grid)]
     folder.mkdir(parents=True, exist_ok=True)
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)
@@ -45,7 +46,12 @@ def pack_reference(root: Path, folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def pages(grid: dict[str, object]) -> list[str]:
+def workload_files(grid: dict[str, Any]) -> list[str]:
+    """The workloads of the grid's cells, from the root; they read no file of their own."""
+    return sorted({f"config/workloads/{cell['workload']}.yaml" for cell in grid["cells"]})
+
+
+def pages(grid: dict[str, Any]) -> list[str]:
     """What lies beside the packed file to be read: the tables and the pages of ablations, from the root."""
     return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid))]
 
@@ -99,8 +105,7 @@ def verify_reference(folder: Path) -> tuple[Counts, list[Disagreement]]:
 
 def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagreement]:
     grid = read_archived_grid(root)
-    found = {f"results/{name}": digest for name, digest in hash_files(root / "results").items()}
-    if (folder / SUMS).read_text(encoding="utf-8") != render_sums(found):
+    if (folder / SUMS).read_text(encoding="utf-8") != render_sums(hash_files(root)):
         yield Disagreement(SUMS, "it does not list what is packed, with its sha256")
     for name in pages(grid):
         beside = folder / Path(name).name
