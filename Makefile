@@ -8,7 +8,8 @@ SHELL := bash
 # The first Python that is new enough; `make PYTHON=/path/to/python3 table` names one.
 PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; done)
-CORES ?= 1
+# Sessions of the small models take one core each, so two may run beside each other; one on a GPU takes them all.
+CORES ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 2 ? $$1 : 2}')
 
 # The stamps carry the locks' checksums: a changed lock is installed again, a touched one is not.
 VENV := .venv
@@ -22,7 +23,7 @@ help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: table
-table: $(WORKFLOW) ## make results/table.md: the grid of config/config.yaml (CORES=1)
+table: $(WORKFLOW) ## make results/table.md: the grid of config/config.yaml (CORES=2)
 	@snakemake --cores $(CORES) results/table.md
 
 .PHONY: test
