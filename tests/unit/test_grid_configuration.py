@@ -26,7 +26,8 @@ def tree(root: Path, tmp_path: Path) -> Path:
     """A copy of config/, with the folders that models.yaml names."""
     shutil.copytree(root / "config", tmp_path / "config")
     for model in ("dense", "moe"):
-        (tmp_path / "resources/tinychart" / model).mkdir(parents=True)
+        for pair in ("tinychart", "random"):
+            (tmp_path / "resources" / pair / model).mkdir(parents=True)
     return tmp_path
 
 
@@ -59,7 +60,7 @@ def test_the_embedded_grid_is_what_it_must_be(tree: Path) -> None:
             "tinychart-dense",
             "tinychart-moe",
         }
-    assert all(cell.sessions >= 2 and cell.replays >= (2 if cell.note == "ablation" else 3) for cell in cells)
+    assert all(cell.sessions >= 2 and cell.replays >= 3 and cell.forced_file for cell in cells)
     record = grid_record(configuration, cells)
     expected = {control["cell"].rsplit("/", 1)[1]: control["expect"] for control in record["controls"]}
     assert expected == {"leaky": ["harness"], "jitter": ["near-tie", "first-block"]}
@@ -121,14 +122,36 @@ def test_a_block_may_have_its_own_counts_and_be_planned(
     assert [c["reason"] for c in record["cells"] if c["status"] == "planned"] == [
         "it needs a larger machine"
     ] * 2
-    assert "16 cells (2 planned, not run), 28 sessions, 80 replays of chartist-mini" in record["heading"]
+    assert "14 cells (2 planned, not run), 24 sessions, 72 replays of chartist-mini" in record["heading"]
+
+
+def test_a_block_may_be_asked_another_workload(tree: Path, edit: Callable[[str, str, str], None]) -> None:
+    edit(EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    workload: free-run\n")
+    configuration, cells = load(tree)
+    assert {cell.variant for cell in cells if cell.workload == "free-run"} == {"prompt-cache"}
+    assert configuration.workloads == {
+        name: (f"config/workloads/{name}.yaml",) for name in ("chartist-mini", "free-run")
+    }
+    assert "replays of chartist-mini and free-run;" in describe_grid(configuration, cells)
+
+
+@pytest.mark.parametrize(
+    ("given", "passes"), [("3", (3, 3)), ("{prefill: 50, decode: 0}", (50, 0)), ("0", (0, 0))]
+)
+def test_each_mode_of_a_forced_replay_may_have_its_own_count(
+    tree: Path, edit: Callable[[str, str, str], None], given: str, passes: tuple[int, int]
+) -> None:
+    edit(EMBEDDED, "forced: 2\n", f"forced: {given}\n")
+    _, cells = load(tree)
+    assert {(cell.forced["prefill"], cell.forced["decode"]) for cell in cells} == {passes}
+    assert all(bool(cell.forced_file) is any(passes) for cell in cells)
 
 
 def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
     configuration, cells = load(tree)
     heading = describe_grid(configuration, cells)
     assert heading.startswith(
-        "grid embedded (named by --config): 16 cells, 32 sessions, 92 replays of chartist-mini; "
+        "grid embedded (named by --config): 14 cells, 28 sessions, 84 replays of chartist-mini; "
     )
     assert "pulls no weights" in heading
     assert re.search(r"sessions take about \d+ (s|minutes) one after another", heading)
@@ -136,8 +159,7 @@ def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
 
 
 def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
-    record = grid_record(*load(tree))
-    moe, dense = record["ablations"]
+    (moe,) = grid_record(*load(tree, grid="embedded-causes"))["ablations"]
     assert (moe["model"], moe["precision"], moe["engine"]) == ("tinychart-moe", "q6_k", ENGINE)
     assert {each["variant"]: each["changed"] for each in moe["changes"]} == {
         "prompt-cache": ["keep_cache: false → true"],
@@ -145,6 +167,7 @@ def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
         "prompt-cache-ubatch-1": ["keep_cache: false → true", "n_ubatch: 512 → 1"],
         "jitter": ["jitter: 0.0 → 0.05"],
     }
+    _, dense = grid_record(*load(tree))["ablations"]
     assert dense["question"] is None
 
 
@@ -158,12 +181,12 @@ def test_a_page_of_ablations_that_the_grid_has_not_is_refused(tree: Path) -> Non
 
 def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     _, cells = load(tree)
-    assert describe_rest(tree, cells).startswith("32 of 32 sessions are not there yet: about ")
+    assert describe_rest(tree, cells).startswith("28 of 28 sessions are not there yet: about ")
     for cell in cells:
         for file in cell.session_files:
             (tree / file).parent.mkdir(parents=True)
             (tree / file).touch()
-    assert describe_rest(tree, cells) == "all 32 sessions are there"
+    assert describe_rest(tree, cells) == "all 28 sessions are there"
     assert existing_sessions(tree, cells[0]) == cells[0].session_files
     (tree / cells[0].session_files[0]).unlink()
     assert existing_sessions(tree, cells[0]) == []
@@ -180,12 +203,14 @@ MISTAKES = [
     (EMBEDDED, "[base]", "[bas]", r"there is no variant 'bas' in config/engines\.yaml\n.*did you mean 'base'"),
     (EMBEDDED, "workload: chartist-mini", "workload: chartist-mino", r"embedded\.yaml:\d+: workload: there is no workload 'chartist-mino'\n.*did you mean 'chartist-mini'"),
     (EMBEDDED, "replays: 3", "replays: 3\nreplay: 3", r"replay: unknown key 'replay'\n.*did you mean 'replays'"),
+    (EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    workload: free-rum\n", r"blocks\[1\]\.workload: there is no workload 'free-rum'\n.*did you mean 'free-run'"),
+    (EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    forced: {prefill: 3}\n", r"blocks\[1\]\.forced"),
     (EMBEDDED, "[leaky]", "[base]", r"blocks\[2\]: the cell tinychart-dense/q6_k/\S+/base is already in blocks\[0\]"),
     (EMBEDDED, "note: control", "planned: later", r"a planned block cannot be a control"),
     (EMBEDDED, "    baseline: base\n", "    baseline: bass\n", r"ablations\[0\]\.baseline: there is no variant 'bass' in config/engines\.yaml\n.*did you mean 'base'"),
     (EMBEDDED, "    precision: q6_k\n", "    precision: q6k\n", r"ablations\[0\]\.precision: there is no precision 'q6k' in config/models\.yaml: tinychart-moe\n.*did you mean 'q6_k'"),
-    (EMBEDDED, "changes: [prompt-cache, ubatch-1,", "changes: [prompt-cache, eager,", r"embedded\.yaml:\d+: ablations\[0\]\.changes\[1\]: the grid does not list the cell tinychart-moe/q6_k/\S+/eager\n.*list eager in a block"),
-    (EMBEDDED, "changes: [prompt-cache, ubatch-1,", "changes: [base, ubatch-1,", r"ablations\[0\]\.changes\[0\]: 'base' changes nothing of 'base'"),
+    (EMBEDDED, "changes: [prompt-cache, jitter]", "changes: [prompt-cache, eager]", r"embedded\.yaml:\d+: ablations\[0\]\.changes\[1\]: the grid does not list the cell tinychart-moe/q6_k/\S+/eager\n.*list eager in a block"),
+    (EMBEDDED, "changes: [prompt-cache, jitter]", "changes: [base, jitter]", r"ablations\[0\]\.changes\[0\]: 'base' changes nothing of 'base'"),
     (EMBEDDED, "    question:", "    asks:", r"ablations\[0\]\.asks: unknown key 'asks'"),
     (EMBEDDED, "  - model: tinychart-dense\n", "  - model: tinychart-moe\n", r"ablations\[1\]: there already is an ablation of tinychart-moe/q6_k/\S+/base"),
     ("config/config.yaml", "first_block:", "firstblock:", r"config\.yaml:\d+: firstblock: unknown key"),
