@@ -22,12 +22,7 @@ rule archive:
         sessions=[file for cell in ARCHIVED for file in session_files(cell)],
         forced=[forced_file(cell) for cell in ARCHIVED if forced_file(cell)],
         engines=sorted({f"results/engines/{cell.engine}.json" for cell in ARCHIVED}),
-        manifests=sorted(
-            {
-                f"results/quants/{cell.model}/{cell.precision}/manifest.json"
-                for cell in ARCHIVED
-            }
-        ),
+        manifests=sorted({record_of(cell.model, cell.precision) for cell in ARCHIVED}),
     output:
         "results/provenance.zip",
     log:

@@ -25,7 +25,9 @@ from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.guard import hold_folder
 from scripts.grid.resolve import (
+    built_from,
     cell_settings,
+    evictable_quants,
     existing_sessions,
     resolve_cells,
     unused_modules,
@@ -34,6 +36,7 @@ from scripts.grid.resolve import (
 from scripts.grid.targets import check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
+from scripts.quants.evict import evicted_file, known_manifest
 from scripts.screen.take import take_terminal, wants_screen
 from scripts.screen.work import plans_of
 
@@ -174,11 +177,45 @@ def shape_files(wildcards):
     ]
 
 
+def manifest_of(model, precision):
+    """The manifest that a job needs; of deleted weights as older than all that was made from them.
+
+    What is done is so not done again where the weights are had anew for something else.
+    """
+    file = f"results/quants/{model}/{precision}/manifest.json"
+    gone = Path(evicted_file(model, precision)).is_file() and not Path(file).is_file()
+    return ancient(file) if gone else file
+
+
+def record_of(model, precision):
+    """The manifest that outlives the weights: where they are deleted, or were, the one that is left of them."""
+    if (model, precision) in EVICTABLE:
+        return evicted_file(model, precision)
+    return f"results/{known_manifest(Path('results'), model, precision)}"
+
+
+def cells_that_need(model, precision):
+    """The records of all sessions and forced replays that use a quant, or one that is built from it."""
+    users = [
+        cell
+        for cell in CELLS.values()
+        if (model, precision) in built_from(CONFIGURATION, cell)
+    ]
+    return [
+        file
+        for cell in users
+        for file in [
+            *cell.session_files,
+            *([cell.forced_file] if cell.forced_file else []),
+        ]
+    ]
+
+
 def quant_source(wildcards):
     """What a precision is built from: the manifest of another precision, or a checkpoint."""
     entry = quant_of(wildcards)
     if "from" in entry:
-        return f"results/quants/{wildcards.model}/{entry['from']}/manifest.json"
+        return manifest_of(wildcards.model, entry["from"])
     return [ancient(file) for file in checkpoint_files(wildcards)]
 
 
@@ -276,6 +313,9 @@ ENGINES_USED = [CONFIGURATION.engines[cell.engine] for cell in CELLS.values()]
 CORES = max((engine.get("cores", 1) for engine in ENGINES_USED), default=1)
 GPU = max((min(engine.get("gpus", 0), 1) for engine in ENGINES_USED), default=0)
 BUILDER = weights_builder(CONFIGURATION)
+EVICT = CONFIGURATION.config["evict_weights"] and not PARTIAL
+EVICTABLE = evictable_quants(CONFIGURATION, CELLS.values()) if EVICT else []
+EVICTED = [evicted_file(*quant) for quant in EVICTABLE]
 SETTINGS = {
     key: shlex.join(
         [

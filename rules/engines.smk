@@ -14,6 +14,7 @@ rule create_env:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=engines_with("lock"),
+    priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -36,6 +37,7 @@ rule build_image:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=engines_with("build"),
+    priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -56,6 +58,7 @@ rule pull_image:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=engines_with("image"),
+    priority: 1
     retries: 3
     conda:
         "../envs/workflow.yaml"

@@ -1,6 +1,7 @@
 """Quants: config/models.yaml becomes results/quants/{model}/{precision}/, weights with a manifest of their sha256.
 
-Steps: pull the weights, draw them, or build them by the precision's recipe from its source, a checkpoint or another precision.
+Steps: pull the weights, draw them, or build them by the precision's recipe from its source, a checkpoint or another precision;
+where `evict_weights` is true, delete them once no cell of the grid needs them.
 """
 
 
@@ -124,7 +125,7 @@ rule fetch_weights:
     retries: 3
     conda:
         "../envs/workflow.yaml"
-    threads: 1
+    threads: CORES if EVICT else 1
     params:
         code=source_digest("fetch_weights"),
         entry=quant_entry,
@@ -133,3 +134,27 @@ rule fetch_weights:
     shell:
         "python -m scripts.fetch_weights {wildcards.model} {wildcards.precision}"
         " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule evict_weights:
+    """The weights of one precision, deleted once every cell that needs them is done, and the manifest that is left."""
+    input:
+        lambda wildcards: cells_that_need(wildcards.model, wildcards.precision),
+    output:
+        "results/evicted/{model}/{precision}.json",
+    log:
+        "results/logs/quants/{model}-{precision}.evicted.log",
+    wildcard_constraints:
+        model=one_of(model for model, _ in EVICTABLE) or "(?!)",
+        precision="[^/]+",
+    priority: 2
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("evict_weights"),
+    message:
+        "Delete the weights of {wildcards.model} in {wildcards.precision}."
+    shell:
+        "python -m scripts.evict_weights results/quants/{wildcards.model}/{wildcards.precision}"
+        " --output {output} 2>&1 | tee -i {log} >&2"

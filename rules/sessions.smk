@@ -9,7 +9,7 @@ Never retried: a retry would hide what is being measured.
 rule run_session:
     """One session of a cell: the life of one engine process, all its replays in it."""
     input:
-        manifest="results/quants/{model}/{precision}/manifest.json",
+        manifest=lambda wildcards: manifest_of(wildcards.model, wildcards.precision),
         engine="results/engines/{engine}.json",
         workload=lambda wildcards: workload_files(wildcards)[0],
         workspace=lambda wildcards: workload_files(wildcards)[1:],
@@ -18,6 +18,7 @@ rule run_session:
     log:
         session="results/logs/sessions/{model}/{precision}/{engine}/{variant}/session-{session}.log",
         engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/session-{session}.engine.log",
+    priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: CORES
@@ -40,7 +41,7 @@ rule run_session:
 rule force_cell:
     """A recorded trajectory fed back to a fresh engine several times, every position compared bit by bit."""
     input:
-        manifest="results/quants/{model}/{precision}/manifest.json",
+        manifest=lambda wildcards: manifest_of(wildcards.model, wildcards.precision),
         engine="results/engines/{engine}.json",
         session="results/cells/{model}/{precision}/{engine}/{variant}/session-00/session.json",
     output:
@@ -48,6 +49,7 @@ rule force_cell:
     log:
         forced="results/logs/sessions/{model}/{precision}/{engine}/{variant}/forced.log",
         engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/forced.engine.log",
+    priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: CORES

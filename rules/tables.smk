@@ -53,6 +53,7 @@ rule make_table:
             if session_files(cell)
         ],
         grid=GRID,
+        evicted=EVICTED,
     output:
         md=UNCHECKED[0],
         csv=UNCHECKED[1],

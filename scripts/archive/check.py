@@ -15,6 +15,7 @@ from scripts.archive.unequal import unequal
 from scripts.common.errors import TempzeroError
 from scripts.common.files import read_json, sha256_file
 from scripts.common.transcripts import read_transcript
+from scripts.quants.evict import known_manifest
 from scripts.report.entries import CELL_KEYS
 from scripts.verdict.forced import summarise_forced
 from scripts.workload.spec import load_workload
@@ -73,7 +74,7 @@ def check_session(root: Path, cell: dict[str, Any], folder: str) -> Iterator[Dis
     for key, value in expected.items():
         if record[key] != value:
             yield Disagreement(where, f"it says {key} {record[key]!r}, its folder and the grid say {value!r}")
-    manifest = f"results/quants/{cell['model']}/{cell['precision']}/manifest.json"
+    manifest = f"results/{known_manifest(root / 'results', str(cell['model']), str(cell['precision']))}"
     if record["weights"]["manifest_sha256"] != sha256_file(root / manifest):
         yield Disagreement(where, f"it ran on other weights than {manifest} names")
     engine = f"results/engines/{cell['engine']}.json"

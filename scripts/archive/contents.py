@@ -12,6 +12,7 @@ from typing import Any
 
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
+from scripts.quants.evict import known_manifest
 from scripts.report.entries import CELL_KEYS, read_grid
 
 GRID = "results/grid.json"
@@ -101,7 +102,7 @@ def manifest_files(root: Path, grid: dict[str, Any]) -> list[str]:
     waiting = [(str(cell["model"]), str(cell["precision"])) for cell in archived_cells(root, grid)]
     while waiting:
         model, precision = waiting.pop()
-        name = f"results/quants/{model}/{precision}/manifest.json"
+        name = f"results/{known_manifest(root / 'results', model, precision)}"
         if name in found:
             continue
         found.add(name)

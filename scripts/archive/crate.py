@@ -31,6 +31,7 @@ from scripts.archive.contents import (
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json, read_json, sha256_bytes
+from scripts.quants.evict import known_manifest
 from scripts.report.entries import CELL_KEYS, read_grid
 
 PROFILES = {
@@ -311,7 +312,9 @@ class _Description:
     def _ran_on(self, cell: dict[str, Any], record: dict[str, Any]) -> list[Entity]:
         """What a session or forced replay reads: the weights, the engine's record, its settings."""
         settings = canonical_json(record["settings"])
-        manifest = f"results/quants/{cell['model']}/{cell['precision']}/manifest.json"
+        manifest = (
+            f"results/{known_manifest(self._root / 'results', str(cell['model']), str(cell['precision']))}"
+        )
         return [
             self._weights(manifest),
             self._file(manifest),

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.grid.ablations import ablation_record
 from scripts.grid.configuration import Configuration
-from scripts.grid.resolve import Cell
+from scripts.grid.resolve import Cell, built_from
 
 
 def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -27,6 +27,8 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
         *_setups(configuration, run),
         _cost(configuration, run),
     ]
+    if configuration.config["evict_weights"]:
+        parts.insert(2, "weights are deleted once no cell needs them")
     if configuration.config["partial"]:
         parts.insert(1, "partial: only what exists is in the table")
     return "; ".join(part for part in parts if part)
@@ -94,13 +96,9 @@ def _count(number: int, thing: str) -> str:
 
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
-    precisions: dict[tuple[str, str], dict[str, Any]] = {}
-    for cell in run:
-        known, name = configuration.models[cell.model]["precisions"], cell.precision
-        while name is not None:  # what a quant is built from is pulled too
-            precisions[cell.model, name] = known[name]
-            name = known[name].get("from")
-    pulled = [entry for entry in precisions.values() if "repository" in entry]
+    quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
+    entries = [configuration.models[model]["precisions"][precision] for model, precision in quants]
+    pulled = [entry for entry in entries if "repository" in entry]
     engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
     total = sum(entry.get("disk_gb", 0) for entry in pulled)
     images = {entry.get("image", name): entry.get("download_gb", 0) for name, entry in engines.items()}

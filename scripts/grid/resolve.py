@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,26 @@ def _endpoint(configuration: Configuration, engine: Mapping[str, Any]) -> dict[s
     if config["tokenizer"] is None:
         context *= CHARACTERS_A_TOKEN  # text mode counts characters
     return {"endpoint": config["endpoint"], "arguments": {**engine["arguments"], "max_model_len": context}}
+
+
+def built_from(configuration: Configuration, cell: Cell) -> list[tuple[str, str]]:
+    """The quants (model, precision) that a cell needs: its own first, then what that is built from, and so on."""
+    known = configuration.models[cell.model]["precisions"]
+    found, name = [], cell.precision
+    while name is not None:
+        found.append((cell.model, name))
+        name = known[name].get("from")
+    return found
+
+
+def evictable_quants(configuration: Configuration, cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """The quants that cells need and that can be had again: all but the owner's own folders and a server's weights."""
+    quants = dict.fromkeys(quant for cell in cells for quant in built_from(configuration, cell))
+    return [
+        (model, precision)
+        for model, precision in quants
+        if not {"local_path", "served"} & configuration.models[model]["precisions"][precision].keys()
+    ]
 
 
 def existing_sessions(root: Path, cell: Cell) -> list[str]:
