@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.archive.contents import code_files
+from scripts.archive.crate import STEPS
 from scripts.common.files import sha256_file, write_json
 from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
@@ -28,6 +28,8 @@ JITTER = f"results/cells/{'/'.join(KEYS)}/jitter"
 MANIFEST = "results/quants/tinychart-dense/bf16/manifest.json"
 ENGINE = f"results/engines/{NAME}.json"
 WORKLOAD = "config/workloads/free-run.yaml"
+CODE = ["Snakefile", "README.md", "CITATION.cff", "LICENSE", "envs/workflow.lock", "envs/llamacpp.lock"]
+CODE += [f"scripts/{step}.py" for step in STEPS]
 PAGE = f"results/ablation/{'-'.join(KEYS)}.md"
 
 PLAIN: PlantedReplay = {"first": [part([1, 2], [3, 4, 5, 6], answer=answered(1, True))]}
@@ -42,16 +44,11 @@ def write_grid(home: Path, *, code: bool = False, forced: bool = True, **grid: A
     """A grid of two cells under `home`: `base`, whose four replays are equal, with two forced passes a mode, and a
     control `jitter`, of which one of four replays flips at a near tie; and a page of ablations.
 
-    `code`: what an archive packs of the checkout lies beside it, without its tests. `grid` is laid over grid.json.
+    `code`: what an archive describes of the code lies beside it. `grid` is laid over grid.json.
     """
-    if code:
-        for name in code_files(ROOT):
-            if not name.startswith(("tests/", "resources/", "benchmarks/")):
-                (home / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, home / name)
-    else:
-        (home / WORKLOAD).parent.mkdir(parents=True)
-        shutil.copyfile(ROOT / WORKLOAD, home / WORKLOAD)
+    for name in [WORKLOAD, *(CODE if code else ())]:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, home / name)
     model, precision, engine = KEYS
     quant = {"model": model, "precision": precision, "quantised": "nothing (bf16)", "bytes": 5, "files": []}
     write_json(home / MANIFEST, {**quant, "source": {"checkpoint": "a test"}})
@@ -100,7 +97,8 @@ def judge(home: Path) -> None:
     """Write every cell.json, table and page again from what lies under `home`, as the workflow's rules do."""
     grid = json.loads((home / "results/grid.json").read_text())
     for folder in (BASE, JITTER):
-        write_json(home / folder / "cell.json", summarise(home / folder))
+        if (home / folder).is_dir():
+            write_json(home / folder / "cell.json", summarise(home / folder))
     entries = read_entries(grid, home / "results")
     readings = read_controls(grid, entries)
     (home / "results/table.md").write_text(render_page(grid, entries, readings))
