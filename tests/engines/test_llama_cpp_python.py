@@ -80,6 +80,16 @@ def test_the_same_bits_again_and_in_a_fresh_engine(
         assert other.generate(prompt, **GENERATE) == first
 
 
+def test_quantised_weights_give_the_same_bits_on_any_processor_s_tiles(
+    quants: Path, tmp_path: Path, prompt: list[int]
+) -> None:
+    with opened(quants / "moe" / "q4_k_m", tmp_path / "one") as one:
+        first = one.generate(prompt, **GENERATE)
+    with opened(quants / "moe" / "q4_k_m", tmp_path / "other") as other:
+        assert other.generate(prompt, **GENERATE) == first
+    assert "AMX model buffer" not in (tmp_path / "other" / "engine.log").read_text("utf-8", "replace")
+
+
 def test_a_prompt_that_grows_is_read_on(engine: Any, prompt: list[int]) -> None:
     made = engine.generate(prompt, **GENERATE)
     longer = [*prompt, *made.output_ids, *prompt[-20:]]
