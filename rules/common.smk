@@ -5,6 +5,7 @@ made and why, and hold the folder where something is going to be written. Anythi
 """
 
 import json
+import math
 import os
 import re
 import shlex
@@ -46,6 +47,9 @@ LOOKING = (
     "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
     "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
 ).split()
+
+# A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
+SMALL_GPU_GB = 3
 
 # What asks for more lines, or for fewer, than a screen would show.
 CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
@@ -116,6 +120,13 @@ def needed_gpu_memory(wildcards):
         if cell.engine == wildcards.engine
     ]
     return max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
+
+
+def taken_gpu_memory(wildcards):
+    """GPU memory in GB that a session takes, by the quant's entry: what --resources gpu_gb= shares among sessions."""
+    if not engine_of(wildcards).get("gpus"):
+        return 0
+    return math.ceil(quant_of(wildcards).get("gpu_memory_gb", SMALL_GPU_GB))
 
 
 def engine_lock(wildcards):
