@@ -255,7 +255,7 @@ def draw_forced(name: str, label: str, seen: Sequence[Seen]) -> str:
                 axes.xaxis.set_minor_locator(NullLocator())
                 axes.set_yticks([])
             _plain(axes)
-            axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="y", length=0, pad=8)
             axes.set_xlabel(title)
         return _svg(figure, name, label, {})
 
