@@ -284,8 +284,9 @@ def test_a_phone_scrolls_tables_and_not_the_page(page: webdriver.Chrome, scheme:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_the_report_has_the_ablations_and_forced_passes(reported: Checkout) -> None:
+def test_the_report_has_the_ablations_and_forced_passes_and_names_no_folder(reported: Checkout) -> None:
     text = (reported.path / "results/report.html").read_text()
+    assert str(reported.path) not in text
     assert "What changes the bits of tinychart-dense bf16?" in text
     modes = cell(reported, "base")["forced"]
     for mode in ("prefill", "decode"):
