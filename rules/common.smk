@@ -231,6 +231,17 @@ def ablated_cells(wildcards):
     )
 
 
+def reported_manifests(cells):
+    """The manifests of the weights that cells run on; of a partial table those that exist."""
+    files = sorted(
+        {
+            f"results/quants/{each.model}/{each.precision}/manifest.json"
+            for each in cells
+        }
+    )
+    return [file for file in files if Path(file).is_file()] if PARTIAL else files
+
+
 @cache
 def archived_code():
     """The digest of the code that goes into the archive, and its commit."""
