@@ -25,6 +25,7 @@ if not PARTIAL:
 
 include: "rules/cells.smk"
 include: "rules/tables.smk"
+include: "rules/side_tables.smk"
 include: "rules/report.smk"
 include: "rules/archive.smk"
 

@@ -234,9 +234,9 @@ def uses_amx() -> bool:
 def _weights_as_they_are(wanted: bool) -> Iterator[None]:
     """Within it, where `wanted`, weights are loaded without llama.cpp's own layouts for them, of which AMX's is one.
 
-    GCC 12, for one, tells its optimiser that `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the tiles'
-    configuration is whatever the stack held, and the process dies of it, or computes with it. A Llama takes no argument
-    for this, and its parameters begin as llama.cpp's defaults.
+    GCC 12, for one, tells its optimiser that `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the
+    configuration of AMX's tiles is whatever the stack held, and the process dies of it, or computes with it. A Llama
+    takes no argument for this, and its parameters begin as llama.cpp's defaults.
     """
     api = llama_cpp.llama_cpp
     defaults = api.llama_model_default_params

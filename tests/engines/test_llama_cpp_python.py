@@ -195,9 +195,9 @@ def test_gguf_holds_the_bits_of_the_checkpoint(quants: Path) -> None:
 
     reader = gguf.GGUFReader(quants / "moe" / "bf16" / "model.gguf")
     held = {tensor.name: tensor for tensor in reader.tensors}
-    from scripts.quants.gguf_files import _read_bf16
+    from scripts.quants.gguf_files import read_bf16
 
-    bits = _read_bf16(ROOT / "resources" / "tinychart" / "moe" / "model.safetensors")
+    bits = read_bf16(ROOT / "resources" / "tinychart" / "moe" / "model.safetensors")
     for layer in range(6):
         stacked = np.asarray(held[f"blk.{layer}.ffn_down_exps.weight"].data).view(np.uint16)
         for expert in range(8):
