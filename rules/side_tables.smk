@@ -7,6 +7,7 @@ is part of the grid's table or of the default target.
 
 localrules:
     make_leak,
+    make_reap,
 
 
 rule make_leak:
@@ -27,3 +28,24 @@ rule make_leak:
         "Compare the leaky harness with the clean one."
     shell:
         "python -m scripts.make_leak --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_reap:
+    """Pruned experts at more bits against all experts at fewer, paired by question."""
+    input:
+        cells=side_cells(REAP),
+        grid=GRID,
+    output:
+        REAP,
+    log:
+        "results/logs/reap.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_reap"),
+    message:
+        "Compare pruned experts with all of them."
+    shell:
+        "python -m scripts.make_reap --grid {input.grid} --results results --workloads config/workloads"
+        " --output {output} 2>&1 | tee -i {log} >&2"
