@@ -32,6 +32,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
+from scripts.grid.side_tables import LEAK, side_tables
 from scripts.grid.targets import check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
@@ -231,6 +232,24 @@ def ablated_cells(wildcards):
     )
 
 
+def reported_manifests(cells):
+    """The manifests of the weights that cells run on; of a partial table those that exist."""
+    files = sorted(
+        {
+            f"results/quants/{each.model}/{each.precision}/manifest.json"
+            for each in cells
+        }
+    )
+    return [file for file in files if Path(file).is_file()] if PARTIAL else files
+
+
+def side_cells(file):
+    """The summaries that a side table is made from: of its cells those that are run; none in a grid without it."""
+    return [
+        f"{cell.folder}/cell.json" for cell in SIDE.get(file, []) if session_files(cell)
+    ]
+
+
 @cache
 def archived_code():
     """The digest of the code that goes into the archive, and its commit."""
@@ -267,6 +286,7 @@ try:
     CONFIGURATION = load_configuration(Path(), config)
     ROWS = resolve_cells(CONFIGURATION)
     ABLATIONS = resolve_ablations(CONFIGURATION, ROWS)
+    SIDE = side_tables(CONFIGURATION, ROWS)
     check_targets([*ASKED.targets, *ASKED.forcerun, *ASKED.until], CONFIGURATION, ROWS)
     print(describe_grid(CONFIGURATION, ROWS), file=sys.stderr)
     print(describe_rest(Path(), ROWS), file=sys.stderr)

@@ -22,10 +22,10 @@ _ARCHITECTURES = {
     "Qwen3ForCausalLM": gguf.MODEL_ARCH.QWEN3,
     "Qwen3MoeForCausalLM": gguf.MODEL_ARCH.QWEN3MOE,
 }
-_EXPERT = re.compile(r"(model\.layers\.\d+\.mlp\.experts)\.(\d+)\.(\w+_proj)\.weight")
+EXPERT = re.compile(r"(model\.layers\.\d+\.mlp\.experts)\.(\d+)\.(\w+_proj)\.weight")
 
 
-def _read_bf16(path: Path) -> dict[str, NDArray[np.uint16]]:
+def read_bf16(path: Path) -> dict[str, NDArray[np.uint16]]:
     """All tensors of a bf16 safetensors file as their raw 16 bits, numpy having no bf16."""
     tensors: dict[str, NDArray[np.uint16]] = {}
     header, start = _safetensors_header(path)
@@ -52,7 +52,7 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
             raise DataError(f"the file is torn ({error})", where=str(path)) from error
 
 
-def _widen(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+def widen(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     """bf16 bits to float32, exactly."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
@@ -62,7 +62,7 @@ def _stack_experts(tensors: dict[str, NDArray[np.uint16]]) -> dict[str, NDArray[
     stacked: dict[str, NDArray[np.uint16]] = {}
     experts: dict[str, dict[int, NDArray[np.uint16]]] = {}
     for name, value in tensors.items():
-        match = _EXPERT.fullmatch(name)
+        match = EXPERT.fullmatch(name)
         if match is None:
             stacked[name] = value
         else:
@@ -107,12 +107,12 @@ def write_gguf(checkpoint: Path, output: Path) -> None:
         writer.add_expert_count(config["num_experts"])
         writer.add_expert_used_count(config["num_experts_per_tok"])
         writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
-    for key, bits in sorted(_stack_experts(_read_bf16(checkpoint / "model.safetensors")).items()):
+    for key, bits in sorted(_stack_experts(read_bf16(checkpoint / "model.safetensors")).items()):
         target = names.get_name(key, try_suffixes=(".weight",))
         if target is None:
             raise DataError(f"GGUF has no name for the tensor {key}", where=str(checkpoint))
         if bits.ndim == 1 or key.endswith("mlp.gate.weight"):
-            writer.add_tensor(target, _widen(bits))
+            writer.add_tensor(target, widen(bits))
         else:
             writer.add_tensor(target, bits.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
     writer.write_header_to_file()

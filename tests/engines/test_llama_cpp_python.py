@@ -80,6 +80,16 @@ def test_the_same_bits_again_and_in_a_fresh_engine(
         assert other.generate(prompt, **GENERATE) == first
 
 
+def test_quantised_weights_give_the_same_bits_on_any_processor_s_tiles(
+    quants: Path, tmp_path: Path, prompt: list[int]
+) -> None:
+    with opened(quants / "moe" / "q4_k_m", tmp_path / "one") as one:
+        first = one.generate(prompt, **GENERATE)
+    with opened(quants / "moe" / "q4_k_m", tmp_path / "other") as other:
+        assert other.generate(prompt, **GENERATE) == first
+    assert "AMX model buffer" not in (tmp_path / "other" / "engine.log").read_text("utf-8", "replace")
+
+
 def test_a_prompt_that_grows_is_read_on(engine: Any, prompt: list[int]) -> None:
     made = engine.generate(prompt, **GENERATE)
     longer = [*prompt, *made.output_ids, *prompt[-20:]]
@@ -185,9 +195,9 @@ def test_gguf_holds_the_bits_of_the_checkpoint(quants: Path) -> None:
 
     reader = gguf.GGUFReader(quants / "moe" / "bf16" / "model.gguf")
     held = {tensor.name: tensor for tensor in reader.tensors}
-    from scripts.quants.gguf_files import _read_bf16
+    from scripts.quants.gguf_files import read_bf16
 
-    bits = _read_bf16(ROOT / "resources" / "tinychart" / "moe" / "model.safetensors")
+    bits = read_bf16(ROOT / "resources" / "tinychart" / "moe" / "model.safetensors")
     for layer in range(6):
         stacked = np.asarray(held[f"blk.{layer}.ffn_down_exps.weight"].data).view(np.uint16)
         for expert in range(8):
