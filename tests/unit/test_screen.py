@@ -499,7 +499,7 @@ def test_the_terminal_is_given_back_however_it_ends(rest: str, code: int) -> Non
         process.read(shown(process, "and more"))
         assert process.terminal.page is process.terminal.other
         process.read(lambda: f"it ended with {code}" in process.raw)
-        process.read(process.is_as_it_was)
+        process.read(lambda: process.is_as_it_was() and "on standard output" in process.terminal.main.text)
         text = process.terminal.main.text
         assert text[0] == "before"
         assert "a job said" in text and "on standard output" in text
