@@ -25,6 +25,8 @@ if not PARTIAL:
 
 include: "rules/cells.smk"
 include: "rules/tables.smk"
+include: "rules/side_tables.smk"
+include: "rules/report.smk"
 include: "rules/archive.smk"
 
 
@@ -33,12 +35,13 @@ localrules:
 
 
 rule all:
-    """The table of the grid, its controls checked, and the ablations."""
+    """The table of the grid, its controls checked, the ablations, and the report."""
     default_target: True
     input:
         TABLE,
         CONTROLS,
-        sorted({each.file for each in ABLATIONS}),
+        PAGES,
+        REPORT,
 
 
 onerror:

@@ -10,7 +10,17 @@ rule summarise_cell:
         sessions=lambda wildcards: session_files(cell_of(wildcards)),
         forced=lambda wildcards: forced_file(cell_of(wildcards)),
     output:
-        "results/cells/{model}/{precision}/{engine}/{variant}/cell.json",
+        report(
+            "results/cells/{model}/{precision}/{engine}/{variant}/cell.json",
+            caption="captions/cell.rst",
+            category="Cells",
+            subcategory="{model}",
+            labels={
+                "precision": "{precision}",
+                "engine": "{engine}",
+                "variant": "{variant}",
+            },
+        ),
     log:
         "results/logs/cells/{model}/{precision}/{engine}/{variant}.log",
     conda:

@@ -5,6 +5,7 @@ made and why, and hold the folder where something is going to be written. Anythi
 """
 
 import json
+import math
 import os
 import re
 import shlex
@@ -33,6 +34,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
+from scripts.grid.side_tables import LEAK, REAP, SPEED, side_tables
 from scripts.grid.targets import check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
@@ -49,6 +51,9 @@ LOOKING = (
     "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
     "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
 ).split()
+
+# A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
+SMALL_GPU_GB = 3
 
 # What asks for more lines, or for fewer, than a screen would show.
 CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
@@ -119,6 +124,13 @@ def needed_gpu_memory(wildcards):
         if cell.engine == wildcards.engine
     ]
     return max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
+
+
+def taken_gpu_memory(wildcards):
+    """GPU memory in GB that a session takes, by the quant's entry: what --resources gpu_gb= shares among sessions."""
+    if not engine_of(wildcards).get("gpus"):
+        return 0
+    return math.ceil(quant_of(wildcards).get("gpu_memory_gb", SMALL_GPU_GB))
 
 
 def engine_lock(wildcards):
@@ -257,6 +269,24 @@ def ablated_cells(wildcards):
     )
 
 
+def reported_manifests(cells):
+    """The manifests of the weights that cells run on; of a partial table those that exist."""
+    files = sorted(
+        {
+            f"results/quants/{each.model}/{each.precision}/manifest.json"
+            for each in cells
+        }
+    )
+    return [file for file in files if Path(file).is_file()] if PARTIAL else files
+
+
+def side_cells(file):
+    """The summaries that a side table is made from: of its cells those that are run; none in a grid without it."""
+    return [
+        f"{cell.folder}/cell.json" for cell in SIDE.get(file, []) if session_files(cell)
+    ]
+
+
 @cache
 def archived_code():
     """The digest of the code that goes into the archive, and its commit."""
@@ -293,6 +323,7 @@ try:
     CONFIGURATION = load_configuration(Path(), config)
     ROWS = resolve_cells(CONFIGURATION)
     ABLATIONS = resolve_ablations(CONFIGURATION, ROWS)
+    SIDE = side_tables(CONFIGURATION, ROWS)
     check_targets([*ASKED.targets, *ASKED.forcerun, *ASKED.until], CONFIGURATION, ROWS)
     print(describe_grid(CONFIGURATION, ROWS), file=sys.stderr)
     print(describe_rest(Path(), ROWS), file=sys.stderr)

@@ -7,6 +7,9 @@ Beside it, a page of ablations for each deployment that the grid wants them of; 
 
 UNCHECKED = ["results/unchecked/table.md", "results/unchecked/table.csv"]
 
+# Pages in Markdown beside the table; the report shows each as a section.
+PAGES = sorted({each.file for each in ABLATIONS})
+
 
 localrules:
     write_grid,
@@ -78,7 +81,7 @@ rule check_controls:
         csv=UNCHECKED[1],
         grid=GRID,
     output:
-        CONTROLS,
+        report(CONTROLS, caption="captions/controls.rst", category="Table"),
     log:
         "results/logs/controls.log",
     conda:
@@ -102,7 +105,7 @@ rule table:
         table=UNCHECKED,
         controls=CONTROLS,
     output:
-        TABLE,
+        [report(file, caption="captions/table.rst", category="Table") for file in TABLE],
     log:
         "results/logs/published.log",
     conda:
@@ -120,7 +123,13 @@ rule ablate:
         cells=ablated_cells,
         grid=GRID,
     output:
-        "results/ablation/{model}-{precision}-{engine}.md",
+        report(
+            "results/ablation/{model}-{precision}-{engine}.md",
+            caption="captions/ablation.rst",
+            category="Causes",
+            subcategory="{model} {precision}",
+            labels={"engine": "{engine}"},
+        ),
     log:
         "results/logs/ablation/{model}-{precision}-{engine}.log",
     wildcard_constraints:

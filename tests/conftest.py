@@ -22,6 +22,11 @@ def _has_docker() -> bool:
     return shutil.which("docker") is not None and _answers("docker", "info")
 
 
+def _has_chromium() -> bool:
+    programs = ("chromium", "chromedriver")
+    return all(shutil.which(each) and _answers(each, "--version") for each in programs)
+
+
 def _answers(*command: str) -> bool:
     try:
         return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
@@ -29,7 +34,11 @@ def _answers(*command: str) -> bool:
         return False
 
 
-NEEDS = {"needs_gpu": ("an NVIDIA GPU", _has_gpu), "needs_docker": ("a Docker engine", _has_docker)}
+NEEDS = {
+    "needs_gpu": ("an NVIDIA GPU", _has_gpu),
+    "needs_docker": ("a Docker engine", _has_docker),
+    "needs_chromium": ("Chromium and chromedriver", _has_chromium),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -156,6 +156,8 @@ def check_forced(root: Path, folder: str) -> Iterator[Disagreement]:
     transcript = f"{folder}/session-{session:02d}/replay-{replay:02d}.transcript.jsonl"
     not_run = {mode: each["not_run"] for mode, each in record["modes"].items() if "not_run" in each}
     again = {
+        # What was done beside the passes left no trace to tell it from; its bytes have their sha256.
+        "load": record.get("load"),
         **summarise_forced(
             root / folder, session=session, replay=replay, scenarios=source["scenarios"], not_run=not_run
         ),

@@ -57,16 +57,21 @@ def result_files(root: Path) -> list[str]:
 
     Under `partial` a cell that has no cell.json is left out.
     """
-    grid = read_grid(root / GRID)
+    found = expected_files(root, read_grid(root / GRID))
+    for name in found:
+        if not (root / name).is_file():
+            raise DataError("the file is missing", where=name, remedy="make it: snakemake --cores 1 archive")
+    return found
+
+
+def expected_files(root: Path, grid: dict[str, Any]) -> list[str]:
+    """The files that the grid's results have, of cells those under `root`, sorted; they need not all be there."""
     cells = archived_cells(root, grid)
     found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid))]
     for cell in cells:
         found += _cell_files(root, cell_folder(cell))
     found += [f"results/engines/{name}.json" for name in sorted({str(cell["engine"]) for cell in cells})]
     found += manifest_files(root, grid)
-    for name in found:
-        if not (root / name).is_file():
-            raise DataError("the file is missing", where=name, remedy="make it: snakemake --cores 1 archive")
     return sorted(set(found))
 
 

@@ -7,7 +7,6 @@ the last session. Nobody is named as the one who ran it, since nothing that is r
 from __future__ import annotations
 
 import json
-import mimetypes
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -59,11 +58,16 @@ COMPLETED = "http://schema.org/CompletedActionStatus"
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 SNAKEMAKE = "https://snakemake.github.io"
 PINNED_SNAKEMAKE = re.compile(r"^snakemake==(\S+)", re.MULTILINE)
+# Not asked of the system, whose table of media types is another one on each: the same data is described alike.
 FORMATS = {
+    ".csv": "text/csv",
+    ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".md": "text/markdown",
     ".patch": "text/x-diff",
     ".py": "text/x-python",
+    ".sh": "application/x-sh",
+    ".toml": "application/toml",
     ".yaml": "application/yaml",
 }
 # The steps of the workflow that the archive shows actions of: the rule, its command, what it does.
@@ -483,7 +487,7 @@ class _Description:
         )
 
     def _add_file(self, name: str, /, **more: Any) -> Entity:
-        kind = FORMATS.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "text/plain"
+        kind = FORMATS.get(Path(name).suffix, "text/plain")
         properties = {"name": name, "encodingFormat": kind, **self._size(name), **more}
         return self.crate.add(File(self.crate, self._root / name, name, properties=properties))
 

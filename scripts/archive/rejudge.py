@@ -23,10 +23,11 @@ from scripts.archive.contents import (
 )
 from scripts.archive.crate import render_crate
 from scripts.archive.unequal import unequal
+from scripts.common.errors import DataError
 from scripts.common.files import read_json, write_json
 from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
-from scripts.report.entries import read_entries
+from scripts.report.entries import read_entries, read_grid
 from scripts.report.frames import everything
 from scripts.report.page import render_page
 from scripts.verdict.summary import summarise
@@ -114,11 +115,12 @@ def describe_again(root: Path, files: dict[str, str]) -> Found:
 
 
 def read_archived_grid(root: Path) -> dict[str, Any]:
-    """The grid of the archive; DataError where it is missing or torn, KeyError where it lacks what judging needs."""
-    grid = read_json(root / GRID)
-    for key in ("heading", "cells", "controls", "first_block", "tie_margin"):
-        grid[key]
-    return dict(grid)
+    """The grid of the archive; DataError where it is missing or torn, or lacks what judging needs."""
+    grid = read_grid(root / GRID)
+    missing = [key for key in ("first_block", "tie_margin") if key not in grid]
+    if missing:
+        raise DataError(f"the keys {missing} are missing", where=GRID)
+    return grid
 
 
 def _by_id(crate: dict[str, Any]) -> dict[str, Any]:

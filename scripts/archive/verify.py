@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scripts.archive.check import BROKEN, Disagreement, check_records
-from scripts.archive.contents import METADATA, SUMS, code_files, result_files
+from scripts.archive.contents import COMMIT, GRID, METADATA, PATCH, SUMS, code_files, expected_files
 from scripts.archive.pack import check_bytes, unpack
 from scripts.archive.rejudge import (
     Counts,
@@ -20,7 +21,7 @@ from scripts.archive.rejudge import (
 )
 from scripts.archive.write import render_sums
 from scripts.common.errors import DataError
-from scripts.common.files import sha256_bytes, sha256_file
+from scripts.common.files import read_json, sha256_bytes, sha256_file
 
 
 @dataclass
@@ -63,15 +64,20 @@ def _verify(path: Path, root: Path, found: Verified) -> Iterator[Disagreement]:
     found.other_code = _other_code(files)
     try:
         grid = read_archived_grid(root)
-        yield from _check_contents(root, files)
-        yield from check_records(root, grid)
-        yield from describe_again(root, files)
-        yield from judge_cells(root, grid, found.counts)
-        yield from make_pages(root, grid, found.counts)
     except BROKEN as error:
-        yield Disagreement(
-            "results/grid.json", f"nothing can be judged again: {' '.join(str(error).split())}"
-        )
+        yield Disagreement(GRID, f"nothing can be judged again: {_line(error)}")
+        return
+    for check in (
+        _check_contents(root, grid, files),
+        check_records(root, grid),
+        describe_again(root, files),
+        judge_cells(root, grid, found.counts),
+        make_pages(root, grid, found.counts),
+    ):
+        try:
+            yield from check
+        except BROKEN as error:
+            yield Disagreement(GRID, f"it names what cannot be judged again: {_line(error)}")
 
 
 def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
@@ -93,12 +99,19 @@ def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
         yield Disagreement(SUMS, "it is not written as it must be: sorted, one line a file")
 
 
-def _check_contents(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
-    """That nothing is there which an archive of this grid has not."""
-    expected = {*result_files(root), *code_files(root), METADATA, SUMS}
-    for name in sorted(set(files) - expected):
-        if not name.startswith("code/"):
-            yield Disagreement(name, "it is nothing that an archive of this grid has")
+def _check_contents(root: Path, grid: dict[str, Any], files: Mapping[str, str]) -> Iterator[Disagreement]:
+    """That all is there which an archive of this grid has, and nothing else."""
+    needed = {*expected_files(root, grid), COMMIT, METADATA, SUMS}
+    if COMMIT in files and read_json(root / COMMIT)["dirty"]:
+        needed.add(PATCH)
+    for name in sorted(needed - set(files)):
+        yield Disagreement(name, "an archive of this grid has it, and it is not there")
+    for name in sorted(set(files) - needed - {*code_files(root)}):
+        yield Disagreement(name, "it is nothing that an archive of this grid has")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or repr(error)
 
 
 def _other_code(files: Mapping[str, str]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,10 @@ class LlamaCppPython:
         write_log_to(log)
         self._log = log
         try:
-            self._llama = llama_cpp.Llama(
-                str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
-            )
+            with _weights_as_they_are(uses_amx()):
+                self._llama = llama_cpp.Llama(
+                    str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
+                )
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"llama.cpp cannot load the weights: {error}", where=str(weights)) from error
         self._context = self._llama.ctx
@@ -126,6 +128,7 @@ class LlamaCppPython:
                 "flash_attention": _found(r"flash_attn\s*=\s*(\w+)", log),
                 "kv_cache_dtype": _found(r"K \((\w+)\)", log),
                 "moe_backend": None,
+                "weights": "as they are, AMX off" if uses_amx() else "as llama.cpp lays them out",
             },
             "context_between_turns": "kept; over episodes too" if self._arguments["keep_cache"] else "kept",
         }
@@ -220,6 +223,35 @@ class LlamaCppPython:
 
     def _last_logits(self) -> Row:
         return self._logits(-1)
+
+
+def uses_amx() -> bool:
+    """Whether llama.cpp was built to multiply quantised matrices by AMX tiles."""
+    return b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info()
+
+
+@contextmanager
+def _weights_as_they_are(wanted: bool) -> Iterator[None]:
+    """Within it, where `wanted`, weights are loaded without llama.cpp's own layouts for them, of which AMX's is one.
+
+    GCC 12, for one, tells its optimiser that `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the
+    configuration of AMX's tiles is whatever the stack held, and the process dies of it, or computes with it. A Llama
+    takes no argument for this, and its parameters begin as llama.cpp's defaults.
+    """
+    api = llama_cpp.llama_cpp
+    defaults = api.llama_model_default_params
+
+    def plain() -> Any:
+        parameters = defaults()
+        parameters.use_extra_bufts = False
+        return parameters
+
+    if wanted:
+        api.llama_model_default_params = plain
+    try:
+        yield
+    finally:
+        api.llama_model_default_params = defaults
 
 
 def write_log_to(path: Path | None) -> None:

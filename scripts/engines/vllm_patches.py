@@ -7,6 +7,9 @@ log says so in a line of its own. Nothing but vLLM and torch is imported, for it
 moe_align_block_size ranks them by an atomic counter once there are 1,024 (token, expert) pairs or more, so their order
 differs from call to call; Marlin splits a product's inner dimension over multiprocessors in stripes that depend on
 where a row lies, and adds the parts in another order for a row that has moved to another block.
+
+`int4-triton`: compressed-tensors' 4-bit experts are computed by Triton's kernel, which vLLM takes where Marlin does not
+fit. The weights stay as they are, so a difference that goes with it is the kernel's and not the precision's.
 """
 
 from __future__ import annotations
@@ -31,6 +34,18 @@ def _marlin_sorted_tokens() -> None:
     marlin_moe.moe_align_block_size = sorted_align
 
 
+def _int4_triton() -> None:
+    from vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors_moe import (
+        compressed_tensors_moe,
+    )
+
+    compressed_tensors_moe.check_moe_marlin_supports_layer = _never
+
+
+def _never(*_: Any, **__: Any) -> bool:
+    return False
+
+
 def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
     """`ids` [positions], ascending inside the blocks of each expert; what lies at or after `padded` stays in place.
 
@@ -49,7 +64,10 @@ def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
     return ids[torch.argsort(key, stable=True)]
 
 
-PATCHES: dict[str, Callable[[], None]] = {"marlin-sorted-tokens": _marlin_sorted_tokens}
+PATCHES: dict[str, Callable[[], None]] = {
+    "marlin-sorted-tokens": _marlin_sorted_tokens,
+    "int4-triton": _int4_triton,
+}
 
 
 def apply_patch() -> None:

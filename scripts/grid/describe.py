@@ -9,6 +9,7 @@ from typing import Any
 from scripts.grid.ablations import ablation_record
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from
+from scripts.grid.side_tables import side_records
 
 
 def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -49,7 +50,7 @@ def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
 
 def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
     """The content of results/grid.json: the merged configuration, the cells in row order, the controls,
-    the ablations."""
+    the ablations, what the side tables compare."""
     config = configuration.config
     return {
         "grid": configuration.grid_name,
@@ -81,6 +82,7 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
         ],
         "controls": [{"cell": cell.path, "expect": list(cell.expect)} for cell in cells if cell.expect],
         "ablations": ablation_record(configuration, cells),
+        **side_records(configuration, cells),
     }
 
 

@@ -8,6 +8,7 @@ from scripts.common.errors import ConfigError, nearest
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell
+from scripts.grid.side_tables import WANTED, side_tables
 
 PARTS = ("model", "precision", "engine", "variant")
 
@@ -30,6 +31,13 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     f"the grid {configuration.grid_name} has no such ablation",
                     where=target,
                     remedy=nearest(page, pages),
+                )
+        elif "/".join(parts) in WANTED:
+            if "/".join(parts) not in side_tables(configuration, cells):
+                raise ConfigError(
+                    f"the grid {configuration.grid_name} has nothing to make it from",
+                    where=target,
+                    remedy=f"it takes {WANTED['/'.join(parts)]}; grids that have it are in config/grids/",
                 )
         elif parts[:2] == ["results", "engines"] and len(parts) > 2:
             engines = dict.fromkeys(cell.engine for cell in cells)

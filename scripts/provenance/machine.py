@@ -58,10 +58,17 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def _gpus() -> dict[str, Any]:
-    """Names and memory (bytes) of the GPUs, driver and the CUDA version it brings; empty and None without any."""
+    """Names and memory (bytes) of the GPUs, driver and the CUDA version it brings; empty and None without any.
+
+    Of several, those that CUDA_VISIBLE_DEVICES names.
+    """
     nothing: dict[str, Any] = {"gpus": [], "driver": None, "cuda": None}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     listing = _run(
-        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"
+        "nvidia-smi",
+        *(["-i", visible] if visible else []),
+        "--query-gpu=name,memory.total,driver_version",
+        "--format=csv,noheader,nounits",
     )
     if not listing:
         return nothing

@@ -22,10 +22,11 @@ _ARCHITECTURES = {
     "Qwen3ForCausalLM": gguf.MODEL_ARCH.QWEN3,
     "Qwen3MoeForCausalLM": gguf.MODEL_ARCH.QWEN3MOE,
 }
-_EXPERT = re.compile(r"(model\.layers\.\d+\.mlp\.experts)\.(\d+)\.(\w+_proj)\.weight")
+KEPT = (r"attn_", r"ffn_(gate|up|down)\.weight", r"shexp")  # what else llama.cpp would quantise
+EXPERT = re.compile(r"(model\.layers\.\d+\.mlp\.experts)\.(\d+)\.(\w+_proj)\.weight")
 
 
-def _read_bf16(path: Path) -> dict[str, NDArray[np.uint16]]:
+def read_bf16(path: Path) -> dict[str, NDArray[np.uint16]]:
     """All tensors of a bf16 safetensors file as their raw 16 bits, numpy having no bf16."""
     tensors: dict[str, NDArray[np.uint16]] = {}
     header, start = _safetensors_header(path)
@@ -52,7 +53,7 @@ def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
             raise DataError(f"the file is torn ({error})", where=str(path)) from error
 
 
-def _widen(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+def widen(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     """bf16 bits to float32, exactly."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
@@ -62,7 +63,7 @@ def _stack_experts(tensors: dict[str, NDArray[np.uint16]]) -> dict[str, NDArray[
     stacked: dict[str, NDArray[np.uint16]] = {}
     experts: dict[str, dict[int, NDArray[np.uint16]]] = {}
     for name, value in tensors.items():
-        match = _EXPERT.fullmatch(name)
+        match = EXPERT.fullmatch(name)
         if match is None:
             stacked[name] = value
         else:
@@ -107,12 +108,12 @@ def write_gguf(checkpoint: Path, output: Path) -> None:
         writer.add_expert_count(config["num_experts"])
         writer.add_expert_used_count(config["num_experts_per_tok"])
         writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
-    for key, bits in sorted(_stack_experts(_read_bf16(checkpoint / "model.safetensors")).items()):
+    for key, bits in sorted(_stack_experts(read_bf16(checkpoint / "model.safetensors")).items()):
         target = names.get_name(key, try_suffixes=(".weight",))
         if target is None:
             raise DataError(f"GGUF has no name for the tensor {key}", where=str(checkpoint))
         if bits.ndim == 1 or key.endswith("mlp.gate.weight"):
-            writer.add_tensor(target, _widen(bits))
+            writer.add_tensor(target, widen(bits))
         else:
             writer.add_tensor(target, bits.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
     writer.write_header_to_file()
@@ -149,8 +150,13 @@ def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path) -> None:
     writer.add_add_bos_token(False)
 
 
-def quantise_gguf(source: Path, output: Path, file_type: str) -> None:
-    """Quantise a GGUF file by llama.cpp's own quantiser; `file_type` as llama-quantize names it: `Q4_K_M`."""
+def quantise_gguf(source: Path, output: Path, file_type: str, *, experts_only: bool = False) -> None:
+    """Quantise a GGUF file by llama.cpp's own quantiser; `file_type` as llama-quantize names it: `Q4_K_M`.
+
+    `experts_only`: the experts' matrices alone, all others stay in bf16.
+    """
+    import ctypes
+
     import llama_cpp
 
     known = {
@@ -167,8 +173,13 @@ def quantise_gguf(source: Path, output: Path, file_type: str) -> None:
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama_cpp, known[file_type])
     parameters.nthread = 1
-    import ctypes
-
+    if experts_only:
+        bf16 = int(gguf.GGMLQuantizationType.BF16)
+        override = llama_cpp.llama_model_tensor_override
+        kept = [override(pattern.encode(), bf16) for pattern in KEPT]
+        overrides = (override * (len(kept) + 1))(*kept, override(None, 0))  # an empty one ends the list
+        parameters.tt_overrides = ctypes.cast(overrides, type(parameters.tt_overrides))
+        parameters.token_embedding_type = parameters.output_tensor_type = bf16
     code = llama_cpp.llama_model_quantize(
         str(source).encode(), str(output).encode(), ctypes.byref(parameters)
     )

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import tabulate
 
 from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry, read_entries
 from scripts.report.figures import DASH
+from scripts.report.markdown import markdown_table
 from scripts.verdict.forced import MODES, deterministic
 
 LEVEL = 0.05
@@ -270,7 +270,7 @@ def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[
         if ablation.get("question"):
             parts.append(f"*{ablation['question']}*")
         parts.append(f"**Verdict.** {verdict(baseline, changes)}")
-        parts.append(_markdown(frame(baseline, changes, letters)))
+        parts.append(markdown_table(frame(baseline, changes, letters)))
         judged = [each for change in changes if (each := judge(baseline, change)) is not None]
         if judged:
             parts.append("\n".join(f"- `{each.look.variant}`: {each.reason}" for each in judged))
@@ -382,8 +382,3 @@ def _count(number: int, thing: str) -> str:
 
 def _percent(chance: float) -> str:
     return f"{figures.significant(100 * chance)} %"
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    rows = table.map(lambda value: str(value).replace("|", "\\|")).to_numpy().tolist()
-    return tabulate.tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)

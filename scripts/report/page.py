@@ -8,14 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-import tabulate
-
 from scripts.report import figures, frames
 from scripts.report.controls import Reading, banner
 from scripts.report.entries import Entry
-
-tabulate.MIN_PADDING = 0  # columns as wide as what is in them: the first table fits a screen
+from scripts.report.markdown import markdown_table
 
 LEGEND = """\
 - **text, logprobs**: k/N, the largest group of N replays whose transcripts (what was said) or logprobs files
@@ -48,20 +44,15 @@ LEGEND = """\
 """
 
 
-def _markdown(frame: pd.DataFrame) -> str:
-    rows = frame.map(lambda value: str(value).replace("|", "\\|")).to_numpy().tolist()
-    return tabulate.tabulate(rows, headers=list(frame.columns), tablefmt="pipe", disable_numparse=True)
-
-
 def render_page(grid: dict[str, Any], entries: Sequence[Entry], readings: Sequence[Reading]) -> str:
     """The whole of table.md."""
     parts = [
         banner(readings) + "# The same bytes twice at temperature 0?",
         str(grid["heading"]),
-        _markdown(frames.finding(entries)),
+        markdown_table(frames.finding(entries)),
         *_bounds(entries),
         "## Each cell",
-        _markdown(frames.details(entries)),
+        markdown_table(frames.details(entries)),
         *_notes(entries),
         "## Controls",
         "\n".join(reading.line for reading in readings) or "This grid names none.",

@@ -148,8 +148,15 @@ def test_the_engines_environment_lacks_nothing_it_pins(root: Path) -> None:
 
 def test_the_conda_file_agrees_with_the_lock(root: Path) -> None:
     lock = (root / "envs/workflow.lock").read_text()
-    conda = yaml.safe_load((root / "envs/workflow.yaml").read_text())
-    for entry in conda["dependencies"]:
-        name, version = entry.split(" =")
+    entries = yaml.safe_load((root / "envs/workflow.yaml").read_text())["dependencies"]
+    pinned = dict(entry.split(" =") for entry in entries if isinstance(entry, str) and " =" in entry)
+    pinned |= dict(entry.split("==") for entry in entries[-1]["pip"])
+    for name, version in pinned.items():
         if name != "python":
-            assert re.search(rf"^{re.escape(name)}=={re.escape(version)}\b", lock, re.MULTILINE), entry
+            assert re.search(rf"^{re.escape(name)}=={re.escape(version)}\b", lock, re.MULTILINE), name
+    wanted = {
+        re.split("[=<>]", line)[0]
+        for line in (root / "envs/workflow.in").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    assert wanted - set(pinned) == {"snakemake"}

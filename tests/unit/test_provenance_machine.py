@@ -26,6 +26,7 @@ def test_it_says_what_can_change_a_result_and_not_whose_machine_it_is() -> None:
 
 
 def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     tool = tmp_path / "nvidia-smi"
     tool.write_text(
         "#!/bin/sh\n"
@@ -38,6 +39,17 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
     assert machine["gpus"] == [{"name": "NVIDIA RTX PRO 6000 Blackwell", "memory_bytes": 97887 * 2**20}] * 2
     assert machine["driver"] == "580.82.07"
     assert machine["cuda"] == "13.0"
+
+
+def test_of_several_gpus_the_visible_ones_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\n[ "$1" = -i ] && echo "GPU $2, 97887, 580.82.07"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert describe_machine()["gpus"] == [{"name": "GPU 1", "memory_bytes": 97887 * 2**20}]
 
 
 def test_a_machine_without_gpus_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

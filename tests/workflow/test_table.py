@@ -80,6 +80,7 @@ def test_every_fraction_follows_from_sha256sum(made: tuple[Checkout, str]) -> No
 
 
 def test_a_second_run_does_nothing(finished: Checkout) -> None:
+    assert finished.run("--cores", "1").returncode == 0
     before = state(finished)
     for target in ("results/table.md", "all"):
         done = finished.run("--cores", "1", target)
@@ -89,8 +90,8 @@ def test_a_second_run_does_nothing(finished: Checkout) -> None:
     assert state(finished) == before
 
 
-def test_the_default_target_is_the_table(fresh: Checkout) -> None:
-    assert fresh.jobs() == {**fresh.jobs("results/table.md"), "all": 1}
+def test_the_default_target_is_the_table_and_the_report(fresh: Checkout) -> None:
+    assert fresh.jobs() == {**fresh.jobs("results/table.md"), "report": 1, "all": 1}
 
 
 def test_naming_a_session_runs_it_its_cell_and_the_table(finished: Checkout) -> None:

@@ -1,0 +1,36 @@
+"""Report: the grid's table and what is behind it become results/report.html, one page that opens from disk.
+
+Steps: read every cell's replays again, draw how they agree with their reference, set the texts side by side where they
+part, and put it all with the pages of causes into one file. Controls that read otherwise put their banner on it too.
+"""
+
+REPORT = "results/report.html"
+REPORTED = [cell for cell in CELLS.values() if session_files(cell)]
+
+
+rule report:
+    """The page report.html: the table, sortable, each cell's replays as a picture, and where its figures come from."""
+    input:
+        cells=[f"{cell.folder}/cell.json" for cell in REPORTED],
+        sessions=[file for cell in REPORTED for file in session_files(cell)],
+        manifests=reported_manifests(REPORTED),
+        pages=PAGES,
+        grid=GRID,
+    output:
+        report(REPORT, caption="captions/report.rst", category="Report"),
+    log:
+        "results/logs/report.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_report"),
+        web=content_digest(sorted(Path("scripts/report/web").glob("page.*"))),
+        pages=lambda wildcards, input: " ".join(
+            f"--page {page}" for page in input.pages
+        ),
+    message:
+        "Make the report."
+    shell:
+        "python -m scripts.make_report --grid {input.grid} --results results {params.pages} --output {output}"
+        " 2>&1 | tee -i {log} >&2"

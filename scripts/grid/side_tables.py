@@ -1,0 +1,102 @@
+"""The side tables that a grid can make beside its table, and the cells that each is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.common.configs import place
+from scripts.common.errors import ConfigError, nearest
+from scripts.grid.configuration import Configuration
+from scripts.grid.resolve import Cell, cell_settings
+
+LEAK, REAP, SPEED = "results/leak.md", "results/reap.md", "results/speed.md"
+WANTED = {
+    LEAK: "two cells that differ in the harness's listing alone (list_files: names and ls)",
+    REAP: "a key `reap` with the pruned cell and those it is compared with",
+    SPEED: "a cell that is run",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pruned cell, and the cells that it is compared with, question by question."""
+
+    pruned: Cell
+    against: tuple[Cell, ...]
+
+
+def leak_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The cells that differ in their harness's listing alone: the clean one (names), the leaky one (ls)."""
+    known: dict[str, list[tuple[str, Cell]]] = {}
+    for cell in cells:
+        if cell.planned is None:
+            settings = cell_settings(configuration, cell)
+            listing = settings["harness"].pop("list_files")
+            rest = str({**settings, "variant": None, "workload": cell.workload})
+            known.setdefault(rest, []).append((listing, cell))
+    pairs = []
+    for alike in known.values():
+        clean = next((cell for listing, cell in alike if listing == "names"), None)
+        pairs += [(clean, cell) for listing, cell in alike if listing == "ls" and clean is not None]
+    return pairs
+
+
+def comparisons(configuration: Configuration, cells: Sequence[Cell]) -> list[Comparison]:
+    """What the grid's key `reap` lists; ConfigError for a cell that the grid lacks, does not run or asks otherwise."""
+    file = str(configuration.root / configuration.grid_file)
+    known = {cell.path: cell for cell in cells}
+
+    def cell_at(path: str, keys: list[str | int]) -> Cell:
+        if path not in known:
+            raise ConfigError(
+                f"the grid does not list the cell {path}",
+                where=place(file, keys),
+                remedy=nearest(path, known),
+            )
+        if known[path].planned is not None:
+            raise ConfigError(f"the cell {path} is planned, not run", where=place(file, keys))
+        return known[path]
+
+    found = []
+    for index, entry in enumerate(configuration.grid.get("reap", ())):
+        keys: list[str | int] = ["reap", index]
+        pruned = cell_at(entry["pruned"], [*keys, "pruned"])
+        against = []
+        for number, path in enumerate(entry["against"]):
+            other = cell_at(path, [*keys, "against", number])
+            if other.workload != pruned.workload:
+                raise ConfigError(
+                    f"{path} is asked {other.workload}, {pruned.path} {pruned.workload}",
+                    where=place(file, [*keys, "against", number]),
+                    remedy="cells are compared question by question: give both one workload",
+                )
+            against.append(other)
+        found.append(Comparison(pruned, tuple(against)))
+    return found
+
+
+def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The side tables that the grid can make, and the cells that each is made from."""
+    leaks = [cell for pair in leak_pairs(configuration, cells) for cell in pair]
+    compared = [cell for each in comparisons(configuration, cells) for cell in (each.pruned, *each.against)]
+    found = {LEAK: leaks, REAP: compared, SPEED: [cell for cell in cells if cell.planned is None]}
+    return {
+        file: list({cell.path: cell for cell in made_from}.values())
+        for file, made_from in found.items()
+        if made_from
+    }
+
+
+def side_records(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The keys `leaks` and `reap` of results/grid.json, cells by their paths."""
+    return {
+        "leaks": [
+            {"clean": clean.path, "leaky": leaky.path} for clean, leaky in leak_pairs(configuration, cells)
+        ],
+        "reap": [
+            {"pruned": each.pruned.path, "against": [cell.path for cell in each.against]}
+            for each in comparisons(configuration, cells)
+        ],
+    }

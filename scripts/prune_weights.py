@@ -1,0 +1,27 @@
+"""Prune the experts of one precision by the recipe reap of config/models.yaml, and write its manifest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scripts.common.errors import run_command
+from scripts.quants.prune import build_pruned
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.prune_weights", description=__doc__)
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("precision", metavar="PRECISION")
+    parser.add_argument(
+        "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
+    given = parser.parse_args()
+    build_pruned(given.model, given.precision, given.entry, given.output)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,134 @@
+"""What the page shows of a cell beside its cell.json: read from the files of its replays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.common.errors import DataError
+from scripts.common.transcripts import TurnLogprobs, read_logprobs, read_transcript
+from scripts.report.web.agreement import Bools, Lane, States, lay_lanes, lay_row, positions_states
+from scripts.report.web.texts import Decode, Pair, Turns, merge_pairs, pair_texts
+from scripts.verdict.replays import Replay, Session, find_replays, find_sessions
+
+Computed = dict[tuple[str, int], TurnLogprobs]
+AGAIN = "summarise the cell again: snakemake -R summarise_cell -- results/report.html"
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """A cell's sessions and replays, how each replay agrees with the reference, and the texts where it does not.
+
+    `reference`: its index among the replays. `rows`: one a replay, over `lanes`. `margins`: the reference's, nat,
+    None where no logprobs were recorded. `pairs`: one a first difference, those that read the same as one.
+    """
+
+    sessions: list[Session]
+    replays: list[Replay]
+    reference: int
+    lanes: list[Lane]
+    rows: list[States]
+    margins: NDArray[np.float64] | None
+    pairs: list[Pair]
+
+
+def read_cell_files(folder: Path, summary: Mapping[str, Any], decode: Decode | None) -> CellFiles:
+    """Read the cell in that folder; DataError where its files are not those that cell.json was made from."""
+    sessions = find_sessions(folder)
+    replays = find_replays(sessions)
+    _check(folder, summary, replays)
+    place = (summary["reference"]["session"], summary["reference"]["replay"])
+    index = next(n for n, each in enumerate(replays) if (each.session, each.number) == place)
+    reference = replays[index]
+    turns = _turns(reference)
+    computed = _computed(reference) if reference.logprobs is not None else None
+
+    differences: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for found in summary["differences"]:
+        differences.setdefault((found["session"], found["replay"]), []).append(found)
+    tokens: dict[str, dict[str, int]] = {reference.transcript_sha256: _tokens(turns)}
+    unequal: dict[str | None, dict[str, Bools]] = {}
+    pairs: list[Pair] = []
+    for replay in replays:
+        own = differences.get((replay.session, replay.number), [])
+        if replay.transcript_sha256 not in tokens or own:
+            others = _turns(replay)
+            tokens[replay.transcript_sha256] = _tokens(others)
+            pairs += [pair_texts(found, turns, others, decode) for found in own]
+        if computed is not None and replay.logprobs_sha256 not in unequal:
+            equal = replay.logprobs_sha256 == reference.logprobs_sha256
+            unequal[replay.logprobs_sha256] = {} if equal else _unequal_bits(computed, _computed(replay))
+    counts = [tokens[replay.transcript_sha256] for replay in replays]
+    lanes = lay_lanes([counts[index], *counts])
+    rows = []
+    for replay, count in zip(replays, counts, strict=True):
+        first = {each["scenario"]: each for each in differences.get((replay.session, replay.number), ())}
+        bits = unequal.get(replay.logprobs_sha256, {})
+        states = {
+            name: positions_states(
+                number,
+                bits.get(name),
+                first[name]["kind"] if name in first else None,
+                first[name]["position"] if name in first else None,
+            )
+            for name, number in count.items()
+        }
+        rows.append(lay_row(lanes, states))
+    margins = None if computed is None else _margins(computed)
+    return CellFiles(sessions, replays, index, lanes, rows, margins, merge_pairs(pairs))
+
+
+def _check(folder: Path, summary: Mapping[str, Any], replays: list[Replay]) -> None:
+    said = [
+        tuple(each[key] for key in ("session", "replay", "transcript", "logprobs"))
+        for each in summary.get("hashes", ())
+    ]
+    there = [(each.session, each.number, each.transcript_sha256, each.logprobs_sha256) for each in replays]
+    if said != there:
+        raise DataError(
+            "the replays beside it are not those that it was made from",
+            where=str(folder / "cell.json"),
+            remedy=AGAIN,
+        )
+
+
+def _turns(replay: Replay) -> Turns:
+    return {(turn.scenario, turn.turn): turn for turn in read_transcript(replay.transcript)}
+
+
+def _tokens(turns: Turns) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for (scenario, _), turn in turns.items():
+        counts[scenario] = counts.get(scenario, 0) + len(turn.output_ids)
+    return counts
+
+
+def _computed(replay: Replay) -> Computed:
+    assert replay.logprobs is not None
+    return {(turn.scenario, turn.turn): turn for turn in read_logprobs(replay.logprobs)}
+
+
+def _unequal_bits(reference: Computed, other: Computed) -> dict[str, Bools]:
+    """By scenario where two replays' logprobs are not equal, over the turns from the first on that both have."""
+    found: dict[str, list[Bools]] = {}
+    for spot, mine in reference.items():
+        theirs = other.get(spot)
+        if theirs is None or len(found.setdefault(spot[0], [])) != spot[1]:
+            continue
+        pairs = zip(mine.chosen, mine.top, theirs.chosen, theirs.top, strict=False)
+        found[spot[0]].append(
+            np.array([one != two or top != tip for one, top, two, tip in pairs], dtype=bool)
+        )
+    return {scenario: np.concatenate(parts) for scenario, parts in found.items() if parts}
+
+
+def _margins(computed: Computed) -> NDArray[np.float64]:
+    return np.array(
+        [top[0][1] - top[1][1] for turn in computed.values() for top in turn.top if len(top) > 1],
+        dtype=np.float64,
+    )
