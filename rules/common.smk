@@ -33,7 +33,7 @@ from scripts.grid.resolve import (
     weights_builder,
 )
 from scripts.grid.side_tables import LEAK, side_tables
-from scripts.grid.targets import check_targets
+from scripts.grid.targets import PARTS, check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
 from scripts.screen.take import take_terminal, wants_screen
@@ -203,9 +203,38 @@ def source_content(wildcards):
     )
 
 
+def has_sessions(cell):
+    """Whether a cell has sessions to be summarised from: of a partial table, whether any exists."""
+    return not PARTIAL or bool(existing_sessions(Path(), cell))
+
+
 def session_files(cell):
-    """The session records a cell is summarised from; of a partial table those that exist."""
-    return existing_sessions(Path(), cell) if PARTIAL else cell.session_files
+    """The session records a cell is summarised from; of a partial table those that exist.
+
+    Of a cell with a question they are found out round by round: each look says whether another session is needed.
+    """
+    if PARTIAL:
+        return existing_sessions(Path(), cell)
+    for number, _ in enumerate(cell.round_files):
+        names = dict(zip(PARTS, cell.path.split("/")))
+        look = checkpoints.ask_cell.get(**names, session=f"{number:02d}").output[0]
+        if not json.loads(Path(look).read_text())["more"]:
+            return cell.session_files[: number + 1]
+    return cell.session_files
+
+
+def look_files(cell):
+    """The looks that a cell's question took, one a session; none of a partial table."""
+    return [] if PARTIAL else cell.round_files[: len(session_files(cell))]
+
+
+def asked(cell):
+    """A cell's question as a command's argument; nothing where there is none."""
+    return (
+        f"--question {shlex.quote(json.dumps(cell.question, sort_keys=True))}"
+        if cell.question
+        else ""
+    )
 
 
 def forced_file(cell):
@@ -227,7 +256,7 @@ def ablated_cells(wildcards):
     cells = [CELLS[key] for each in pages for key in each.cells if key in CELLS]
     return list(
         dict.fromkeys(
-            f"{cell.folder}/cell.json" for cell in cells if session_files(cell)
+            f"{cell.folder}/cell.json" for cell in cells if has_sessions(cell)
         )
     )
 
@@ -246,7 +275,7 @@ def reported_manifests(cells):
 def side_cells(file):
     """The summaries that a side table is made from: of its cells those that are run; none in a grid without it."""
     return [
-        f"{cell.folder}/cell.json" for cell in SIDE.get(file, []) if session_files(cell)
+        f"{cell.folder}/cell.json" for cell in SIDE.get(file, []) if has_sessions(cell)
     ]
 
 

@@ -5,14 +5,19 @@ part, and put it all with the pages of causes into one file. Controls that read 
 """
 
 REPORT = "results/report.html"
-REPORTED = [cell for cell in CELLS.values() if session_files(cell)]
+REPORTED = [cell for cell in CELLS.values() if has_sessions(cell)]
 
 
 rule report:
     """The page report.html: the table, sortable, each cell's replays as a picture, and where its figures come from."""
     input:
         cells=[f"{cell.folder}/cell.json" for cell in REPORTED],
-        sessions=[file for cell in REPORTED for file in session_files(cell)],
+        sessions=[
+            file
+            for cell in REPORTED
+            if not cell.question
+            for file in session_files(cell)
+        ],
         manifests=reported_manifests(REPORTED),
         pages=PAGES,
         grid=GRID,

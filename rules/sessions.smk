@@ -2,7 +2,8 @@
 and the first session's first trajectory becomes {cell}/forced/, fed back to a fresh engine.
 
 Steps: one job a session, which starts the engine, replays the workload, stops the engine and writes session.json last.
-Never retried: a retry would hide what is being measured.
+Never retried: a retry would hide what is being measured. Where a cell has a question in place of a number of sessions,
+a look after each one decides whether there is another.
 """
 
 
@@ -36,6 +37,29 @@ rule run_session:
         "{params.python} -m scripts.run_session {params.arguments} --replays {params.replays} --session {wildcards.session}"
         " --workload {input.workload} --manifest {input.manifest} --engine-record {input.engine}"
         " --engine-log {log.engine} --output {output} 2>&1 | tee -i {log.session} >&2"
+
+
+checkpoint ask_cell:
+    """Whether the sessions so far answer a cell's question, or another one is needed."""
+    input:
+        lambda wildcards: cell_of(wildcards).session_files[: int(wildcards.session) + 1],
+    output:
+        "results/cells/{model}/{precision}/{engine}/{variant}/question/round-{session}.json",
+    log:
+        "results/logs/cells/{model}/{precision}/{engine}/{variant}.round-{session}.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("ask_cell"),
+        cell=lambda wildcards: cell_of(wildcards).folder,
+        question=lambda wildcards: asked(cell_of(wildcards)),
+        sessions=lambda wildcards: int(wildcards.session) + 1,
+    message:
+        "Ask {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
+    shell:
+        "python -m scripts.ask_cell {params.cell} --sessions {params.sessions} {params.question}"
+        " --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule force_cell:

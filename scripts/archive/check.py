@@ -17,6 +17,7 @@ from scripts.common.files import read_json, sha256_file
 from scripts.common.transcripts import read_transcript
 from scripts.report.entries import CELL_KEYS
 from scripts.verdict.forced import summarise_forced
+from scripts.verdict.question import wants_more
 from scripts.workload.spec import load_workload
 
 _REPLAY = re.compile(r"replay-(\d+)\.(transcript|logprobs|timing)\.jsonl")
@@ -40,11 +41,9 @@ def check_records(root: Path, grid: dict[str, Any]) -> Iterator[Disagreement]:
     """Everything that disagrees in the grid's sessions and forced replays under `root`."""
     for cell in archived_cells(root, grid):
         folder = cell_folder(cell)
-        folders = session_folders(root, folder)
-        if not grid.get("partial") and len(folders) != cell["sessions"]:
-            yield Disagreement(
-                folder, f"the grid has {cell['sessions']} sessions of this cell, {len(folders)} are there"
-            )
+        folders = session_folders(root, cell)
+        if not grid.get("partial"):
+            yield from _check_count(root, cell, len(folders))
         for session in folders:
             try:
                 yield from check_session(root, cell, session)
@@ -62,6 +61,26 @@ def check_records(root: Path, grid: dict[str, Any]) -> Iterator[Disagreement]:
                 yield Disagreement(error.where or folder, _line(error.what))
             except BROKEN as error:
                 yield Disagreement(f"{folder}/forced.json", f"it is no record of forced passes ({error!r})")
+
+
+def _check_count(root: Path, cell: dict[str, Any], there: int) -> Iterator[Disagreement]:
+    """Whether as many sessions are there as the grid wants, or as the answer to the cell's question took."""
+    folder = cell_folder(cell)
+    if not cell.get("question"):
+        if there != cell["sessions"]:
+            yield Disagreement(
+                folder, f"the grid has {cell['sessions']} sessions of this cell, {there} are there"
+            )
+        return
+    where = f"{folder}/cell.json"
+    try:
+        summary = read_json(root / where)
+        if there != summary["sessions"]:
+            yield Disagreement(where, f"it says {summary['sessions']} sessions, {there} are there")
+        if wants_more(summary["question"]):
+            yield Disagreement(where, "its question is not answered, and its budget is not spent")
+    except BROKEN as error:
+        yield Disagreement(where, f"it does not answer the cell's question ({error!r})")
 
 
 def check_session(root: Path, cell: dict[str, Any], folder: str) -> Iterator[Disagreement]:

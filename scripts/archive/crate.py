@@ -108,9 +108,7 @@ class _Description:
 
     def describe(self) -> None:
         """Root, files, steps, actions."""
-        sessions = [
-            folder for cell in self._cells for folder in session_folders(self._root, cell_folder(cell))
-        ]
+        sessions = [folder for cell in self._cells for folder in session_folders(self._root, cell)]
         records = {folder: read_json(self._root / folder / "session.json") for folder in sessions}
         if not records:
             raise DataError(
@@ -268,7 +266,7 @@ class _Description:
     def _cell(self, cell: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> None:
         folder = cell_folder(cell)
         name = "/".join(str(cell[key]) for key in CELL_KEYS)
-        sessions = session_folders(self._root, folder)
+        sessions = session_folders(self._root, cell)
         for session in sessions:
             self._session(cell, session, records[session])
         summarised = [self._file(f) for f in self._files if f.startswith(f"{folder}/session-")]
