@@ -43,6 +43,20 @@ RESOLVED = {
 }
 
 
+def speculation(metrics: str) -> dict[str, int] | None:
+    """`drafted` and `accepted` tokens, from the text of vLLM's /metrics; None where it does not count them."""
+    found = {
+        name: [
+            float(value)
+            for value in re.findall(
+                rf"^vllm:spec_decode_num_{key}_tokens(?:_total)?(?:{{.*}})? (\S+)", metrics, re.M
+            )
+        ]
+        for name, key in (("drafted", "draft"), ("accepted", "accepted"))
+    }
+    return {name: round(sum(values)) for name, values in found.items()} if all(found.values()) else None
+
+
 class VllmServer:
     """A vLLM server. `arguments`: what it was started with; `model`: the name that it serves."""
 
@@ -142,7 +156,14 @@ class VllmServer:
             "resolved": resolved,
             "cache_reset": self._can_reset,
             "context_between_turns": "read again",
+            "speculation": self._speculation(),
         }
+
+    def _speculation(self) -> dict[str, int] | None:
+        """What the server counted of drafted tokens since its start; None without speculative decoding."""
+        if not self._arguments.get("speculative_config"):
+            return None
+        return speculation(self._connection.send("GET", "/metrics").text)
 
     def close(self) -> None:
         """Close the connection; the server is its runtime's to stop."""
