@@ -32,7 +32,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
-from scripts.grid.side_tables import LEAK, side_tables
+from scripts.grid.side_tables import LEAK, REAP, SPEED, side_tables
 from scripts.grid.targets import PARTS, check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python

@@ -1,6 +1,6 @@
 """Quants: config/models.yaml becomes results/quants/{model}/{precision}/, weights with a manifest of their sha256.
 
-Steps: pull the weights, draw them, or build them by the precision's recipe from its source, a checkpoint or another precision.
+Steps: pull the weights, draw them, or build or prune them by the precision's recipe from its source, a checkpoint or another precision.
 """
 
 
@@ -56,6 +56,32 @@ rule convert_weights:
         "Convert the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "python -m scripts.build_weights {wildcards.model} {wildcards.precision}"
+        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule prune_weights:
+    """A precision with the least active of its experts pruned, calibrated on drawn episodes, and its manifest."""
+    input:
+        quant_source,
+    output:
+        "results/quants/{model}/{precision}/manifest.json",
+    log:
+        "results/logs/quants/{model}-{precision}.log",
+    wildcard_constraints:
+        model=quants_with("reap"),
+        precision="[^/]+",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("prune_weights"),
+        entry=lambda wildcards: shlex.quote(
+            json.dumps(quant_of(wildcards), sort_keys=True)
+        ),
+    message:
+        "Prune the experts of {wildcards.model} to {wildcards.precision}."
+    shell:
+        "python -m scripts.prune_weights {wildcards.model} {wildcards.precision}"
         " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
 
 

@@ -7,6 +7,8 @@ is part of the grid's table or of the default target.
 
 localrules:
     make_leak,
+    make_reap,
+    make_speed,
 
 
 rule make_leak:
@@ -27,3 +29,44 @@ rule make_leak:
         "Compare the leaky harness with the clean one."
     shell:
         "python -m scripts.make_leak --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_reap:
+    """Pruned experts at more bits against all experts at fewer, paired by question."""
+    input:
+        cells=side_cells(REAP),
+        grid=GRID,
+    output:
+        REAP,
+    log:
+        "results/logs/reap.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_reap"),
+    message:
+        "Compare pruned experts with all of them."
+    shell:
+        "python -m scripts.make_reap --grid {input.grid} --results results --workloads config/workloads"
+        " --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_speed:
+    """Tokens a second by kind of input, with and without multi-token prediction, and each setting's price."""
+    input:
+        cells=side_cells(SPEED),
+        grid=GRID,
+    output:
+        SPEED,
+    log:
+        "results/logs/speed.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_speed"),
+    message:
+        "Make the table of speeds."
+    shell:
+        "python -m scripts.make_speed --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"

@@ -43,6 +43,20 @@ RESOLVED = {
 }
 
 
+def speculation(metrics: str) -> dict[str, int] | None:
+    """`drafted` and `accepted` tokens, from the text of vLLM's /metrics; None where it does not count them."""
+    found = {
+        name: [
+            float(value)
+            for value in re.findall(
+                rf"^vllm:spec_decode_num_{key}_tokens(?:_total)?(?:{{.*}})? (\S+)", metrics, re.M
+            )
+        ]
+        for name, key in (("drafted", "draft"), ("accepted", "accepted"))
+    }
+    return {name: round(sum(values)) for name, values in found.items()} if all(found.values()) else None
+
+
 class VllmServer:
     """A vLLM server. `arguments`: what it was started with; `model`: the name that it serves."""
 
@@ -94,7 +108,7 @@ class VllmServer:
             max_tokens=len(wanted),
             ignore_eos=True,
             logprobs=top_logprobs,
-            vllm_xargs={FORCED: wanted},
+            vllm_xargs={FORCED: json.dumps(wanted)},  # versions up to 0.25 take no list
         )
         with checked("a forced decode", self._server.failure):
             ids, chosen, top = _decoded(choice, top_logprobs)
@@ -116,7 +130,7 @@ class VllmServer:
                     return
             answer = self._connection.post("/reset_prefix_cache", {})
             self._can_reset = True
-            # Versions before 0.12 answer with an empty object.
+            # Some versions answer with an empty object, or with a status alone.
             if not isinstance(answer, dict) or answer.get("success", True):
                 return
             if time.monotonic() > until:
@@ -142,7 +156,14 @@ class VllmServer:
             "resolved": resolved,
             "cache_reset": self._can_reset,
             "context_between_turns": "read again",
+            "speculation": self._speculation(),
         }
+
+    def _speculation(self) -> dict[str, int] | None:
+        """What the server counted of drafted tokens since its start; None without speculative decoding."""
+        if not self._arguments.get("speculative_config"):
+            return None
+        return speculation(self._connection.send("GET", "/metrics").text)
 
     def close(self) -> None:
         """Close the connection; the server is its runtime's to stop."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import ConfigError, DataError, nearest
-from scripts.common.files import sha256_file
+from scripts.common.files import read_json, sha256_file
 from scripts.quants.gguf_files import describe_types, quantise_gguf, tensor_types, write_gguf
 from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
 
@@ -43,14 +43,25 @@ def _llama_quantize(root: Path, entry: Mapping[str, Any], quants: Path, aside: P
     verify_manifest(source / NAME)
     for name in CHAT_FILES:
         shutil.copyfile(source / name, aside / name)
-    quantise_gguf(source / GGUF, aside / GGUF, entry["type"])
+    alone = entry.get("experts_only", False)
+    quantise_gguf(source / GGUF, aside / GGUF, entry["type"], experts_only=alone)
+    pruned = read_json(source / NAME)["source"].get("experts")
     return {
         "recipe": "llama-quantize",
         "type": entry["type"],
+        **({"experts_only": True} if alone else {}),
+        **({"experts": pruned} if pruned else {}),
         "from": entry["from"],
         "from_manifest_sha256": sha256_file(source / NAME),
         "llama-cpp-python": version("llama-cpp-python"),
     }
+
+
+def describe_pruning(experts: Mapping[str, int] | None) -> str:
+    """What of the experts was pruned, as an addition to the table's words; nothing where nothing was."""
+    if experts is None:
+        return ""
+    return f"; {experts['before'] - experts['after']} of {experts['before']} experts pruned (REAP)"
 
 
 RECIPES: dict[str, Recipe] = {"gguf-bf16": _gguf_bf16, "llama-quantize": _llama_quantize}
@@ -84,7 +95,7 @@ def build_quant(
                 aside,
                 model=model,
                 precision=precision,
-                quantised=describe_types(types),
+                quantised=describe_types(types) + describe_pruning(source.get("experts")),
                 types=types,
                 source=source,
             ),

@@ -22,6 +22,7 @@ _ARCHITECTURES = {
     "Qwen3ForCausalLM": gguf.MODEL_ARCH.QWEN3,
     "Qwen3MoeForCausalLM": gguf.MODEL_ARCH.QWEN3MOE,
 }
+KEPT = (r"attn_", r"ffn_(gate|up|down)\.weight", r"shexp")  # what else llama.cpp would quantise
 EXPERT = re.compile(r"(model\.layers\.\d+\.mlp\.experts)\.(\d+)\.(\w+_proj)\.weight")
 
 
@@ -149,8 +150,13 @@ def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path) -> None:
     writer.add_add_bos_token(False)
 
 
-def quantise_gguf(source: Path, output: Path, file_type: str) -> None:
-    """Quantise a GGUF file by llama.cpp's own quantiser; `file_type` as llama-quantize names it: `Q4_K_M`."""
+def quantise_gguf(source: Path, output: Path, file_type: str, *, experts_only: bool = False) -> None:
+    """Quantise a GGUF file by llama.cpp's own quantiser; `file_type` as llama-quantize names it: `Q4_K_M`.
+
+    `experts_only`: the experts' matrices alone, all others stay in bf16.
+    """
+    import ctypes
+
     import llama_cpp
 
     known = {
@@ -167,8 +173,13 @@ def quantise_gguf(source: Path, output: Path, file_type: str) -> None:
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama_cpp, known[file_type])
     parameters.nthread = 1
-    import ctypes
-
+    if experts_only:
+        bf16 = int(gguf.GGMLQuantizationType.BF16)
+        override = llama_cpp.llama_model_tensor_override
+        kept = [override(pattern.encode(), bf16) for pattern in KEPT]
+        overrides = (override * (len(kept) + 1))(*kept, override(None, 0))  # an empty one ends the list
+        parameters.tt_overrides = ctypes.cast(overrides, type(parameters.tt_overrides))
+        parameters.token_embedding_type = parameters.output_tensor_type = bf16
     code = llama_cpp.llama_model_quantize(
         str(source).encode(), str(output).encode(), ctypes.byref(parameters)
     )

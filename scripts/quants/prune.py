@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.common.errors import ConfigError
 from scripts.common.files import sha256_file, write_json
-from scripts.quants.build import CHAT_FILES, GGUF
+from scripts.quants.build import CHAT_FILES, GGUF, describe_pruning
 from scripts.quants.gguf_files import describe_types, tensor_types, write_gguf
 from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
 from scripts.quants.reap import kept_experts, prune, read_checkpoint, saliencies, write_checkpoint
@@ -60,20 +60,20 @@ def build_pruned(model: str, precision: str, entry: Mapping[str, Any], output: P
             },
         )
         types = tensor_types(aside / GGUF)
-        before, after = checkpoint.config["num_experts"], len(kept[0])
+        experts = {"before": checkpoint.config["num_experts"], "after": len(kept[0])}
         write_manifest(
             aside,
             make_manifest(
                 aside,
                 model=model,
                 precision=precision,
-                quantised=f"{describe_types(types)}; {before - after} of {before} experts pruned (REAP)",
+                quantised=describe_types(types) + describe_pruning(experts),
                 types=types,
                 source={
                     "recipe": "reap",
                     "share": entry["share"],
                     "calibration": entry["calibration"],
-                    "experts": {"before": before, "after": after},
+                    "experts": experts,
                     "from": entry["from"],
                     "from_manifest_sha256": sha256_file(source / NAME),
                     "numpy": version("numpy"),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from scripts.screen.work import Left, Running
 
+NARROW = ((" ", "\u10ff"), ("\u1e00", "\u22ff"), ("\u2500", "\u25fc"))
+
 
 def render(
     *,
@@ -59,6 +61,24 @@ def clock(moment: float, today: float | None = None) -> str:
     return time.strftime("%a %d %b %H:%M" if other_day else "%H:%M:%S", local)
 
 
+def width(letter: str) -> int:
+    """The most columns that any terminal gives a printable letter.
+
+    Which letters are wide, and which join the one before them, differs with the terminal's edition of Unicode: all
+    count as wide that were not narrow in each.
+    """
+    return 1 if any(first <= letter <= last for first, last in NARROW) else 2
+
+
 def _cut(line: str, columns: int) -> str:
+    """As much of the line as has room, without anything that moves the cursor."""
     plain = "".join(letter if letter.isprintable() else " " for letter in line)
-    return plain if len(plain) <= columns else f"{plain[: max(0, columns - 1)]}…"
+    if sum(map(width, plain)) <= columns:
+        return plain
+    room, kept = columns - 1, 0
+    for letter in plain:
+        room -= width(letter)
+        if room < 0:
+            break
+        kept += 1
+    return f"{plain[:kept]}…" if columns > 0 else ""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from scripts.screen.foreground import is_foreground
 from scripts.screen.show import END
 from scripts.screen.work import Plan
 
@@ -17,9 +18,9 @@ PATIENCE = 10  # seconds that the screen gets to say its last words
 
 
 def wants_screen() -> bool:
-    """Whether stderr is a terminal that can be drawn on, and TEMPZERO_PLAIN is not set."""
+    """Whether stderr is a terminal that can be drawn on and waits for this, and TEMPZERO_PLAIN is not set."""
     able = os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get(VARIABLE)
-    return able and sys.stderr is not None and sys.stderr.isatty()
+    return able and sys.stderr is not None and sys.stderr.isatty() and is_foreground(sys.stderr.fileno())
 
 
 def take_terminal(title: str, plans: Sequence[Plan]) -> None:

@@ -141,7 +141,7 @@ class Work:
         finished = sum(self._jobs[record] for record in done)
         achieved = finished + sum(each.share * each.seconds for each in running)
         rest = max(0.0, work - achieved)
-        measured = bool(done) and self._first is not None and now > self._first
+        measured = bool(done) and achieved > 0 and self._first is not None and now > self._first
         if measured and self._first is not None:
             rest *= (now - self._first) / achieved
         return Left(total, len(done), rest if total else None, measured)

@@ -36,8 +36,9 @@ _WORDS = {"15min": "bars of 15 minutes", "4h": "bars of 4 hours", "daily": "dail
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawn scenario: its chart, its workload of one scenario, and what the oracle must know."""
+    """A drawn scenario: how its chart was drawn, the chart, its workload, and what the oracle must know."""
 
+    spec: ChartSpec
     chart: Chart
     workload: Workload
     asked: list[tuple[str, Parameters, str]]
@@ -85,7 +86,8 @@ def draw_scenario(seed: int, *, questions: int = 10) -> Drawn:
     rng = random.Random(seed)
     timeframe = TIMEFRAMES[int(rng.random() * 3)]
     bars = 20 + int(rng.random() * 7)
-    chart = draw_chart(ChartSpec(seed=seed, timeframe=timeframe, bars=bars))
+    spec = ChartSpec(seed=seed, timeframe=timeframe, bars=bars)
+    chart = draw_chart(spec)
     kinds = sorted(KINDS)
     asked: list[tuple[str, Parameters, str]] = []
     texts: dict[str, Question] = {}
@@ -98,7 +100,7 @@ def draw_scenario(seed: int, *, questions: int = 10) -> Drawn:
             asked.append((kind, given, answer))
             texts[text] = Question(len(asked), text, answer, "0" if KINDS[kind].is_price else None)
     scenario = Scenario("drawn", intro(timeframe, bars), {CHART_FILE: chart.csv()}, tuple(texts.values()))
-    return Drawn(chart, Workload("drawn", SYSTEM, (scenario,), 160, 6, Limits()), asked)
+    return Drawn(spec, chart, Workload("drawn", SYSTEM, (scenario,), 160, 6, Limits()), asked)
 
 
 def play_oracle(

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scripts.common.errors import ConfigError, EngineError
@@ -204,3 +205,32 @@ def test_gguf_holds_the_bits_of_the_checkpoint(quants: Path) -> None:
             name = f"model.layers.{layer}.mlp.experts.{expert}.down_proj.weight"
             assert np.array_equal(stacked[expert], bits[name])
     assert held["blk.0.ffn_gate_inp.weight"].tensor_type.name == "F32"
+
+
+def test_experts_alone_are_quantised_where_that_is_asked(quants: Path) -> None:
+    from scripts.quants.build import build_quant
+    from scripts.quants.manifest import verify_manifest
+
+    entry = {"recipe": "llama-quantize", "from": "bf16", "type": "Q8_0", "experts_only": True}
+    build_quant("moe", "q8-experts", entry, quants / "moe" / "q8-experts" / "manifest.json", root=ROOT)
+    manifest = verify_manifest(quants / "moe" / "q8-experts" / "manifest.json")
+    assert manifest["quantised"] == "experts: Q8_0 (not: attention, embedding, norms, router)"
+    assert manifest["tensor_types"]["experts"] == {"Q8_0": 18}
+
+
+def test_the_forward_pass_of_pruning_is_the_engine_s(quants: Path, tmp_path: Path, prompt: list[int]) -> None:
+    from scripts.quants.reap import logits, read_checkpoint
+
+    mine = logits(read_checkpoint(quants / "moe" / "bf16"), prompt)
+    with opened(quants / "moe" / "bf16", tmp_path) as engine:
+        theirs = engine.score(prompt, top_logprobs=1)
+    rows = (
+        mine
+        - np.log(np.exp(mine - mine.max(-1, keepdims=True)).sum(-1, keepdims=True))
+        - mine.max(-1, keepdims=True)
+    )
+    apart = [
+        abs(row[token] - known) for row, token, known in zip(rows, prompt[1:], theirs.chosen, strict=False)
+    ]
+    # bf16 products in the engine, float32 here.
+    assert max(apart) < 0.25 and sorted(apart)[len(apart) // 2] < 0.005

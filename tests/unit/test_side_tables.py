@@ -1,4 +1,4 @@
-"""Side tables: what a leaky harness did, from planted cells."""
+"""Side tables from planted cells: what a leaky harness did, and pruned experts against all of them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cells import Part, command, part, write_cell
 
-from scripts.common.errors import ConfigError
+from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import write_json
+from scripts.draw_workload import draw_workload
 from scripts.grid.configuration import load_configuration
 from scripts.grid.resolve import resolve_cells
-from scripts.grid.side_tables import LEAK, leak_pairs, side_tables
+from scripts.grid.side_tables import LEAK, comparisons, leak_pairs, side_tables
 from scripts.grid.targets import check_targets
+from scripts.report.leak import make_leak
+from scripts.report.reap import make_reap
 from scripts.verdict.summary import summarise
+from scripts.workload.spec import load_workload
 
 ENGINE = "llama-cpp-python-0.3.36"
 
@@ -33,10 +38,10 @@ def path_of(cell: dict[str, Any]) -> str:
     return "/".join(cell[key] for key in ("model", "precision", "engine", "variant"))
 
 
-def plant(results: Path, cell: dict[str, Any], replays: list[dict[str, list[Part]]]) -> None:
+def plant(results: Path, cell: dict[str, Any], replays: list[dict[str, list[Part]]], **record: Any) -> None:
     """A cell of one session with these replays, and its summary."""
     names = {key: cell[key] for key in ("model", "precision", "engine", "variant")}
-    folder = write_cell(results / "cells" / path_of(cell), [replays], **names)
+    folder = write_cell(results / "cells" / path_of(cell), [replays], **names, **record)
     write_json(folder / "cell.json", summarise(folder))
 
 
@@ -85,8 +90,6 @@ def test_a_cell_that_was_not_run_is_a_row_that_says_so(tmp_path: Path, called: N
     plant(tmp_path, clean, [listing("", 8), listing("", 8)])
     pairs = [{"clean": path_of(clean), "leaky": path_of(leaky)}]
     grid = {"heading": "g", "cells": [clean, leaky], "controls": [], "leaks": pairs, "partial": True}
-    from scripts.report.leak import make_leak
-
     text = make_leak(grid, tmp_path)
     assert "not run: no cell.json" in text
     assert "the tokens swing" not in text
@@ -107,3 +110,95 @@ def test_a_grid_without_a_pair_refuses_the_page(root: Path) -> None:
     assert LEAK not in side_tables(configuration, cells)
     with pytest.raises(ConfigError, match="results/leak.md: the grid vllm-cpu has nothing to make it from"):
         check_targets([LEAK], configuration, cells)
+
+
+def answering(right: dict[str, list[bool]]) -> dict[str, list[Part]]:
+    """A replay that answers each scenario's questions, right or wrong."""
+    return {
+        name: [
+            part([n], [n + 10], answer={"question": n + 1, "value": "7", "correct": correct})
+            for n, correct in enumerate(each)
+        ]
+        for name, each in right.items()
+    }
+
+
+def workload(folder: Path, charts: int, questions: int) -> None:
+    asked = [{"text": f"What is {n}?", "answer": "7"} for n in range(questions)]
+    scenarios = [
+        {"name": f"chart-{n}", "intro": "Look.", "files": {"a.txt": {"text": "7"}}, "questions": asked}
+        for n in range(charts)
+    ]
+    folder.mkdir()
+    content = {"name": "planted", "system": "Answer.", "scenarios": scenarios}
+    (folder / "planted.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def test_the_reap_page_pairs_questions(tmp_path: Path) -> None:
+    workload(tmp_path / "workloads", charts=12, questions=2)
+    pruned, other = planned("reap35", "base"), planned("q4_k_m", "base")
+    for cell in (pruned, other):
+        cell["workload"] = "planted"
+    names = [f"chart-{n}" for n in range(12)]
+    better = answering({name: [True, True] for name in names})
+    worse = answering({name: [n > 0, n > 8] for n, name in enumerate(names)})
+    plant(tmp_path, pruned, [worse, worse], questions=24)
+    plant(
+        tmp_path,
+        other,
+        [better, answering({name: [True, n != 3] for n, name in enumerate(names)})],
+        questions=24,
+    )
+    reap = [{"pruned": path_of(pruned), "against": [path_of(other)]}]
+    write_json(
+        tmp_path / "grid.json", {"heading": "g", "cells": [pruned, other], "controls": [], "reap": reap}
+    )
+    page = tmp_path / "reap.md"
+    given = ["--grid", str(tmp_path / "grid.json"), "--results", str(tmp_path), "--output", str(page)]
+    done = command("make_reap", *given, "--workloads", str(tmp_path / "workloads"))
+    assert done.returncode == 0, done.stderr
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    # 11 + 3 of 24 against 24 and 23 of 24; the question that one of two replays missed is no longer usually right.
+    assert "answers fewer questions right than `tinychart-dense q4_k_m` (-39.6" in text
+    assert "| tinychart-dense reap35 | tinychart-dense q4_k_m | 14 | 0 | 9 | 1 | 0.0039 |" in text
+    assert "3 charts against 11, chance 0.0078" in text
+    assert "`tinychart-dense q4_k_m` answers more charts right throughout" in text
+    assert "| 1/2 | 23/24 | 95.8 % | 95.8 % (k = 2) |" in text
+    assert "| 0/2 | 6/24 | 58.3 % | 58.3 % (k = 2) |" in text
+    assert "**What this cannot say.**" in text
+
+
+def test_a_session_that_was_asked_something_else_is_refused(tmp_path: Path) -> None:
+    workload(tmp_path / "workloads", charts=1, questions=1)
+    cell = {**planned("q4_k_m", "base"), "workload": "planted"}
+    replay = answering({"chart-0": [True]})
+    plant(tmp_path, cell, [replay], questions=1, workload={"name": "planted", "sha256": "0" * 64})
+    grid = {
+        "heading": "g",
+        "cells": [cell],
+        "controls": [],
+        "reap": [{"pruned": path_of(cell), "against": [path_of(cell)]}],
+    }
+    with pytest.raises(DataError, match="asked another workload than planted is now"):
+        make_reap(grid, tmp_path, tmp_path / "workloads")
+
+
+def test_the_workload_of_300_questions_is_what_the_command_draws(root: Path) -> None:
+    file = root / "config/workloads/chartist-mini-300.yaml"
+    assert file.read_text(encoding="utf-8") == draw_workload("chartist-mini-300", 5001, 30, 10)
+    drawn = load_workload(file)
+    assert (len(drawn.scenarios), drawn.questions) == (30, 300)
+    with pytest.raises(ConfigError, match="for training and held-out tests"):
+        draw_workload("other", 999_990, 30, 10)
+
+
+def test_cells_that_cannot_be_compared_are_refused(root: Path) -> None:
+    configuration = load_configuration(root, {"grid": "embedded-reap"})
+    cells = resolve_cells(configuration)
+    assert [len(each.against) for each in comparisons(configuration, cells)] == [2]
+    (entry,) = configuration.grid["reap"]
+    entry["against"] = ["tinychart-moe/q4_k_m/llama-cpp-python-0.3.36/jitter"]
+    with pytest.raises(
+        ConfigError, match=r"embedded-reap\.yaml:\d+: reap\[0\]\.against\[0\]: the grid does not list"
+    ):
+        comparisons(configuration, cells)

@@ -1,0 +1,25 @@
+"""Make results/speed.md: tokens a second by kind of input, multi-token prediction on and off, each setting's price."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scripts.common.errors import run_command
+from scripts.common.files import write_whole
+from scripts.report.entries import read_grid
+from scripts.report.speed import make_speed
+
+
+def main() -> None:
+    """Parse arguments, read, write."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.make_speed", description=__doc__)
+    parser.add_argument("--grid", type=Path, required=True, help="the grid.json that names the cells")
+    parser.add_argument("--results", type=Path, required=True, help="folder with cells/")
+    parser.add_argument("--output", type=Path, required=True, help="the page to write, Markdown")
+    given = parser.parse_args()
+    write_whole(given.output, make_speed(read_grid(given.grid), given.results))
+
+
+if __name__ == "__main__":
+    run_command(main)
