@@ -66,11 +66,15 @@ def render_page(grid: dict[str, Any], entries: Sequence[Entry], readings: Sequen
         "## Controls",
         "\n".join(reading.line for reading in readings) or "This grid names none.",
         "## How to read this",
-        LEGEND.format(
-            first_block=grid.get("first_block", 16), question=QUESTION if _questions(entries) else ""
-        ).rstrip(),
+        legend(grid, entries),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def legend(grid: dict[str, Any], entries: Sequence[Entry]) -> str:
+    """How to read the table; of a question only where a cell has one."""
+    asked = QUESTION if _questions(entries) else ""
+    return LEGEND.format(first_block=grid.get("first_block", 16), question=asked).rstrip()
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:

@@ -54,6 +54,9 @@ def test_sessions_go_on_until_the_question_is_answered(asked: Checkout, tmp_path
     assert noisy["sentence"] in (asked.path / "results/table.md").read_text()
     assert asked.jobs("results/table.md") == {}
 
+    reported = asked.run("--cores", "1", "results/report.html")
+    assert reported.returncode == 0, reported.stdout
+    assert "sequential probability ratio test" in (asked.path / "results/report.html").read_text()
     archived = asked.run("--cores", "1", "archive")
     assert archived.returncode == 0, archived.stdout
     found = verify_archive(asked.path / "results/provenance.zip")
