@@ -8,8 +8,9 @@ moe_align_block_size ranks them by an atomic counter once there are 1,024 (token
 differs from call to call; Marlin splits a product's inner dimension over multiprocessors in stripes that depend on
 where a row lies, and adds the parts in another order for a row that has moved to another block.
 
-`int4-triton`: compressed-tensors' 4-bit experts are computed by Triton's kernel, which vLLM takes where Marlin does not
-fit. The weights stay as they are, so a difference that goes with it is the kernel's and not the precision's.
+`int4-triton`: compressed-tensors' 4-bit experts are computed as vLLM does where Marlin does not fit: by Triton's kernel,
+and by moe_wna16_gemm where there are at most six (token, expert) pairs an expert, as in decode. The weights stay as they
+are, so a difference that comes or goes with it is the kernel's and not the precision's.
 """
 
 from __future__ import annotations
