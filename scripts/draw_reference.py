@@ -1,4 +1,7 @@
-"""Draw the figure of a reference table from its packed files: python -m scripts.draw_reference results/reference/hopper"""
+"""Draw the figure of a reference table from its packed files.
+
+python -m scripts.draw_reference results/reference/hopper
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of a reference table: by cell the share of unequal bits, forced and free, and the flips per 1,000 tokens."""
+"""The figure of a reference table: by cell the share of unequal bits, forced and free, and flips per 1,000 tokens."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scripts.common.files import read_json
 from scripts.report.entries import read_grid
 
 matplotlib.use("svg")
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 MODES = ("prefill", "decode")
 # Okabe and Ito's palette, which the colour-blind can tell apart; each mode has a marker of its own besides.
@@ -68,7 +68,7 @@ def _draw_shares(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]])
     axes.set_xlabel("unequal bits, %")
     axes.set_xlim(-3, 103)
     axes.grid(axis="y", linewidth=0.3)
-    axes.legend(loc="center right", fontsize=7)
+    axes.legend(loc="upper right", bbox_to_anchor=(0.95, 0.995), fontsize=7)
 
 
 def _draw_flips(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
