@@ -44,8 +44,7 @@ def unequal_shares(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def draw_figure(summaries: Sequence[tuple[str, Mapping[str, Any]]], target: Path) -> None:
     """Write the figure as SVG to `target`: the same bytes from the same summaries."""
-    settings = {"svg.hashsalt": "tempzero", "svg.fonttype": "none", "font.size": 8}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context({"svg.hashsalt": "tempzero", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(9, 1.3 + ROW_INCHES * len(summaries)), layout="constrained")
         shares, flips = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         _draw_shares(shares, summaries)
