@@ -4,7 +4,7 @@ Steps: check every session's and forced replay's record against what lies beside
 Run RO-Crate, pack it with the code. `python -m scripts.verify_archive results/provenance.zip` judges it again.
 """
 
-ARCHIVED = [cell for cell in CELLS.values() if session_files(cell)]
+ARCHIVED = [cell for cell in CELLS.values() if has_sessions(cell)]
 
 
 localrules:
@@ -19,10 +19,20 @@ rule archive:
         ablations=sorted({each.file for each in ABLATIONS}),
         grid=GRID,
         cells=[f"{cell.folder}/cell.json" for cell in ARCHIVED],
-        sessions=[file for cell in ARCHIVED for file in session_files(cell)],
+        sessions=[
+            file
+            for cell in ARCHIVED
+            if not cell.question
+            for file in session_files(cell)
+        ],
         forced=[forced_file(cell) for cell in ARCHIVED if forced_file(cell)],
         engines=sorted({f"results/engines/{cell.engine}.json" for cell in ARCHIVED}),
-        manifests=sorted({record_of(cell.model, cell.precision) for cell in ARCHIVED}),
+        manifests=sorted(
+            {
+                f"results/quants/{cell.model}/{cell.precision}/manifest.json"
+                for cell in ARCHIVED
+            }
+        ),
     output:
         "results/provenance.zip",
     log:

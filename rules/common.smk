@@ -31,14 +31,16 @@ from scripts.grid.resolve import (
     evictable_quants,
     existing_sessions,
     resolve_cells,
+    sessions_needed,
     unused_modules,
     weights_builder,
+    weights_needed,
 )
 from scripts.grid.side_tables import LEAK, REAP, SPEED, side_tables
-from scripts.grid.targets import check_targets
+from scripts.grid.targets import PARTS, check_targets
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
-from scripts.quants.evict import evicted_file, known_manifest
+from scripts.quants.evict import evicted_file, have_weights
 from scripts.screen.take import take_terminal, wants_screen
 from scripts.screen.work import plans_of
 
@@ -189,45 +191,86 @@ def shape_files(wildcards):
     ]
 
 
+def quant_manifest(model, precision):
+    """The manifest of a quant."""
+    return f"results/quants/{model}/{precision}/manifest.json"
+
+
+def gone(model, precision):
+    """Whether the weights of a manifest that is there are not."""
+    file = Path(quant_manifest(model, precision))
+    return file.is_file() and not have_weights(file)
+
+
 def manifest_of(model, precision):
-    """The manifest that a job needs; of deleted weights as older than all that was made from them.
+    """The manifest that a job needs; of weights that are gone as older than all that was made from them.
 
     What is done is so not done again where the weights are had anew for something else.
     """
-    file = f"results/quants/{model}/{precision}/manifest.json"
-    gone = Path(evicted_file(model, precision)).is_file() and not Path(file).is_file()
-    return ancient(file) if gone else file
+    file = quant_manifest(model, precision)
+    return ancient(file) if gone(model, precision) else file
 
 
-def record_of(model, precision):
-    """The manifest that outlives the weights: where they are deleted, or were, the one that is left of them."""
-    if (model, precision) in EVICTABLE:
-        return evicted_file(model, precision)
-    return f"results/{known_manifest(Path('results'), model, precision)}"
+def force_job(file):
+    """Have the job of a file run though its output is there: as -R would, but only where the file is asked for."""
+    workflow.dag.forcefiles.add(file)
 
 
-def cells_that_need(model, precision):
-    """The records of all sessions and forced replays that use a quant, or one that is built from it."""
-    users = [
+def is_missing(file, step):
+    """Whether a step's file is to be made: it is not there, or is asked for again (-R)."""
+    return not Path(file).is_file() or not {file, step}.isdisjoint(ASKED.forcerun)
+
+
+@cache
+def wanted_quants():
+    """The quants whose weights are gone and without which a session or forced replay of the grid cannot be run."""
+    waiting = [
         cell
         for cell in CELLS.values()
-        if (model, precision) in built_from(CONFIGURATION, cell)
+        if any(
+            is_missing(file, "run_session") for file in sessions_needed(Path(), cell)
+        )
+        or (cell.forced_file and is_missing(cell.forced_file, "force_cell"))
     ]
-    return [
-        file
-        for cell in users
-        for file in [
-            *cell.session_files,
-            *([cell.forced_file] if cell.forced_file else []),
-        ]
+    return {
+        quant for cell in waiting for quant in weights_needed(CONFIGURATION, cell, gone)
+    }
+
+
+def weights_for(output, step):
+    """The manifest of a session or forced replay; where that is to be run, weights that are gone are had first."""
+
+    def manifest(wildcards):
+        if not is_missing(output.format(**wildcards), step):
+            return manifest_of(wildcards.model, wildcards.precision)
+        for quant in weights_needed(CONFIGURATION, cell_of(wildcards), gone):
+            force_job(quant_manifest(*quant))
+        return quant_manifest(wildcards.model, wildcards.precision)
+
+    return manifest
+
+
+def cells_that_need(wildcards):
+    """The records of all sessions and forced replays that use a quant, or one that is built from it."""
+    quant = (wildcards.model, wildcards.precision)
+    if Path(evicted_file(*quant)).is_file() and have_weights(
+        Path(quant_manifest(*quant))
+    ):
+        force_job(evicted_file(*quant))  # they were had again since
+    users = [
+        cell for cell in CELLS.values() if quant in built_from(CONFIGURATION, cell)
     ]
+    sessions = [file for cell in users for file in session_files(cell)]
+    return sessions + [forced_file(cell) for cell in users if forced_file(cell)]
 
 
 def quant_source(wildcards):
     """What a precision is built from: the manifest of another precision, or a checkpoint."""
     entry = quant_of(wildcards)
     if "from" in entry:
-        return manifest_of(wildcards.model, entry["from"])
+        source = (wildcards.model, entry["from"])
+        wanted = (wildcards.model, wildcards.precision) in wanted_quants()
+        return quant_manifest(*source) if wanted else manifest_of(*source)
     return [ancient(file) for file in checkpoint_files(wildcards)]
 
 
@@ -240,9 +283,38 @@ def source_content(wildcards):
     )
 
 
+def has_sessions(cell):
+    """Whether a cell has sessions to be summarised from: of a partial table, whether any exists."""
+    return not PARTIAL or bool(existing_sessions(Path(), cell))
+
+
 def session_files(cell):
-    """The session records a cell is summarised from; of a partial table those that exist."""
-    return existing_sessions(Path(), cell) if PARTIAL else cell.session_files
+    """The session records a cell is summarised from; of a partial table those that exist.
+
+    Of a cell with a question they are found out round by round: each look says whether another session is needed.
+    """
+    if PARTIAL:
+        return existing_sessions(Path(), cell)
+    for number, _ in enumerate(cell.round_files):
+        names = dict(zip(PARTS, cell.path.split("/")))
+        look = checkpoints.ask_cell.get(**names, session=f"{number:02d}").output[0]
+        if not json.loads(Path(look).read_text())["more"]:
+            return cell.session_files[: number + 1]
+    return cell.session_files
+
+
+def look_files(cell):
+    """The looks that a cell's question took, one a session; none of a partial table."""
+    return [] if PARTIAL else cell.round_files[: len(session_files(cell))]
+
+
+def asked(cell):
+    """A cell's question as a command's argument; nothing where there is none."""
+    return (
+        f"--question {shlex.quote(json.dumps(cell.question, sort_keys=True))}"
+        if cell.question
+        else ""
+    )
 
 
 def forced_file(cell):
@@ -264,26 +336,21 @@ def ablated_cells(wildcards):
     cells = [CELLS[key] for each in pages for key in each.cells if key in CELLS]
     return list(
         dict.fromkeys(
-            f"{cell.folder}/cell.json" for cell in cells if session_files(cell)
+            f"{cell.folder}/cell.json" for cell in cells if has_sessions(cell)
         )
     )
 
 
 def reported_manifests(cells):
     """The manifests of the weights that cells run on; of a partial table those that exist."""
-    files = sorted(
-        {
-            f"results/quants/{each.model}/{each.precision}/manifest.json"
-            for each in cells
-        }
-    )
+    files = sorted({quant_manifest(each.model, each.precision) for each in cells})
     return [file for file in files if Path(file).is_file()] if PARTIAL else files
 
 
 def side_cells(file):
     """The summaries that a side table is made from: of its cells those that are run; none in a grid without it."""
     return [
-        f"{cell.folder}/cell.json" for cell in SIDE.get(file, []) if session_files(cell)
+        f"{cell.folder}/cell.json" for cell in SIDE.get(file, []) if has_sessions(cell)
     ]
 
 

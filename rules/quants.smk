@@ -1,7 +1,8 @@
 """Quants: config/models.yaml becomes results/quants/{model}/{precision}/, weights with a manifest of their sha256.
 
 Steps: pull the weights, draw them, or build or prune them by the precision's recipe from its source, a checkpoint or another
-precision; where `evict_weights` is true, delete them once no cell of the grid needs them.
+precision; where `evict_weights` is true, delete them once no cell of the grid needs them. A manifest is kept until its
+successor is whole (`update`), since what was made from deleted weights goes by it.
 """
 
 
@@ -11,7 +12,7 @@ rule build_weights:
         source=quant_source,
         engine=lambda wildcards: f"results/engines/{BUILDER}.json",
     output:
-        "results/quants/{model}/{precision}/manifest.json",
+        update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
@@ -38,7 +39,7 @@ rule convert_weights:
     input:
         quant_source,
     output:
-        "results/quants/{model}/{precision}/manifest.json",
+        update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
@@ -65,7 +66,7 @@ rule prune_weights:
     input:
         quant_source,
     output:
-        "results/quants/{model}/{precision}/manifest.json",
+        update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
@@ -91,7 +92,7 @@ rule draw_weights:
     input:
         shape_files,
     output:
-        "results/quants/{model}/{precision}/manifest.json",
+        update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
@@ -118,7 +119,7 @@ rule quantise_weights:
         source=quant_source,
         lock="envs/quantise.lock",
     output:
-        "results/quants/{model}/{precision}/manifest.json",
+        update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
@@ -142,7 +143,7 @@ rule quantise_weights:
 rule fetch_weights:
     """The weights of one precision, pulled from a hub at a pinned revision or found in a folder, and their manifest."""
     output:
-        "results/quants/{model}/{precision}/manifest.json",
+        update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
@@ -163,9 +164,9 @@ rule fetch_weights:
 
 
 rule evict_weights:
-    """The weights of one precision, deleted once every cell that needs them is done, and the manifest that is left."""
+    """The weights of one precision, deleted once every cell that needs them is done; their manifest stays."""
     input:
-        lambda wildcards: cells_that_need(wildcards.model, wildcards.precision),
+        cells_that_need,
     output:
         "results/evicted/{model}/{precision}.json",
     log:

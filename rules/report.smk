@@ -1,20 +1,26 @@
 """Report: the grid's table and what is behind it become results/report.html, one page that opens from disk.
 
 Steps: read every cell's replays again, draw how they agree with their reference, set the texts side by side where they
-part, and put it all with the pages of causes into one file. Controls that read otherwise put their banner on it too.
+part, and put it all with the pages of causes into one file, and with the side tables that are there. Controls that
+read otherwise put their banner on it too.
 """
 
 REPORT = "results/report.html"
-REPORTED = [cell for cell in CELLS.values() if session_files(cell)]
+REPORTED = [cell for cell in CELLS.values() if has_sessions(cell)]
 
 
 rule report:
     """The page report.html: the table, sortable, each cell's replays as a picture, and where its figures come from."""
     input:
         cells=[f"{cell.folder}/cell.json" for cell in REPORTED],
-        sessions=[file for cell in REPORTED for file in session_files(cell)],
+        sessions=[
+            file
+            for cell in REPORTED
+            if not cell.question
+            for file in session_files(cell)
+        ],
         manifests=reported_manifests(REPORTED),
-        pages=PAGES,
+        pages=[*PAGES, *(file for file in SIDE if Path(file).is_file())],
         grid=GRID,
     output:
         report(REPORT, caption="captions/report.rst", category="Report"),

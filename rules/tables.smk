@@ -51,9 +51,7 @@ rule make_table:
     """The table of the grid's cells, with a banner where a control reads otherwise than it must."""
     input:
         cells=[
-            f"{cell.folder}/cell.json"
-            for cell in CELLS.values()
-            if session_files(cell)
+            f"{cell.folder}/cell.json" for cell in CELLS.values() if has_sessions(cell)
         ],
         grid=GRID,
         evicted=EVICTED,

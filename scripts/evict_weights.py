@@ -13,7 +13,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m scripts.evict_weights", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/quants/MODEL/PRECISION")
-    parser.add_argument("--output", type=Path, required=True, help="where the manifest is kept")
+    parser.add_argument("--output", type=Path, required=True, help="where it is said that they are gone")
     given = parser.parse_args()
     evict_quant(given.folder, given.output)
 

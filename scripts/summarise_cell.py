@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 from pathlib import Path
 
 from scripts.common.errors import run_command
@@ -26,10 +27,29 @@ def main() -> None:
         default=TIE_MARGIN,
         help="margin of a near-tie, nat (default: %(default)s)",
     )
+    parser.add_argument(
+        "--question",
+        type=json.loads,
+        metavar="JSON",
+        help="what the cell is asked, as results/grid.json has it",
+    )
+    parser.add_argument(
+        "--sessions",
+        type=int,
+        metavar="N",
+        help="only the first N sessions count (default: all that are there)",
+    )
     given = parser.parse_args()
     gc.disable()  # what is parsed holds no cycles; looking for some takes an eighth of the time
     write_json(
-        given.output, summarise(given.cell, first_block=given.first_block, tie_margin=given.tie_margin)
+        given.output,
+        summarise(
+            given.cell,
+            first_block=given.first_block,
+            tie_margin=given.tie_margin,
+            asked=given.question,
+            count=given.sessions,
+        ),
     )
 
 

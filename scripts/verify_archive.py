@@ -1,7 +1,14 @@
-"""Verify an archive that write_archive made: it needs the zip and nothing else. Exit 1 where anything disagrees.
+"""Verify an archive that write_archive made: of the results it needs the zip and nothing else. Exit 1 where anything
+disagrees.
 
 Every sha256 is computed again, every verdict from the transcripts, logprobs and forced passes, and from these every
-table. Each disagreement is a line of its own.
+table. Each disagreement is a line of its own. A reader who has only the zip has this command in it:
+
+    python -m zipfile -e provenance.zip folder && cd folder
+    python -m pip install --require-hashes -r envs/workflow.lock
+    python -m scripts.verify_archive ../provenance.zip
+
+Of that lock it needs jsonschema, numpy, pandas, PyYAML, rocrate, scipy and tabulate, with what these need.
 """
 
 from __future__ import annotations
@@ -11,8 +18,7 @@ import gc
 import sys
 from pathlib import Path
 
-from scripts.archive.verify import verify_archive
-from scripts.common.errors import run_command
+from scripts.common.errors import DataError, run_command
 
 
 def main() -> int:
@@ -24,6 +30,13 @@ def main() -> int:
     )
     parser.add_argument("archive", type=Path, help="the zip: results/provenance.zip")
     given = parser.parse_args()
+    try:
+        from scripts.archive.verify import verify_archive
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"the package {error.name} is not installed here",
+            remedy="python -m pip install --require-hashes -r envs/workflow.lock (the archive has this file too)",
+        ) from error
     gc.disable()  # as summarise_cell does, and for the same reason
     found = verify_archive(given.archive)
     for each in found.disagreements:

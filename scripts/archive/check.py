@@ -15,9 +15,9 @@ from scripts.archive.unequal import unequal
 from scripts.common.errors import TempzeroError
 from scripts.common.files import read_json, sha256_file
 from scripts.common.transcripts import read_transcript
-from scripts.quants.evict import known_manifest
 from scripts.report.entries import CELL_KEYS
 from scripts.verdict.forced import summarise_forced
+from scripts.verdict.question import wants_more
 from scripts.workload.spec import load_workload
 
 _REPLAY = re.compile(r"replay-(\d+)\.(transcript|logprobs|timing)\.jsonl")
@@ -41,11 +41,9 @@ def check_records(root: Path, grid: dict[str, Any]) -> Iterator[Disagreement]:
     """Everything that disagrees in the grid's sessions and forced replays under `root`."""
     for cell in archived_cells(root, grid):
         folder = cell_folder(cell)
-        folders = session_folders(root, folder)
-        if not grid.get("partial") and len(folders) != cell["sessions"]:
-            yield Disagreement(
-                folder, f"the grid has {cell['sessions']} sessions of this cell, {len(folders)} are there"
-            )
+        folders = session_folders(root, cell)
+        if not grid.get("partial"):
+            yield from _check_count(root, cell, len(folders))
         for session in folders:
             try:
                 yield from check_session(root, cell, session)
@@ -65,6 +63,26 @@ def check_records(root: Path, grid: dict[str, Any]) -> Iterator[Disagreement]:
                 yield Disagreement(f"{folder}/forced.json", f"it is no record of forced passes ({error!r})")
 
 
+def _check_count(root: Path, cell: dict[str, Any], there: int) -> Iterator[Disagreement]:
+    """Whether as many sessions are there as the grid wants, or as the answer to the cell's question took."""
+    folder = cell_folder(cell)
+    if not cell.get("question"):
+        if there != cell["sessions"]:
+            yield Disagreement(
+                folder, f"the grid has {cell['sessions']} sessions of this cell, {there} are there"
+            )
+        return
+    where = f"{folder}/cell.json"
+    try:
+        summary = read_json(root / where)
+        if there != summary["sessions"]:
+            yield Disagreement(where, f"it says {summary['sessions']} sessions, {there} are there")
+        if wants_more(summary["question"]):
+            yield Disagreement(where, "its question is not answered, and its budget is not spent")
+    except BROKEN as error:
+        yield Disagreement(where, f"it does not answer the cell's question ({error!r})")
+
+
 def check_session(root: Path, cell: dict[str, Any], folder: str) -> Iterator[Disagreement]:
     """Where session.json of `folder` disagrees with the files beside it, or with what the session ran on."""
     where = f"{folder}/session.json"
@@ -74,7 +92,7 @@ def check_session(root: Path, cell: dict[str, Any], folder: str) -> Iterator[Dis
     for key, value in expected.items():
         if record[key] != value:
             yield Disagreement(where, f"it says {key} {record[key]!r}, its folder and the grid say {value!r}")
-    manifest = f"results/{known_manifest(root / 'results', str(cell['model']), str(cell['precision']))}"
+    manifest = f"results/quants/{cell['model']}/{cell['precision']}/manifest.json"
     if record["weights"]["manifest_sha256"] != sha256_file(root / manifest):
         yield Disagreement(where, f"it ran on other weights than {manifest} names")
     engine = f"results/engines/{cell['engine']}.json"

@@ -12,7 +12,6 @@ from typing import Any
 
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
-from scripts.quants.evict import known_manifest
 from scripts.report.entries import CELL_KEYS, read_grid
 
 GRID = "results/grid.json"
@@ -69,7 +68,7 @@ def expected_files(root: Path, grid: dict[str, Any]) -> list[str]:
     cells = archived_cells(root, grid)
     found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid))]
     for cell in cells:
-        found += _cell_files(root, cell_folder(cell))
+        found += _cell_files(root, cell)
     found += [f"results/engines/{name}.json" for name in sorted({str(cell["engine"]) for cell in cells})]
     found += manifest_files(root, grid)
     return sorted(set(found))
@@ -107,7 +106,7 @@ def manifest_files(root: Path, grid: dict[str, Any]) -> list[str]:
     waiting = [(str(cell["model"]), str(cell["precision"])) for cell in archived_cells(root, grid)]
     while waiting:
         model, precision = waiting.pop()
-        name = f"results/{known_manifest(root / 'results', model, precision)}"
+        name = f"results/quants/{model}/{precision}/manifest.json"
         if name in found:
             continue
         found.add(name)
@@ -117,16 +116,25 @@ def manifest_files(root: Path, grid: dict[str, Any]) -> list[str]:
     return sorted(found)
 
 
-def session_folders(root: Path, cell: str) -> list[str]:
-    """The folders of the sessions of the cell in that folder, from the root, sorted."""
-    return sorted(
-        path.relative_to(root).as_posix() for path in (root / cell).glob("session-*") if path.is_dir()
+def session_folders(root: Path, cell: dict[str, Any]) -> list[str]:
+    """The folders of the sessions of a cell of grid.json, from the root, sorted.
+
+    Of a cell with a question those that its answer took: an answer that came later may have left others.
+    """
+    folder = cell_folder(cell)
+    found = sorted(
+        path.relative_to(root).as_posix() for path in (root / folder).glob("session-*") if path.is_dir()
     )
+    summary = root / folder / "cell.json"
+    if cell.get("question") and summary.is_file():
+        return found[: int(read_json(summary)["sessions"])]
+    return found
 
 
-def _cell_files(root: Path, cell: str) -> Iterator[str]:
+def _cell_files(root: Path, planned: dict[str, Any]) -> Iterator[str]:
+    cell = cell_folder(planned)
     yield f"{cell}/cell.json"
-    for folder in session_folders(root, cell):
+    for folder in session_folders(root, planned):
         yield f"{folder}/session.json"
         yield from _named(root, folder, "replay-*.*.jsonl")
     if (root / cell / "forced.json").is_file():

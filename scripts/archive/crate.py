@@ -30,7 +30,6 @@ from scripts.archive.contents import (
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json, read_json, sha256_bytes
-from scripts.quants.evict import known_manifest
 from scripts.report.entries import CELL_KEYS, read_grid
 
 PROFILES = {
@@ -109,9 +108,7 @@ class _Description:
 
     def describe(self) -> None:
         """Root, files, steps, actions."""
-        sessions = [
-            folder for cell in self._cells for folder in session_folders(self._root, cell_folder(cell))
-        ]
+        sessions = [folder for cell in self._cells for folder in session_folders(self._root, cell)]
         records = {folder: read_json(self._root / folder / "session.json") for folder in sessions}
         if not records:
             raise DataError(
@@ -269,7 +266,7 @@ class _Description:
     def _cell(self, cell: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> None:
         folder = cell_folder(cell)
         name = "/".join(str(cell[key]) for key in CELL_KEYS)
-        sessions = session_folders(self._root, folder)
+        sessions = session_folders(self._root, cell)
         for session in sessions:
             self._session(cell, session, records[session])
         summarised = [self._file(f) for f in self._files if f.startswith(f"{folder}/session-")]
@@ -316,9 +313,7 @@ class _Description:
     def _ran_on(self, cell: dict[str, Any], record: dict[str, Any]) -> list[Entity]:
         """What a session or forced replay reads: the weights, the engine's record, its settings."""
         settings = canonical_json(record["settings"])
-        manifest = (
-            f"results/{known_manifest(self._root / 'results', str(cell['model']), str(cell['precision']))}"
-        )
+        manifest = f"results/quants/{cell['model']}/{cell['precision']}/manifest.json"
         return [
             self._weights(manifest),
             self._file(manifest),

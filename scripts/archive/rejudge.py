@@ -57,7 +57,12 @@ def judge_cells(root: Path, grid: dict[str, Any], counts: Counts) -> Found:
         where = f"{folder}/cell.json"
         try:
             again = _as_json(
-                summarise(root / folder, first_block=grid["first_block"], tie_margin=grid["tie_margin"])
+                summarise(
+                    root / folder,
+                    first_block=grid["first_block"],
+                    tie_margin=grid["tie_margin"],
+                    asked=cell.get("question"),
+                )
             )
             archived = read_json(root / where)
         except BROKEN as error:

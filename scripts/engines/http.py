@@ -72,6 +72,8 @@ class Connection:
             raise self.server.failure(
                 f"{method} {path} was answered with {answer.status_code}{meaning}: {said}"
             )
+        if not answer.content:  # some routes of some versions answer with a status alone
+            return None
         try:
             return json.loads(answer.content)
         except ValueError as error:

@@ -1,6 +1,6 @@
 """Inside a vLLM server: a logits processor that admits one given id a step. Loaded by `--logits-processors`.
 
-A request names the ids in `vllm_xargs`: `{"tempzero_force": [id, …]}`. Logprobs are taken before processors
+A request names the ids in `vllm_xargs`: `{"tempzero_force": "[id, …]"}`. Logprobs are taken before processors
 (`logprobs_mode` raw_logprobs), so they stay those of the model. Both of vLLM's interfaces are met: that of the first
 model runner (update_state, apply(logits)) and that of the second (add_request, apply(logits, context)).
 At the first step it also writes one line to the log: which attention backends, KV-cache types and methods the layers
@@ -31,8 +31,14 @@ apply_patch()
 
 
 def _wanted(params: Any) -> list[int] | None:
-    wanted = (params.extra_args or {}).get(ARGUMENT)
+    wanted = _given_ids(params)
     return [int(each) for each in wanted] if wanted else None
+
+
+def _given_ids(params: Any) -> Any:
+    """What a request names: a list, or the JSON text of one."""
+    wanted = (params.extra_args or {}).get(ARGUMENT)
+    return json.loads(wanted) if isinstance(wanted, str) else wanted
 
 
 class Force(AdapterLogitsProcessor, SecondInterface):
@@ -50,7 +56,7 @@ class Force(AdapterLogitsProcessor, SecondInterface):
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
         """Refuse what is no list of ids."""
-        wanted = (sampling_params.extra_args or {}).get(ARGUMENT)
+        wanted = _given_ids(sampling_params)
         if wanted is not None and not (
             isinstance(wanted, list) and all(isinstance(each, int) for each in wanted)
         ):

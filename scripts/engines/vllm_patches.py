@@ -4,12 +4,13 @@ The variable TEMPZERO_PATCH names one; vllm_force.py, which the server loads, ap
 log says so in a line of its own. Nothing but vLLM and torch is imported, for it runs in the server's environment.
 
 `marlin-sorted-tokens`: before Marlin's MoE product, the tokens of each expert are put in ascending order. vLLM's
-moe_align_block_size ranks them by an atomic counter once there are 1,024 (token, expert) pairs or more, so their order
-differs from call to call; Marlin splits a product's inner dimension over multiprocessors in stripes that depend on
-where a row lies, and adds the parts in another order for a row that has moved to another block.
+moe_align_block_size ranks them by an atomic counter from 1,024 (token, expert) pairs on, and with more than 64 experts
+always, so their order differs from call to call; Marlin splits a product's inner dimension over multiprocessors in
+stripes that depend on where a row lies, and adds the parts in another order for a row that has moved to another block.
 
-`int4-triton`: compressed-tensors' 4-bit experts are computed by Triton's kernel, which vLLM takes where Marlin does not
-fit. The weights stay as they are, so a difference that goes with it is the kernel's and not the precision's.
+`int4-triton`: compressed-tensors' 4-bit experts are computed as vLLM does where Marlin does not fit: by Triton's
+kernel, and by moe_wna16_gemm where there are at most six (token, expert) pairs an expert, as in decode. The weights
+stay as they are, so a difference that comes or goes with it is the kernel's and not the precision's.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class VllmServer:
             max_tokens=len(wanted),
             ignore_eos=True,
             logprobs=top_logprobs,
-            vllm_xargs={FORCED: wanted},
+            vllm_xargs={FORCED: json.dumps(wanted)},  # versions up to 0.25 take no list
         )
         with checked("a forced decode", self._server.failure):
             ids, chosen, top = _decoded(choice, top_logprobs)
@@ -130,7 +130,7 @@ class VllmServer:
                     return
             answer = self._connection.post("/reset_prefix_cache", {})
             self._can_reset = True
-            # Versions before 0.12 answer with an empty object.
+            # Some versions answer with an empty object, or with a status alone.
             if not isinstance(answer, dict) or answer.get("success", True):
                 return
             if time.monotonic() > until:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.grid.ablations import ablation_record
 from scripts.grid.configuration import Configuration
-from scripts.grid.resolve import Cell, built_from
+from scripts.grid.resolve import Cell, built_from, sessions_needed
 from scripts.grid.side_tables import side_records
 
 
@@ -17,9 +17,10 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     run = [cell for cell in cells if cell.planned is None]
     planned = len(cells) - len(run)
     asked = " and ".join(configuration.workloads)
+    most = "at most " if any(cell.question for cell in run) else ""
     size = [
         _count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
-        _count(sum(cell.sessions for cell in run), "session"),
+        most + _count(sum(cell.sessions for cell in run), "session"),
         f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {asked}",
     ]
     parts = [
@@ -37,15 +38,21 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
 
 def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
     """One line: how many sessions of the grid are not there yet, and about how long they take."""
-    seconds, missing, total = 0.0, 0, 0
+    seconds, missing, total, open_ended = 0.0, 0, 0, False
     for cell in cells:
         if cell.planned is None:
-            absent = sum(not (root / file).is_file() for file in cell.session_files)
-            missing, total = missing + absent, total + cell.sessions
+            needed = sessions_needed(root, cell)
+            absent = sum(not (root / file).is_file() for file in needed)
+            missing, total = missing + absent, total + len(needed)
             seconds += cell.seconds * absent / cell.sessions
+            open_ended |= bool(cell.question) and absent > 0
     if not missing:
         return f"all {_count(total, 'session')} are there"
-    return f"{missing:,} of {_count(total, 'session')} are not there yet: about {_duration(seconds)} one after another"
+    most = "at most " if open_ended else ""
+    return (
+        f"{most}{missing:,} of {_count(total, 'session')} are not there yet: "
+        f"{most or 'about '}{_duration(seconds)} one after another"
+    )
 
 
 def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -73,6 +80,7 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
                 "sessions": cell.sessions,
                 "forced": cell.forced,
                 "replays": cell.replays,
+                **({"question": cell.question} if cell.question else {}),
                 "status": "planned" if cell.planned else "run",
                 "reason": cell.planned,
                 "note": cell.note,
@@ -121,7 +129,8 @@ def _cost(configuration: Configuration, run: Sequence[Cell]) -> str:
     """Estimated time of all sessions, in GPU-hours too where engines take GPUs."""
     seconds = sum(cell.seconds for cell in run)
     gpu_hours = sum(cell.seconds * configuration.engines[cell.engine].get("gpus", 0) for cell in run) / 3600
-    text = f"sessions take about {_duration(seconds)} one after another"
+    about = "at most about" if any(cell.question for cell in run) else "about"
+    text = f"sessions take {about} {_duration(seconds)} one after another"
     return text + (f", {gpu_hours:,.1f} GPU-hours" if gpu_hours else "")
 
 

@@ -100,6 +100,7 @@ def _made_from(name: str) -> Iterator[str]:
     if parts[1] == "cells" and parts[-1] != "cell.json":
         cell = "/".join(parts[:6])
         yield f"{cell}/cell.json"
+        yield f"{cell}/question"
         if parts[-2:] == ("session-00", "session.json"):
             yield f"{cell}/forced.json"
     yield from TABLES

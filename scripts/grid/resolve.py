@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
+from scripts.common.files import read_json
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
+from scripts.verdict.question import check_budget
 
 CHARACTERS_A_TOKEN = 3
 GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process engine builds
@@ -19,6 +22,10 @@ GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process eng
 # By kind of engine the argument that says how many requests it computes at once.
 SEATS = {"vllm": "max_num_seqs", "sglang": "max_running_requests", "llamacpp": "parallel"}
 FORCED_PASSES = 5  # where a grid does not say
+MOST_SESSIONS = 100  # of a question whose budget is given in tokens
+
+
+Quant = tuple[str, str]  # model, precision
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Cell:
     """One row of the table.
 
     `workload`: what it is asked. `forced`: passes of the recorded trajectory by mode. `planned`: why it
-    is not run, or None. `expect`: a control's allowed classes.
+    is not run, or None. `expect`: a control's allowed classes. `question`: what is to be answered, if anything;
+    `sessions` are then the most that may be run, and each round is a session.
     """
 
     model: str
@@ -51,6 +59,7 @@ class Cell:
     note: str | None
     expect: tuple[str, ...]
     estimate: Estimate
+    question: dict[str, Any] | None = None
 
     @property
     def path(self) -> str:
@@ -68,15 +77,24 @@ class Cell:
         return [f"{self.folder}/session-{number:02d}/session.json" for number in range(self.sessions)]
 
     @property
+    def round_files(self) -> list[str]:
+        """Of a cell with a question, the look after each of its sessions, from the root."""
+        sessions = range(self.sessions if self.question else 0)
+        return [f"{self.folder}/question/round-{number:02d}.json" for number in sessions]
+
+    @property
     def forced_file(self) -> str | None:
         """The record of the cell's forced replay, from the root, where it is to have one."""
         return f"{self.folder}/forced.json" if any(self.forced.values()) else None
 
     @property
     def seconds(self) -> float:
-        """Estimated seconds of all the cell's sessions."""
-        rate = self.estimate
-        return self.sessions * (
+        """Estimated seconds of all the cell's sessions; of a question, of all that its budget allows."""
+        rate, sessions = self.estimate, self.sessions
+        if self.question and "tokens" in self.question["budget"]:
+            most = self.question["budget"]["tokens"] / (self.replays * rate.tokens_per_replay)
+            sessions = min(sessions, math.ceil(most))
+        return sessions * (
             rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
         )
 
@@ -96,6 +114,7 @@ def resolve_cells(configuration: Configuration) -> list[Cell]:
             block["models"], block["precisions"], block["engines"], block["variants"]
         ):
             cell = _cell(configuration, block, *names)
+            _check_question(cell, place(file, ["blocks", index, "question"]))
             if cell.path in blocks:
                 raise ConfigError(
                     f"the cell {cell.path} is already in blocks[{blocks[cell.path]}]",
@@ -165,8 +184,8 @@ def _endpoint(configuration: Configuration, engine: Mapping[str, Any]) -> dict[s
     return {"endpoint": config["endpoint"], "arguments": {**engine["arguments"], "max_model_len": context}}
 
 
-def built_from(configuration: Configuration, cell: Cell) -> list[tuple[str, str]]:
-    """The quants (model, precision) that a cell needs: its own first, then what that is built from, and so on."""
+def built_from(configuration: Configuration, cell: Cell) -> list[Quant]:
+    """The quants that a cell needs: its own first, then what that is built from, and so on."""
     known = configuration.models[cell.model]["precisions"]
     found, name = [], cell.precision
     while name is not None:
@@ -175,7 +194,7 @@ def built_from(configuration: Configuration, cell: Cell) -> list[tuple[str, str]
     return found
 
 
-def evictable_quants(configuration: Configuration, cells: Iterable[Cell]) -> list[tuple[str, str]]:
+def evictable_quants(configuration: Configuration, cells: Iterable[Cell]) -> list[Quant]:
     """The quants that cells need and that can be had again: all but the owner's own folders and a server's weights."""
     quants = dict.fromkeys(quant for cell in cells for quant in built_from(configuration, cell))
     return [
@@ -183,6 +202,13 @@ def evictable_quants(configuration: Configuration, cells: Iterable[Cell]) -> lis
         for model, precision in quants
         if not {"local_path", "served"} & configuration.models[model]["precisions"][precision].keys()
     ]
+
+
+def weights_needed(configuration: Configuration, cell: Cell, gone: Callable[[str, str], bool]) -> list[Quant]:
+    """The quants that must be had again before a cell can run: its own and what that is built from, up to one whose
+    weights are there. `gone` says of a quant (model, precision) whether its weights were deleted.
+    """
+    return list(itertools.takewhile(lambda quant: gone(*quant), built_from(configuration, cell)))
 
 
 def existing_sessions(root: Path, cell: Cell) -> list[str]:
@@ -193,7 +219,17 @@ def existing_sessions(root: Path, cell: Cell) -> list[str]:
     folder = root / cell.folder
     found = [file for file in cell.session_files if (root / file).is_file()]
     folders = [path for path in folder.glob("session-*") if path.is_dir()]
-    return found if len(folders) == len(found) and found == cell.session_files[: len(found)] else []
+    whole = len(folders) == len(found) and found == cell.session_files[: len(found)]
+    return found[: len(sessions_needed(root, cell))] if whole else []
+
+
+def sessions_needed(root: Path, cell: Cell) -> list[str]:
+    """The records of the sessions that the cell takes, from the root; of a question that is not answered, the most."""
+    files = cell.session_files
+    for number, file in enumerate(cell.round_files):
+        if (root / file).is_file() and not read_json(root / file)["more"]:
+            return files[: number + 1]
+    return files
 
 
 def unused_modules(engine: Mapping[str, Any]) -> tuple[str, ...]:
@@ -222,6 +258,7 @@ def _cell(
     configuration: Configuration, block: dict[str, Any], model: str, precision: str, engine: str, variant: str
 ) -> Cell:
     grid = configuration.grid
+    question = _question(block)
     return Cell(
         model=model,
         architecture=configuration.models[model]["architecture"],
@@ -229,14 +266,34 @@ def _cell(
         engine=engine,
         variant=variant,
         workload=block.get("workload", grid["workload"]),
-        sessions=block.get("sessions", grid["sessions"]),
+        sessions=question["budget"]["sessions"] if question else block.get("sessions", grid["sessions"]),
         replays=block.get("replays", grid["replays"]),
         forced=_passes(block.get("forced", grid.get("forced", FORCED_PASSES))),
         planned=block.get("planned"),
         note=block.get("note"),
         expect=tuple(block.get("expect", ())),
         estimate=Estimate(**{**grid["estimate"], **block.get("estimate", {})}),
+        question=question,
     )
+
+
+def _question(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The block's question with all that it leaves out."""
+    if "question" not in block:
+        return None
+    given = block["question"]
+    budget = {"sessions": MOST_SESSIONS, **given["budget"]}
+    return {"per": 1000, "alpha": 0.05, "beta": 0.05, **given, "budget": budget}
+
+
+def _check_question(cell: Cell, where: str) -> None:
+    if cell.question is not None:
+        check_budget(
+            cell.question,
+            replays=cell.replays,
+            tokens_per_replay=cell.estimate.tokens_per_replay,
+            where=where,
+        )
 
 
 def _passes(given: int | dict[str, int]) -> dict[str, int]:

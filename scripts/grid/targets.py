@@ -59,7 +59,7 @@ def _check_cell(target: str, parts: list[str], configuration: Configuration, cel
             where=target,
             remedy=f"take `planned` out of its block in {configuration.grid_file}",
         )
-    files = [f"{cell.folder}/cell.json", *cell.session_files]
+    files = [f"{cell.folder}/cell.json", *cell.session_files, *cell.round_files]
     path = f"{cell.folder}/{'/'.join(parts[4:])}"
     if path not in files:
         raise ConfigError(

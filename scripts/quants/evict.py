@@ -1,45 +1,44 @@
-"""Weights that no cell needs any more, deleted; what they were stays, their manifest under results/evicted/.
+"""Weights that no cell needs any more, deleted; their manifest stays where it is.
 
-Where a cell needs them again the manifest is missing, so the workflow builds or pulls the quant anew.
+Weights that are gone can so be told from weights that never were: what was made from them stands, and where a cell
+needs them again they are had anew.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.common.files import write_whole
+from scripts.common.files import read_json, write_json
 from scripts.quants.manifest import NAME
 
 
 def evicted_file(model: str, precision: str) -> str:
-    """The manifest of weights that were deleted, from the root."""
+    """What says that the weights of a quant were deleted, from the root."""
     return f"results/evicted/{model}/{precision}.json"
 
 
-def known_manifest(results: Path, model: str, precision: str) -> str:
-    """The manifest of a quant, from the folder `results`: that of its weights, or the one left of deleted weights."""
-    manifest, left = f"quants/{model}/{precision}/{NAME}", f"evicted/{model}/{precision}.json"
-    return left if not (results / manifest).is_file() and (results / left).is_file() else manifest
+@cache
+def have_weights(manifest: Path) -> bool:
+    """Whether a manifest is there and every file that it names; their content is left to whoever reads them."""
+    try:
+        files = read_json(manifest)["files"]
+    except DataError:
+        return False
+    return all((manifest.parent / entry["path"]).is_file() for entry in files)
 
 
 def evict_quant(folder: Path, output: Path) -> int:
-    """Delete the weights in `folder`, a quant's, and write their manifest as it is to `output`; bytes that were freed.
+    """Delete all in `folder`, a quant's, but its manifest, and say so in `output`; the bytes that were freed.
 
-    A folder of the owner's own weights holds links: these go, what they lead to stays. Killed at any point it can be
-    called again: the folder is renamed first, and the manifest in it is never deleted. DataError where there is none.
+    Killed at any point it can be called again. DataError where there is no manifest.
     """
-    aside = folder.with_name(f".{folder.name}.evicted")
-    if (folder / NAME).is_file():
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-    if not (aside / NAME).is_file():
-        raise DataError("there are no weights to delete: the manifest is missing", where=str(folder))
-    write_whole(output, (aside / NAME).read_bytes())
+    manifest = read_json(folder / NAME)
     freed = 0
-    for path in aside.iterdir():
+    for path in folder.iterdir():
         if path.name == NAME:
             continue
         if path.is_dir() and not path.is_symlink():
@@ -49,4 +48,5 @@ def evict_quant(folder: Path, output: Path) -> int:
             freed += path.lstat().st_size
             path.unlink()
     print(f"{folder}: {freed / 1e9:,.2f} GB freed", file=sys.stderr, flush=True)
+    write_json(output, {"files": len(manifest["files"]), "bytes": manifest["bytes"]})
     return freed

@@ -8,7 +8,6 @@ from typing import Any
 
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
-from scripts.quants.evict import known_manifest
 
 CELL_KEYS = ("model", "precision", "engine", "variant")
 DONE_KEYS = (
@@ -76,7 +75,7 @@ def read_entries(grid: dict[str, Any], results: Path) -> list[Entry]:
 
 def _read_entry(planned: dict[str, Any], results: Path, *, partial: bool) -> Entry:
     model, precision, engine, variant = (str(planned[key]) for key in CELL_KEYS)
-    quantised = _quantised(results / known_manifest(results, model, precision))
+    quantised = _quantised(results / "quants" / model / precision / "manifest.json")
     if planned.get("status", "run") == "planned":
         return Entry(planned, None, _not_run("planned", planned.get("reason")), quantised)
     path = results / "cells" / model / precision / engine / variant / "cell.json"

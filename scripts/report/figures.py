@@ -121,3 +121,15 @@ def ties(found: dict[str, Any] | None) -> str:
         return "not testable"
     interval = f"{significant(predicted['low'])} to {significant(predicted['high'])}"
     return f"{found['near_tie_account']}: {significant(predicted['rate'])} ({interval})"
+
+
+def question(found: dict[str, Any] | None) -> str:
+    """The answer to a cell's question, and how many replays it took; a dash where none was asked."""
+    if found is None:
+        return DASH
+    per = "a token" if found["per"] == 1 else f"per {found['per']:,}"
+    taken = f"after {found['after']} of {found['replays']} replays"
+    if found["answer"] is None:
+        return f"open after {found['replays']} replays: ≤ {found['r0']:g} or ≥ {found['r1']:g} {per}"
+    said = f"≤ {found['r0']:g}" if found["answer"] == "at most r0" else f"≥ {found['r1']:g}"
+    return f"{said} {per}, {taken}"

@@ -14,6 +14,7 @@ from scripts.verdict.forced import MODES
 from scripts.verdict.rates import upper_bound
 
 SPEED = "tokens/s, varies"
+QUESTION = "question: flips"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -59,6 +60,8 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
             row["deterministic"] = figures.yes_or_no(found.get("deterministic"))
             row["near-ties explain: predicted flips"] = figures.ties(found.get("ties"))
             row["flips, sessions resampled"] = figures.bootstrap(found.get("flips_bootstrap"))
+            if any(each.planned.get("question") for each in entries):
+                row[QUESTION] = figures.question(found.get("question"))
             speed = found["tokens_per_second"]
             row[SPEED] = DASH if speed is None else figures.significant(speed)
         rows.append(row)
@@ -75,10 +78,11 @@ def _sessions_times_replays(found: dict[str, Any]) -> str:
 
 def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
-    return pd.DataFrame([_full_row(entry) for entry in entries], dtype=object)
+    asked = any(entry.planned.get("question") for entry in entries)
+    return pd.DataFrame([_full_row(entry, asked=asked) for entry in entries], dtype=object)
 
 
-def _full_row(entry: Entry) -> dict[str, Any]:
+def _full_row(entry: Entry, *, asked: bool) -> dict[str, Any]:
     planned = entry.planned
     found: dict[str, Any] = entry.summary or {}
     row = {key: planned[key] for key in CELL_KEYS}
@@ -129,6 +133,10 @@ def _full_row(entry: Entry) -> dict[str, Any]:
     for name, keys in (("score", ("mean", "min", "max")), ("tokens", ("mean", "cv", "swing"))):
         for key in keys:
             row[f"{name}_{key}"] = (found.get(name) or {}).get(key)
+    if asked:
+        question = found.get("question") or {}
+        for key in ("r0", "r1", "per", "alpha", "beta", "answer", "after", "flipped", "evidence", "spent"):
+            row[f"question_{key}"] = question.get(key)
     row["tokens_per_second"] = found.get("tokens_per_second")
     return row
 

@@ -40,7 +40,15 @@ LEGEND = """\
   `not testable`: no flip seen and none predicted, say (the CSV has the reason).
 - **flips, sessions resampled**: the interval of flips per 1,000 tokens where sessions may be unlike; a dash
   below five sessions or without a flip.
+{question}\
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+
+QUESTION = """\
+- **question**: replays went on, a session at a time, until a sequential probability ratio test whose unit is the
+  replay told whether the rate of flips is at most r0 or at least r1, or the budget was spent; with the other rate
+  the chance of such an answer is at most that given; between the two either may come. It speaks of first flips: of
+  how many replays flip at all.
 """
 
 
@@ -53,13 +61,20 @@ def render_page(grid: dict[str, Any], entries: Sequence[Entry], readings: Sequen
         *_bounds(entries),
         "## Each cell",
         markdown_table(frames.details(entries)),
+        *_questions(entries),
         *_notes(entries),
         "## Controls",
         "\n".join(reading.line for reading in readings) or "This grid names none.",
         "## How to read this",
-        LEGEND.format(first_block=grid.get("first_block", 16)).rstrip(),
+        legend(grid, entries),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def legend(grid: dict[str, Any], entries: Sequence[Entry]) -> str:
+    """How to read the table; of a question only where a cell has one."""
+    asked = QUESTION if _questions(entries) else ""
+    return LEGEND.format(first_block=grid.get("first_block", 16), question=asked).rstrip()
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:
@@ -72,6 +87,15 @@ def _bounds(entries: Sequence[Entry]) -> list[str]:
                 f"- {entry.planned['model']} {entry.label}: at most one flip in {tokens:,} tokens, 95 %"
             )
     return ["Where no flip was seen:\n\n" + "\n".join(lines)] if lines else []
+
+
+def _questions(entries: Sequence[Entry]) -> list[str]:
+    lines = [
+        f"- {entry.planned['model']} {entry.label}: {entry.summary['question']['sentence']}"
+        for entry in entries
+        if entry.summary and entry.summary.get("question")
+    ]
+    return ["Questions:\n\n" + "\n".join(lines)] if lines else []
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:

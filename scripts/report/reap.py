@@ -175,7 +175,7 @@ def verdict(pruned: Answers, other: Answers) -> str:
     else:
         more = "none in reliability is shown" if not sure else "in reliability no difference is shown"
     return (
-        f"On {len(pruned.questions)} questions of {len(pruned.workload.scenarios)} charts {quality} "
+        f"On {len(pruned.questions)} questions about {_count(len(pruned.workload.scenarios), 'chart')} {quality} "
         f"({words} points, chance {figures.tiny(chance)}); {more} "
         f"({sum(pruned.throughout())} charts against {sum(other.throughout())}, chance {figures.tiny(reliable)})."
     )
@@ -264,3 +264,7 @@ def _cells(entries: list[Entry], answers: dict[str, Answers]) -> pd.DataFrame:
 
 def _name(entry: Entry) -> str:
     return f"{entry.planned['model']} {entry.label}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

@@ -17,7 +17,10 @@ _PASS = re.compile(r"pass-(\d+)\.(\w+)\.jsonl")
 
 @dataclass(frozen=True)
 class Plan:
-    """One cell that is run: its folder from the root, its sessions, replays, passes, seconds a session (estimated)."""
+    """One cell that is run: its folder from the root, its sessions, replays, passes, seconds a session (estimated).
+
+    `most`: whether the sessions are the most that may be needed.
+    """
 
     folder: str
     sessions: int
@@ -25,6 +28,7 @@ class Plan:
     forced: int
     session_seconds: float
     forced_seconds: float
+    most: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """What `Plan(**…)` takes."""
@@ -54,6 +58,7 @@ def plans_of(cells: Iterable[Cell]) -> list[Plan]:
             session_seconds=cell.seconds / cell.sessions,
             forced_seconds=cell.estimate.start_seconds
             + sum(cell.forced.values()) * cell.estimate.tokens_per_replay / cell.estimate.tokens_per_second,
+            most=cell.question is not None,
         )
         for cell in cells
         if cell.planned is None
@@ -89,7 +94,8 @@ def _running(plan: Plan, names: Sequence[str]) -> Running:
     if match := _SESSION.fullmatch(names[0]):
         begun = sum(name.endswith(".transcript.jsonl") for name in names)
         where = f"replay {begun} of {plan.replays}" if begun else "the engine starts"
-        text = f"{cell} · session {int(match[1]) + 1} of {plan.sessions} · {where}"
+        count = f"{'at most ' if plan.most else ''}{plan.sessions}"
+        text = f"{cell} · session {int(match[1]) + 1} of {count} · {where}"
         return Running(text, plan.session_seconds, max(0, begun - 1) / plan.replays)
     passes = sorted(match.groups() for name in names if (match := _PASS.fullmatch(name)))
     begun = int(passes[-1][0]) + 1 if passes else 0

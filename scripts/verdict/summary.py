@@ -7,6 +7,7 @@ is parsed once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
-from scripts.verdict import outcomes, ties
+from scripts.verdict import outcomes, question, ties
 from scripts.verdict.agreement import check_agreement
 from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
@@ -66,10 +67,18 @@ class Computed:
 
 
 def summarise(
-    cell: Path, *, first_block: int = FIRST_BLOCK, tie_margin: float = TIE_MARGIN
+    cell: Path,
+    *,
+    first_block: int = FIRST_BLOCK,
+    tie_margin: float = TIE_MARGIN,
+    asked: Mapping[str, Any] | None = None,
+    count: int | None = None,
 ) -> dict[str, Any]:
-    """The content of cell.json for the cell in that folder; DataError where anything is missing or torn."""
-    sessions = find_sessions(cell)
+    """The content of cell.json for the cell in that folder; DataError where anything is missing or torn.
+
+    `asked`: the cell's question, as the grid's record has it. `count`: how many of its sessions count, the first ones.
+    """
+    sessions = find_sessions(cell)[:count]
     check_agreement(sessions)
     replays = find_replays(sessions)
     said = read_said(replays)
@@ -120,9 +129,44 @@ def summarise(
             replays=len(replays), text_identical=k_text, bits_identical=k_bits, forced=forced.short
         ),
         "ties": forced.ties,
+        "question": None if asked is None else answer(asked, said, len(sessions), len(replays)),
         "first_block": first_block,
         "tie_margin": tie_margin,
     }
+
+
+def look(cell: Path, asked: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What the first `count` sessions of the cell in that folder answer to its question; their text alone is read."""
+    sessions = find_sessions(cell)[:count]
+    check_agreement(sessions)
+    replays = find_replays(sessions)
+    return answer(asked, read_said(replays), len(sessions), len(replays))
+
+
+def answer(asked: Mapping[str, Any], said: Said, sessions: int, replays: int) -> dict[str, Any]:
+    """The `question` of cell.json, from what so many sessions and replays said."""
+    witnesses = [question.Witness(False, 0.0)] * replays
+    for each in said.walked:
+        seen = _witness(each, said.walked[0].trajectory)
+        for index in each.replays:
+            witnesses[index] = seen
+    return question.account(
+        asked,
+        witnesses,
+        agreeing=len(said.walked[0].replays),
+        sessions=sessions,
+        tokens=sum(each.trajectory.tokens * len(each.replays) for each in said.walked),
+    )
+
+
+def _witness(walked: Walked, reference: Trajectory) -> question.Witness:
+    """What the replays of one transcript count for: they flipped where their ids, not their prompts, first parted."""
+    parted = {each.scenario: each for each in walked.differences}
+    exposure = sum(
+        parted[name].place.position if name in parted and parted[name].kind == "harness" else shape.tokens
+        for name, shape in reference.shapes.items()
+    )
+    return question.Witness(any(each.kind == "model" for each in walked.differences), float(exposure))
 
 
 def read_said(replays: list[Replay]) -> Said:

@@ -196,7 +196,69 @@ def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     assert existing_sessions(tree, cells[1]) == cells[1].session_files[:1]
 
 
+ASKED = """
+    variants: [prompt-cache]
+    question:
+      r0: 0.1
+      r1: 1
+      budget: {sessions: 20}
+"""
+
+
+def test_a_block_may_have_a_question_in_place_of_a_count(
+    tree: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    edit(EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED)
+    configuration, cells = load(tree)
+    cell = next(cell for cell in cells if cell.variant == "prompt-cache")
+    assert cell.question == {
+        "r0": 0.1,
+        "r1": 1,
+        "per": 1000,
+        "alpha": 0.05,
+        "beta": 0.05,
+        "budget": {"sessions": 20},
+    }
+    assert (cell.sessions, len(cell.session_files), len(cell.round_files)) == (20, 20, 20)
+    record = grid_record(configuration, cells)
+    assert [each["question"] for each in record["cells"] if "question" in each] == [cell.question] * 2
+    assert "14 cells, at most 64 sessions, 192 replays" in record["heading"]
+    check_targets([cell.session_files[7], cell.round_files[7]], configuration, cells)
+    with pytest.raises(ConfigError, match="makes no such file"):
+        check_targets([f"{cell.folder}/session-20/session.json"], configuration, cells)
+
+
+def test_a_question_that_is_answered_leaves_nothing_to_do(
+    tree: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    edit(EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED)
+    cell = next(cell for cell in load(tree)[1] if cell.variant == "prompt-cache")
+    for number, more in enumerate((True, False)):
+        for file in (cell.session_files[number], cell.round_files[number]):
+            (tree / file).parent.mkdir(parents=True, exist_ok=True)
+            (tree / file).write_text(json.dumps({"more": more}))
+        assert describe_rest(tree, [cell]).startswith(
+            "at most 19 of 20 sessions" if more else "all 2 sessions"
+        )
+    (tree / cell.session_files[2]).parent.mkdir()
+    (tree / cell.session_files[2]).write_text("{}")
+    assert existing_sessions(tree, cell) == cell.session_files[:2]
+
+
+def test_a_budget_in_tokens_bounds_the_estimate(tree: Path, edit: Callable[[str, str, str], None]) -> None:
+    edit(EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("sessions: 20", "tokens: 20000"))
+    cell = next(cell for cell in load(tree)[1] if cell.variant == "prompt-cache")
+    assert cell.sessions == 100
+    assert cell.seconds == pytest.approx(6 * (1 + 3 * 1300 / 330))
+
+
 MISTAKES = [
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 0.1"), r"embedded\.yaml:\d+: blocks\[1\]\.question: the question has no answer: r0 0\.1 and r1 0\.1 are not 0 < r0 < r1\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r2: 1"), r"blocks\[1\]\.question\.r2: unknown key 'r2'\n.*known: alpha, beta"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 0.11"), r"blocks\[1\]\.question: the budget of 60 replays cannot answer: without a single flip it takes \d+ replays of about 1,300 tokens\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("{sessions: 20}", "{}"), r"blocks\[1\]\.question\.budget: it is empty\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 1\n      per: 100"), r"blocks\[1\]\.question\.per: 100 is not known here\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED + "    sessions: 3\n", r"blocks\[1\]\.sessions: the key has no meaning beside the others here"),
     (EMBEDDED, "tinychart-moe]", "tinychart-mo]", r"embedded\.yaml:\d+: blocks\[0\]\.models\[1\]: there is no model 'tinychart-mo' in config/models\.yaml\n.*did you mean 'tinychart-moe'"),
     (EMBEDDED, "q4_k_m]", "q4km]", r"blocks\[0\]\.precisions\[3\]: tinychart-dense has no precision 'q4km'.*\n.*did you mean 'q4_k_m'"),
     (EMBEDDED, ENGINE, "llama-cpp-python-0.3.35", r"there is no engine 'llama-cpp-python-0\.3\.35' in config/engines\.yaml\n.*did you mean"),

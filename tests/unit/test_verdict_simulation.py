@@ -24,8 +24,8 @@ import pytest
 
 from scripts.common.transcripts import Turn, turn_line
 from scripts.verdict.classes import difference_class
-from scripts.verdict.sequential import Question, decide
-from scripts.verdict.summary import summarise
+from scripts.verdict.question import wants_more
+from scripts.verdict.summary import look, summarise
 from tests.unit.cells import Part, Top, part, write_cell
 
 SCENARIOS = ("daily", "hourly", "short")
@@ -187,17 +187,15 @@ def test_events_and_exposure_are_those_drawn(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 2.0])
 def test_the_sequential_test_keeps_its_error_rates(tmp_path: Path, rate: float) -> None:
-    question, wrong, cells = Question(r0=0.1, r1=2.0, alpha=0.05, beta=0.05), 0, 250
+    question = {"r0": 0.1, "r1": 2.0, "per": 1000, "alpha": 0.05, "beta": 0.05, "budget": {"sessions": 8}}
+    wrong, cells = 0, 250
     generator = np.random.default_rng(round(10 * rate))
     for _ in range(cells):
         drawn = [steady(rate / 1000, 3)(16, 330, generator)[0] for _ in SCENARIOS]
-        write_streams(tmp_path / "cell", [[streams[n] for streams in drawn] for n in range(16)])
-        found = summarise(tmp_path / "cell")
-        flipped = {(each["session"], each["replay"]) for each in found["differences"]}
-        order = sorted((entry["replay"], entry["session"]) for entry in found["hashes"])
-        events = [float((session, replay) in flipped) for replay, session in order]
-        decision, _ = decide(events, [found["tokens"]["mean"]] * 16, question)
-        wrong += decision == ("accept-r1" if rate == 0.1 else "accept-r0")
+        write_streams(tmp_path / "cell", [[streams[n] for streams in drawn] for n in range(16)], sessions=8)
+        looks = (look(tmp_path / "cell", question, sessions) for sessions in range(1, 9))
+        answer = next(each["answer"] for each in looks if not wants_more(each))
+        wrong += answer == ("at least r1" if rate == 0.1 else "at most r0")
     assert wrong / cells <= 0.05
 
 

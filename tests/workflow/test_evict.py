@@ -30,8 +30,8 @@ def test_weights_go_once_their_cells_are_done_and_come_back_when_one_needs_them(
     assert deleted.returncode == 0, deleted.stdout
     assert "weights are deleted once no cell needs them" in deleted.stdout
     assert weights(finished) == []
-    left = finished.path / "results/evicted/tinychart-dense"
-    assert (left / "q8_0.json").read_bytes() == manifest
+    assert (finished.path / QUANTS / "q8_0/manifest.json").read_bytes() == manifest
+    assert (finished.path / "results/evicted/tinychart-dense/bf16.json").is_file()
     assert sessions(finished) == before
     assert (finished.path / "results/table.csv").read_bytes() == page, "what is quantised is still told"
     assert finished.jobs("results/table.md", *EVICT) == {}
@@ -41,6 +41,16 @@ def test_weights_go_once_their_cells_are_done_and_come_back_when_one_needs_them(
     jobs = finished.jobs("results/table.md", *EVICT)
     assert {jobs[rule] for rule in ("convert_weights", "build_weights")} == {1}
     assert jobs["run_session"] == 2, "one more a cell"
+
+    # That they cannot be had makes nothing else be done again either.
+    obstacle = finished.path / QUANTS / ".bf16.partial"
+    obstacle.write_text("a file where the build wants a folder")
+    failed = finished.table(*EVICT)
+    assert failed.returncode != 0 and "convert_weights" in failed.stdout, failed.stdout
+    del jobs["write_grid"]
+    assert finished.jobs("results/table.md", *EVICT) == jobs
+    obstacle.unlink()
+
     again = finished.table(*EVICT)
     assert again.returncode == 0, again.stdout
     after = sessions(finished)
@@ -60,11 +70,9 @@ def test_weights_go_once_their_cells_are_done_and_come_back_when_one_needs_them(
 
 
 def test_an_eviction_that_was_killed_is_finished_by_the_next_command(finished: Checkout) -> None:
-    """Killed after the folder was put aside: the manifest in it is all that is left to know the weights by."""
-    folder = finished.path / QUANTS / "q8_0"
-    manifest = (folder / "manifest.json").read_bytes()
-    folder.rename(folder.with_name(".q8_0.evicted"))
+    """Killed in the midst: some of the files are gone, and nothing says that the rest is to go."""
+    (finished.path / QUANTS / "q8_0/tokenizer.json").unlink()
+    before = sessions(finished)
     done = finished.table(*EVICT)
     assert done.returncode == 0, done.stdout
-    assert weights(finished) == []
-    assert (finished.path / "results/evicted/tinychart-dense/q8_0.json").read_bytes() == manifest
+    assert weights(finished) == [] and sessions(finished) == before

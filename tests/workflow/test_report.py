@@ -113,6 +113,18 @@ def test_an_edit_of_the_page_makes_it_again_and_nothing_else(reported: Checkout,
     assert checkout.jobs("report") == {"report": 1}
 
 
+def test_a_side_table_that_is_there_becomes_a_section(reported: Checkout, tmp_path: Path) -> None:
+    shutil.copytree(reported.path, tmp_path / "checkout", symlinks=True)
+    checkout = Checkout(tmp_path / "checkout")
+    assert 'id="page-leak"' not in (checkout.path / "results/report.html").read_text()
+    done = checkout.run("--cores", "1", "results/leak.md")
+    assert done.returncode == 0, done.stdout
+    done = checkout.run("--cores", "1", "report")
+    assert done.returncode == 0, done.stdout
+    assert 'id="page-leak"' in (checkout.path / "results/report.html").read_text()
+    assert checkout.jobs("report") == {}
+
+
 def test_a_partial_report_is_made_of_what_exists(reported: Checkout, tmp_path: Path) -> None:
     shutil.copytree(reported.path, tmp_path / "checkout", symlinks=True)
     checkout = Checkout(tmp_path / "checkout")

@@ -39,7 +39,7 @@ class CellFiles:
 
 def read_cell_files(folder: Path, summary: Mapping[str, Any], decode: Decode | None) -> CellFiles:
     """Read the cell in that folder; DataError where its files are not those that cell.json was made from."""
-    sessions = find_sessions(folder)
+    sessions = find_sessions(folder)[: summary["sessions"] if summary.get("question") else None]
     replays = find_replays(sessions)
     _check(folder, summary, replays)
     place = (summary["reference"]["session"], summary["reference"]["replay"])

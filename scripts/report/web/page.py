@@ -22,7 +22,7 @@ from scripts.report import figures, frames
 from scripts.report.controls import Reading, banner
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
-from scripts.report.page import LEGEND
+from scripts.report.page import legend
 from scripts.report.web import ranks
 from scripts.report.web.agreement import State, States, count_other_bits
 from scripts.report.web.cells import CellFiles, read_cell_files
@@ -89,7 +89,7 @@ def render_report(
         finding=_linked_table(frames.finding(entries), sections, "finding"),
         details=_linked_table(frames.details(entries), sections, "details"),
         readings=[render_inline(reading.line.removeprefix("- ")) for reading in readings],
-        legend=render_markdown(LEGEND.format(first_block=grid.get("first_block", 16))),
+        legend=render_markdown(legend(grid, entries)),
         forced=_forced_against_free(sections),
         pages=[_page(name, text) for name, text in pages],
         sections=[section.context for section in sections],

@@ -1,0 +1,85 @@
+"""The figure of a reference table: by cell the share of unequal bits, forced and free, and flips per 1,000 tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from scripts.common.files import read_json
+from scripts.report.entries import read_grid
+
+matplotlib.use("svg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MODES = ("prefill", "decode")
+# Okabe and Ito's palette, which the colour-blind can tell apart; each mode has a marker of its own besides.
+LOOKS = {"prefill": ("#0072b2", "s"), "decode": ("#d55e00", "^"), "free": ("#009e73", "o")}
+ROW_INCHES = 0.24
+LEAST_FLIPS = 0.05  # where the logarithmic axis begins
+
+
+def read_summaries(root: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Label and cell.json of each cell of the grid recorded under `root` that was run, in the grid's order."""
+    found = []
+    for cell in read_grid(root / "results/grid.json")["cells"]:
+        path = root / f"results/cells/{cell['model']}/{cell['precision']}/{cell['engine']}/{cell['variant']}"
+        if (path / "cell.json").is_file():
+            change = "" if cell["variant"] == "base" else f", {cell['variant']}"
+            found.append((f"{cell['model']} {cell['precision']}{change}", read_json(path / "cell.json")))
+    return found
+
+
+def unequal_shares(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Shares from 0 to 1 of what was unequal: of the forced positions by mode, of the `free` replays but the largest
+    group of equal ones. A mode that was not run is left out."""
+    forced = summary.get("forced") or {}
+    shares = {mode: float(forced[mode]["unequal_bits"]["share"]) for mode in MODES if mode in forced}
+    replays = summary["replays"]
+    return {**shares, "free": 1 - summary["logprobs_identical"] / replays if replays else 0.0}
+
+
+def draw_figure(summaries: Sequence[tuple[str, Mapping[str, Any]]], target: Path) -> None:
+    """Write the figure as SVG to `target`: the same bytes from the same summaries."""
+    with matplotlib.rc_context({"svg.hashsalt": "tempzero", "svg.fonttype": "none", "font.size": 8}):
+        figure = Figure(figsize=(9, 1.3 + ROW_INCHES * len(summaries)), layout="constrained")
+        shares, flips = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        _draw_shares(shares, summaries)
+        _draw_flips(flips, summaries)
+        shares.set_yticks(range(len(summaries)), [label for label, _ in summaries])
+        shares.invert_yaxis()
+        figure.savefig(target, format="svg", metadata={"Date": None})
+
+
+def _draw_shares(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    for place, name in ((-0.2, "prefill"), (0.0, "decode"), (0.2, "free")):
+        points = [
+            (100 * share[name], row + place)
+            for row, (_, summary) in enumerate(summaries)
+            if name in (share := unequal_shares(summary))
+        ]
+        colour, marker = LOOKS[name]
+        label = f"forced {name}: positions" if name in MODES else "free replays"
+        axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, label=label)
+    axes.set_xlabel("unequal bits, %")
+    axes.set_xlim(-3, 103)
+    axes.grid(axis="y", linewidth=0.3)
+    axes.legend(loc="upper right", bbox_to_anchor=(0.95, 0.995), fontsize=7)
+
+
+def _draw_flips(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    for row, (_, summary) in enumerate(summaries):
+        rate = summary["flips_per_1000_tokens"]
+        if not rate:
+            continue
+        low, high = rate["low"], rate["high"]
+        axes.plot([max(low, LEAST_FLIPS), high], [row, row], color="#000000", linewidth=1)
+        if rate["events"]:
+            axes.plot([rate["rate"]], [row], "D", color="#000000", markersize=3.5)
+    axes.set_xscale("log")
+    axes.set_xlim(LEAST_FLIPS, 500)
+    axes.set_xlabel("flips per 1,000 tokens, 95 % interval")
+    axes.grid(axis="both", linewidth=0.3)

@@ -1,0 +1,134 @@
+"""A cell's question, "is the rate at most r0 or at least r1?": what its replays answer, and whether more are needed.
+
+After every session the sequential test looks at all replays so far. A replay flipped where the model's ids, not its
+prompt, first part from the largest group's; its exposure is what was compared of it, or, where it flipped, would have
+been. Which group is largest can change from look to look, and what a replay counts for with it.
+
+While no two replays agree none of them is known not to have flipped: one is taken as such against r1, none for r0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.common.errors import ConfigError
+from scripts.verdict.sequential import Decision, Question, decide, evidence, replays_needed
+
+ANSWERS = {"accept-r0": "at most r0", "accept-r1": "at least r1"}
+
+
+@dataclass(frozen=True)
+class Witness:
+    """One replay: whether it flipped, and the tokens that were compared of it or would have been."""
+
+    flipped: bool
+    exposure: float
+
+
+def read_question(given: Mapping[str, Any], where: str = "question") -> Question:
+    """The sequential test's question from a grid's key `question`; ConfigError where it has no answer."""
+    scale = 1000 / given["per"]
+    try:
+        return Question(given["r0"] * scale, given["r1"] * scale, given["alpha"], given["beta"])
+    except ValueError as error:
+        raise ConfigError(
+            f"the question has no answer: {error}",
+            where=where,
+            remedy="0 < r0 < r1, alpha and beta below 0.5",
+        ) from error
+
+
+def ask(witnesses: Sequence[Witness], agreeing: int, question: Question) -> tuple[Decision, int]:
+    """The decision, and after how many replays it was reached; `agreeing`: the size of the largest equal group."""
+    if len(witnesses) < 2:
+        return "continue", len(witnesses)
+    if agreeing >= 2:
+        decision, count = decide(
+            [float(each.flipped) for each in witnesses], [each.exposure for each in witnesses], question
+        )
+        return decision, max(2, count)
+    against = weigh(witnesses, question) >= -math.log(question.alpha)
+    return "accept-r1" if against else "continue", len(witnesses)
+
+
+def weigh(witnesses: Sequence[Witness], question: Question) -> float:
+    """The log likelihood ratio, r1 over r0, of all the replays."""
+    return sum(evidence(each.flipped, each.exposure, question) for each in witnesses)
+
+
+def account(
+    given: Mapping[str, Any], witnesses: Sequence[Witness], *, agreeing: int, sessions: int, tokens: int
+) -> dict[str, Any]:
+    """The `question` of cell.json: the question, its answer (None while open), and after how many replays it came.
+
+    `flipped`: replays that did. `evidence`: the log likelihood ratio of all replays, r1 over r0; `bounds`: the
+    answer is r0 below the first, r1 above the second. `spent`: whether the budget of `sessions` or of `tokens`
+    generated is. `sentence`: all of it for a reader.
+    """
+    question = read_question(given)
+    decision, count = ask(witnesses, agreeing, question)
+    found = {
+        **given,
+        "answer": ANSWERS.get(decision),
+        "after": count if decision in ANSWERS else None,
+        "replays": len(witnesses),
+        "flipped": sum(each.flipped for each in witnesses),
+        "evidence": weigh(witnesses, question),
+        "bounds": [math.log(question.beta), -math.log(question.alpha)],
+        "spent": is_spent(given["budget"], sessions, tokens),
+    }
+    return {**found, "sentence": _sentence(found)}
+
+
+def is_spent(budget: Mapping[str, int], sessions: int, tokens: int) -> bool:
+    """Whether so many sessions, or so many generated tokens, are all that the budget allows."""
+    return sessions >= budget["sessions"] or ("tokens" in budget and tokens >= budget["tokens"])
+
+
+def wants_more(found: Mapping[str, Any]) -> bool:
+    """Whether another session is needed, by an account."""
+    return found["answer"] is None and not found["spent"]
+
+
+def check_budget(given: Mapping[str, Any], *, replays: int, tokens_per_replay: float, where: str) -> None:
+    """ConfigError where not even replays without a flip could answer within the budget.
+
+    `replays` a session, of about `tokens_per_replay` each.
+    """
+    question, budget = read_question(given, where), given["budget"]
+    needed = max(2, replays_needed(tokens_per_replay, question))
+    room = budget["sessions"] * replays
+    if room < needed:
+        raise ConfigError(
+            f"the budget of {room} replays cannot answer: without a single flip it takes {needed} replays of about "
+            f"{tokens_per_replay:,.0f} tokens",
+            where=where,
+            remedy="raise the budget's sessions, move r0 and r1 apart, or mend estimate.tokens_per_replay",
+        )
+    least = math.ceil(1000 * -math.log(question.beta) / (question.r1 - question.r0))
+    if budget.get("tokens", least) < least:
+        raise ConfigError(
+            f"the budget of {budget['tokens']:,} tokens cannot answer: without a single flip it takes {least:,}",
+            where=where,
+            remedy="raise the budget's tokens, or move r0 and r1 apart",
+        )
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    per = "a token" if found["per"] == 1 else f"per {found['per']:,} tokens"
+    r0, r1 = f"{found['r0']:g}", f"{found['r1']:g}"
+    flipped = f"{found['flipped']} of {found['replays']} replays flipped"
+    if found["answer"] is None:
+        why = "the budget is spent" if found["spent"] else "so far"
+        return f"at most {r0} or at least {r1} flips {per}: not answered, {why}; {flipped}"
+    if found["answer"] == ANSWERS["accept-r0"]:
+        said, other, error = f"{r0} or fewer flips {per}", f"{r1} or more", found["beta"]
+    else:
+        said, other, error = f"{r1} or more flips {per}", f"{r0} or fewer", found["alpha"]
+    return (
+        f"{said} rather than {other}: answered after {found['after']} replays, {flipped}; "
+        f"with {other} the chance of this answer is at most {100 * error:g} %"
+    )
