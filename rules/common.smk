@@ -47,6 +47,7 @@ from scripts.screen.work import plans_of
 GRID = "results/grid.json"
 TABLE = ["results/table.md", "results/table.csv"]
 CONTROLS = "results/controls.json"
+FAILED_CONTROLS = "results/controls.failed.json"
 
 # What only looks, and so needs no lock.
 LOOKING = (

@@ -28,7 +28,7 @@ rule run_session:
     threads: CORES
     resources:
         gpu=GPU,
-        gpu_gb=taken_gpu_memory,
+        gpu_gb=taken_gpu_memory if GPU else 0,
     params:
         code=lambda wildcards: session_digest(wildcards.engine),
         python=lambda wildcards: engine_python(wildcards.engine),
@@ -83,7 +83,7 @@ rule force_cell:
     threads: CORES
     resources:
         gpu=GPU,
-        gpu_gb=taken_gpu_memory,
+        gpu_gb=taken_gpu_memory if GPU else 0,
     params:
         code=lambda wildcards: force_digest(wildcards.engine),
         python=lambda wildcards: engine_python(wildcards.engine),

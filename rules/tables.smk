@@ -1,7 +1,8 @@
 """Tables: results/grid.json and every cell.json of the grid become results/table.md and results/table.csv.
 
 Steps: record the grid, make the table, check its controls, publish it. A control that reads otherwise than it must
-fails the check; the table, with a banner that says so, is published all the same, since its readings are worth keeping.
+fails the check; the table, with a banner that says so, is published all the same, since its readings are worth keeping,
+and what each control read is in results/controls.failed.json.
 Beside it, a page of ablations for each deployment that the grid wants them of; the table does not wait for these.
 """
 
@@ -87,12 +88,15 @@ rule check_controls:
     threads: 1
     params:
         code=source_digest("check_controls"),
+        failed=FAILED_CONTROLS,
     message:
         "Check the controls."
     shell:
-        "python -m scripts.check_controls --grid {input.grid} --results results --table {input.md}"
+        "rm -f {params.failed};"
+        " python -m scripts.check_controls --grid {input.grid} --results results --table {input.md}"
         " --output {output} 2>&1 | tee -i {log} >&2"
-        " || {{ cp {input.md} {input.csv} results/"
+        # The output of a job that fails is deleted.
+        " || {{ if [ -e {output} ]; then mv {output} {params.failed}; fi; cp {input.md} {input.csv} results/"
         # Older than what it is made from, so that the next command looks at the controls again.
         " && touch -r {input.grid} results/table.md results/table.csv; exit 1; }}"
 

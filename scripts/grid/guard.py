@@ -27,6 +27,7 @@ TABLES = (
     "results/unchecked/table.md",
     "results/unchecked/table.csv",
     "results/controls.json",
+    "results/controls.failed.json",
     "results/table.md",
     "results/table.csv",
 )

@@ -120,10 +120,14 @@ def test_a_control_that_reads_otherwise_puts_a_banner_on_the_table_and_fails(fin
         assert "tinychart-dense" in page
         assert (finished.path / "results/table.csv").exists()
         assert not (finished.path / "results/controls.json").exists()
+        kept = json.loads((finished.path / "results/controls.failed.json").read_text())
+        assert kept["ok"] is False
+        assert [(each["found"], each["ok"]) for each in kept["controls"]] == [("harness", False)]
     finished.edit("config/grids/tiny.yaml", "- none observed", "- harness")
     assert finished.table().returncode == 0
     assert "A control came out otherwise" not in (finished.path / "results/table.md").read_text()
     assert json.loads((finished.path / "results/controls.json").read_text())["ok"] is True
+    assert not (finished.path / "results/controls.failed.json").exists()
     assert sessions == {path: path.stat().st_mtime_ns for path in sessions}
 
 
