@@ -120,13 +120,28 @@ def image_sources(wildcards):
 
 
 def needed_gpu_memory(wildcards):
-    """GPU memory in GB that the largest quant wants of those that an engine serves in this grid."""
+    """GPU memory in GB that the largest quant wants of those that an engine serves in this grid.
+
+    A resource and no parameter, since another grid is no reason to set an engine up again.
+    """
     quants = [
         CONFIGURATION.models[cell.model]["precisions"][cell.precision]
         for cell in CELLS.values()
         if cell.engine == wildcards.engine
     ]
-    return max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
+    return math.ceil(
+        max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
+    )
+
+
+def serving_gpus(wildcards):
+    """On how many GPUs at most a quant is served in this grid; 0 where none is asked, or an engine does without."""
+    counts = [
+        CONFIGURATION.engines[cell.engine].get("gpus", 0)
+        for cell in CELLS.values()
+        if (cell.model, cell.precision) == (wildcards.model, wildcards.precision)
+    ]
+    return max(counts) if counts and all(counts) else 0
 
 
 def taken_gpu_memory(wildcards):

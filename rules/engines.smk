@@ -18,13 +18,16 @@ rule create_env:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        needs_gb=needed_gpu_memory,
     params:
         code=source_digest("create_env"),
         entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
     message:
         "Set up the engine {wildcards.engine}."
     shell:
-        "python -m scripts.create_env {wildcards.engine} --output {output} 2>&1 | tee -i {log} >&2"
+        "python -m scripts.create_env {wildcards.engine} --needs-gb {resources.needs_gb} --output {output}"
+        " 2>&1 | tee -i {log} >&2"
 
 
 rule build_image:
@@ -63,14 +66,15 @@ rule pull_image:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        needs_gb=needed_gpu_memory,
     params:
         code=source_digest("pull_image"),
         entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
-        needs=needed_gpu_memory,
     message:
         "Pull the image of {wildcards.engine}."
     shell:
-        "python -m scripts.pull_image {wildcards.engine} --needs-gb {params.needs} --output {output}"
+        "python -m scripts.pull_image {wildcards.engine} --needs-gb {resources.needs_gb} --output {output}"
         " 2>&1 | tee -i {log} >&2"
 
 

@@ -21,6 +21,8 @@ rule build_weights:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        on_gpus=serving_gpus,
     params:
         code=source_digest("build_weights"),
         entry=lambda wildcards: shlex.quote(
@@ -31,7 +33,7 @@ rule build_weights:
         "Build the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "{params.python} -m scripts.build_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule convert_weights:
@@ -48,6 +50,8 @@ rule convert_weights:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        on_gpus=serving_gpus,
     params:
         code=source_digest("build_weights"),
         content=source_content,
@@ -58,7 +62,7 @@ rule convert_weights:
         "Convert the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "python -m scripts.build_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule prune_weights:
@@ -75,6 +79,8 @@ rule prune_weights:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        on_gpus=serving_gpus,
     params:
         code=source_digest("prune_weights"),
         entry=lambda wildcards: shlex.quote(
@@ -84,7 +90,7 @@ rule prune_weights:
         "Prune the experts of {wildcards.model} to {wildcards.precision}."
     shell:
         "python -m scripts.prune_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule draw_weights:
@@ -101,6 +107,8 @@ rule draw_weights:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        on_gpus=serving_gpus,
     params:
         code=source_digest("draw_weights"),
         entry=lambda wildcards: shlex.quote(
@@ -110,7 +118,7 @@ rule draw_weights:
         "Draw the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "python -m scripts.draw_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule quantise_weights:
@@ -128,6 +136,8 @@ rule quantise_weights:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        on_gpus=serving_gpus,
     params:
         code=source_digest("quantise_weights"),
         entry=lambda wildcards: shlex.quote(
@@ -137,7 +147,7 @@ rule quantise_weights:
         "Quantise {wildcards.model} to {wildcards.precision}."
     shell:
         "python -m scripts.quantise_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule fetch_weights:
@@ -153,6 +163,8 @@ rule fetch_weights:
     conda:
         "../envs/workflow.yaml"
     threads: CORES if EVICT else 1
+    resources:
+        on_gpus=serving_gpus,
     params:
         code=source_digest("fetch_weights"),
         entry=quant_entry,
@@ -160,7 +172,7 @@ rule fetch_weights:
         "Bring the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "python -m scripts.fetch_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule evict_weights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from scripts.common.configs import check_schema, load_yaml
 from scripts.common.errors import ConfigError, nearest, run_command
 from scripts.common.files import write_json
 from scripts.provenance.environments import create_environment, describe_environment
+from scripts.provenance.gpus import check_gpu_memory
 
 ENGINES = Path("config/engines.yaml")
 
@@ -21,6 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.create_env", description=__doc__)
     parser.add_argument("engine", metavar="ENGINE", help="an engine of config/engines.yaml")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the record to write")
+    parser.add_argument(
+        "--needs-gb", type=float, default=0.0, help="GPU memory of the largest quant, 10^9 bytes"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip and the compiler end too
     entry = engine_entry(given.engine)
@@ -28,6 +33,7 @@ def main() -> None:
         raise ConfigError(
             f"{given.engine} has no lock", where=str(ENGINES), remedy="its environment is an image"
         )
+    check_gpu_memory(entry.get("gpus", 0), given.needs_gb, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     lock = Path(entry["lock"])
     create_environment(lock)
     record = {

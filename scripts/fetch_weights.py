@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.common.errors import run_command
 from scripts.provenance.inside import enter_environment
 from scripts.quants.fetch import fetch_quant
+from scripts.quants.room import check_room
 
 LOCK = Path("envs/hub.lock")
 
@@ -22,7 +23,9 @@ def main() -> None:
         "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
     )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
+    parser.add_argument("--gpus", type=int, default=0, help="how many GPUs are to serve it together")
     given = parser.parse_args()
+    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
     if "repository" in given.entry:
         enter_environment(LOCK, "scripts.fetch_weights")
     fetch_quant(given.model, given.precision, given.entry, given.output)

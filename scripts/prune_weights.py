@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.common.errors import run_command
 from scripts.quants.prune import build_pruned
+from scripts.quants.room import check_room
 
 
 def main() -> None:
@@ -19,7 +20,9 @@ def main() -> None:
         "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
     )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
+    parser.add_argument("--gpus", type=int, default=0, help="how many GPUs are to serve it together")
     given = parser.parse_args()
+    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
     build_pruned(given.model, given.precision, given.entry, given.output)
 
 

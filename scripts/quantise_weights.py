@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.common.errors import run_command
 from scripts.provenance.inside import enter_environment
 from scripts.quants.model_free import build_model_free
+from scripts.quants.room import check_room
 
 LOCK = Path("envs/quantise.lock")
 
@@ -22,7 +23,9 @@ def main() -> None:
         "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
     )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
+    parser.add_argument("--gpus", type=int, default=0, help="how many GPUs are to serve it together")
     given = parser.parse_args()
+    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
     enter_environment(LOCK, "scripts.quantise_weights")
     build_model_free(given.model, given.precision, given.entry, given.output)
 

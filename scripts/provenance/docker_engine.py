@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import docker
 from docker.errors import DockerException
 
 from scripts.common.errors import EngineError
+from scripts.provenance.gpus import check_gpu_memory
 
 
 @contextmanager
@@ -72,31 +72,7 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
             "Docker has no NVIDIA runtime, so no container can use a GPU",
             remedy="install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker",
         )
-    memory = gpu_memory_gb()
-    if len(memory) < gpus:
-        raise EngineError(
-            f"{gpus} GPUs are wanted and {len(memory)} are there", remedy="choose another grid, or engine"
-        )
-    if sum(memory[:gpus]) < needed_gb:
-        raise EngineError(
-            f"the largest quant wants {needed_gb:.0f} GB of GPU memory, {gpus} GPUs have {sum(memory[:gpus]):.0f} GB",
-            remedy="mark its block as planned, or take more GPUs",
-        )
-
-
-def gpu_memory_gb() -> list[float]:
-    """Memory of each GPU in 10^9 bytes, by nvidia-smi; empty without one."""
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = done.stdout.split() if done.returncode == 0 else []
-    return [int(each) * 2**20 / 1e9 for each in rows if each.isdigit()]
+    check_gpu_memory(gpus, needed_gb)
 
 
 def image_record(client: docker.DockerClient, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -167,3 +168,28 @@ def test_one_broken_cell_does_not_hide_the_others(fresh: Checkout) -> None:
     done = fresh.table("--config", "partial=true")
     assert done.returncode == 0, done.stdout
     assert "not run" in (fresh.path / "results/table.md").read_text()
+
+
+def test_too_little_disk_or_gpu_memory_is_said_before_weights_are_brought(fresh: Checkout) -> None:
+    """On a machine with one small GPU, by its nvidia-smi."""
+    quant = "results/quants/random-dense/bf16"
+    tool = fresh.path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 4096\n")
+    tool.chmod(0o755)
+    fresh.environment["PATH"] = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
+    engine = "results/engines/vllm-0.25.1.json"
+    small = fresh.run(
+        "--cores", "1", "--keep-going", f"{quant}/manifest.json", engine, "--config", "grid=hopper"
+    )
+    assert small.returncode == 1, small.stdout
+    assert "random-dense in bf16 wants 6 GB of GPU memory, 1 GPU has 4 GB" in small.stdout
+    assert "the largest quant wants 12 GB of GPU memory, 1 GPU has 4 GB" in small.stdout
+    assert "mark its block as planned" in small.stdout and "Traceback" not in small.stdout
+    tool.unlink()
+    fresh.edit("config/models.yaml", "disk_gb: 3.1", "disk_gb: 3100000")
+    full = fresh.run("--cores", "1", f"{quant}/manifest.json", "--config", "grid=hopper")
+    assert full.returncode == 1, full.stdout
+    assert "random-dense in bf16 takes 3,100,000.0 GB and" in full.stdout and "GB are free" in full.stdout
+    assert "make room there" in full.stdout and "Traceback" not in full.stdout
+    assert not list((fresh.path / quant).rglob("*"))

@@ -1,0 +1,37 @@
+"""Whether a quant fits, on the disk and into the GPUs that are to serve it, found out before it is pulled or built."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import DataError
+from scripts.provenance.gpus import check_gpu_memory, gpu_memory_gb
+from scripts.quants.evict import have_weights
+
+
+def check_room(model: str, precision: str, entry: Mapping[str, Any], output: Path, *, gpus: int) -> None:
+    """DataError where the disk has less room than `entry` says that its weights take, EngineError where `gpus` GPUs do.
+
+    `output` is the quant's manifest. Of a pull that broke off, what is there counts as room. Where no GPU is seen,
+    weights may well be brought for another machine; that its engine has none is said by the engine.
+    """
+    name = f"{model} in {precision}"
+    if gpus and gpu_memory_gb():
+        check_gpu_memory(gpus, float(entry.get("gpu_memory_gb", 0)), what=name)
+    if "disk_gb" not in entry or {"local_path", "served"} & entry.keys() or have_weights(output):
+        return
+    folder = output.parent
+    resumed = "repository" in entry
+    there = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) if resumed else 0
+    while not folder.exists():
+        folder = folder.parent
+    free = (shutil.disk_usage(folder).free + there) / 1e9
+    if free < entry["disk_gb"]:
+        raise DataError(
+            f"{name} takes {entry['disk_gb']:,.1f} GB and {free:,.1f} GB are free",
+            where=str(folder),
+            remedy="make room there, make results/quants a link to a larger disk, or set evict_weights=true",
+        )
