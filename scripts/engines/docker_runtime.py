@@ -26,6 +26,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from scripts.common.errors import EngineError
+from scripts.engines.container_facts import container_facts
 from scripts.engines.http import Server, log_end
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, ServerKind, command, server_kind, weights_argument
@@ -70,7 +71,11 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
         _start(container, port)
         stack.enter_context(_follow(container, log))
         server = Server(
-            f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), lambda: _death(container)
+            f"http://{HOST}:{port}",
+            key,
+            lambda: log.read_text("utf-8", "replace"),
+            lambda: _death(container),
+            {"container": _given(container, box, fixed_port=settings.get("port") is not None)},
         )
         wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
         engine = kind.client(server, {**settings["arguments"]}, MODEL)
@@ -273,6 +278,18 @@ def _death(container: Container) -> str | None:
         return None
     time.sleep(0.3)  # what it wrote last may still be on its way to the log
     return "it ran out of memory" if state.get("OOMKilled") else f"exit status {state['ExitCode']}"
+
+
+def _given(container: Container, box: Mapping[str, Any], *, fixed_port: bool) -> dict[str, Any]:
+    """What Docker says that it gave the started container."""
+    container.reload()
+    own = {
+        WEIGHTS,
+        *(f"{OWN_CODE}/{file}" for file in OWN_FILES),
+        box.get("cache", ""),
+        box.get("tuning", ""),
+    }
+    return container_facts(container.attrs, box, own=own, fixed_port=fixed_port)
 
 
 def _remove(client: docker.DockerClient, container: Container, log: Path) -> None:

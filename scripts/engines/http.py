@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -21,12 +21,14 @@ class Server:
     """A server that runs: `url` without a slash at its end, the API key it wants, and how to look after it.
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
+    `given`: what its runtime really gave it, for the record.
     """
 
     url: str
     key: str | None
     log: Callable[[], str]
     death: Callable[[], str | None]
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def failure(self, what: str) -> EngineError:
         """An error that says what happened, whether the engine still lives, and how its log ends."""

@@ -122,6 +122,7 @@ class LlamaCppServer:
                 },
                 "cache_reset": True,
                 "context_between_turns": "kept" if self._arguments.get("cache_prompt") else "read again",
+                **self._server.given,
             }
 
     def close(self) -> None:

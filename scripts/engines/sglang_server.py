@@ -113,6 +113,7 @@ class SglangServer:
                 "resolved": {name: said.get(key) for name, key in RESOLVED.items()},
                 "cache_reset": True,
                 "context_between_turns": "read again",
+                **self._server.given,
             }
 
     def close(self) -> None:

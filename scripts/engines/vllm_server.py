@@ -157,6 +157,7 @@ class VllmServer:
             "cache_reset": self._can_reset,
             "context_between_turns": "read again",
             "speculation": self._speculation(),
+            **self._server.given,
         }
 
     def _speculation(self) -> dict[str, int] | None:

@@ -76,7 +76,12 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
 
 
 def image_record(client: docker.DockerClient, name: str) -> dict[str, Any]:
-    """What identifies an image that is here: its id, the digest it was pulled by (or None), its size."""
+    """What identifies an image that is here: its id, the digest it was pulled by (or None), its size.
+
+    Of several digests, as of an image that two registries have, the one that `name` pins.
+    """
     image = client.images.get(name)
     digests = [each.partition("@")[2] for each in image.attrs.get("RepoDigests") or []]
-    return {"image_id": image.id, "digest": digests[0] if digests else None, "bytes": image.attrs.get("Size")}
+    pinned = name.partition("@")[2]
+    digest = pinned if pinned in digests else next(iter(sorted(digests)), None)
+    return {"image_id": image.id, "digest": digest, "bytes": image.attrs.get("Size")}

@@ -29,7 +29,6 @@ def pull_image(engine: str, entry: Mapping[str, Any], needed_gb: float = 0.0) ->
     memory or the disk do not suffice, and where the registry has no such image.
     """
     reference = str(entry["image"])
-    wanted = reference.partition("@")[2]
     with connect() as client:
         check_gpus(client, int(entry.get("gpus", 0)), needed_gb)
         try:
@@ -38,9 +37,24 @@ def pull_image(engine: str, entry: Mapping[str, Any], needed_gb: float = 0.0) ->
             check_room(client, reference, entry.get("image_gb"))
             _pull(client, reference)
             found = image_record(client, reference)
-    if wanted and found["digest"] != wanted:
-        raise EngineError(f"the image is {found['digest']}, and {wanted} was asked for", where=reference)
+    check_digest(reference, found)
     return _record(engine, entry, reference, found)
+
+
+def check_digest(reference: str, found: Mapping[str, Any]) -> None:
+    """EngineError where `reference` pins a digest and the image that was `found` (image_record) has another."""
+    wanted = reference.partition("@")[2]
+    if wanted and found["digest"] != wanted:
+        has = (
+            f"is {found['digest']}"
+            if found["digest"]
+            else f"({found['image_id']}) has no digest of a registry"
+        )
+        raise EngineError(
+            f"the image {has}, and {wanted} was asked for",
+            where=reference,
+            remedy="docker image rm it and give the command again, or correct its digest in config/engines.yaml",
+        )
 
 
 def build_image(engine: str, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,10 +19,13 @@ import yaml
 
 from scripts.common.errors import EngineError
 from scripts.common.files import sha256_file
-from scripts.engines.docker_runtime import SESSION, reap
+from scripts.engines.container_facts import container_facts
+from scripts.engines.docker_runtime import SESSION, _create, reap
+from scripts.engines.server_kinds import server_kind
 from scripts.engines.start import start_engine
-from scripts.provenance.docker_engine import check_gpus, check_room, connect
-from scripts.provenance.images import build_image, pull_image
+from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
+from scripts.provenance.images import build_image, check_digest, pull_image
+from tests.engines.registry import Registry, serve_registry
 from tests.engines.serving import (
     ROOT,
     copy_project,
@@ -121,6 +124,102 @@ def test_the_server_takes_and_gives_ids(settings: dict[str, Any], weights: Path,
     assert "llama" in log.read_text()
 
 
+def remove_volumes(name: str) -> None:
+    for each in docker.from_env().volumes.list(filters={"name": name}):
+        each.remove()
+
+
+def test_the_record_names_the_gpus_and_limits_that_docker_was_asked_for(
+    settings: dict[str, Any], weights: Path, tmp_path: Path
+) -> None:
+    """Of a container that is made and not started, since no GPU need be here."""
+    box = {"ipc": "host", "shm_gb": 32, "cache": "/cache"}
+    image = settings["record"]["image_id"]
+    with connect() as client:
+        container = _create(
+            client,
+            server_kind("llamacpp"),
+            settings,
+            box,
+            image,
+            weights,
+            ["1", "0"],
+            18123,
+            "secret-key",
+            "token",
+            tmp_path / "engine.log",
+        )
+        try:
+            container.reload()
+            facts = container_facts(container.attrs, box, own={"/weights", "/cache"}, fixed_port=True)
+        finally:
+            container.remove(force=True)
+            remove_volumes(f"tempzero-{ENGINE}")
+    assert facts["device_requests"] == [
+        {"driver": None, "count": 0, "devices": ["0", "1"], "capabilities": [["gpu"]]}
+    ]
+    assert facts["ulimits"] == [
+        {"name": "memlock", "soft": -1, "hard": -1},
+        {"name": "stack", "soft": 2**26, "hard": 2**26},
+    ]
+    assert facts["ipc"] == "host" and facts["shm_bytes"] == 32 * 10**9
+    assert facts["published"] == ["127.0.0.1:18123 → 8000/tcp"]
+    assert facts["tuning_results"] is None
+    assert "secret-key" not in json.dumps(facts)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_record_says_what_docker_really_gave(
+    settings: dict[str, Any], weights: Path, tmp_path: Path, kept: bool
+) -> None:
+    """Set beside the settings, and beside what the container itself sees of it."""
+    box = {"shm_gb": 0.2, "cache": "/cache", "tuning": "/tuning", "warm_tuning": kept}
+    own = tmp_path / "links"
+    own.mkdir()
+    for file in weights.iterdir():
+        (own / file.name).symlink_to(file.resolve())
+    image = settings["record"]["image_id"]
+    volume = f"tempzero-{ENGINE}-{image.removeprefix('sha256:')[:12]}"
+    seen = []
+    try:
+        for session in range(2):
+            log = tmp_path / f"{session}.log"
+            with start_engine({**settings, "container": box}, own, log) as engine:
+                seen.append(engine.describe()["container"])
+                mounted, limit, memory = (
+                    containers()[0].exec_run(["sh", "-c", command]).output.decode().splitlines()
+                    for command in (
+                        "cat /proc/mounts",
+                        "ulimit -n",
+                        "df -B1 --output=size /dev/shm | tail -1",
+                    )
+                )
+    finally:
+        remove_volumes(volume)
+    facts = seen[0]
+    assert seen[1] == facts, "two sessions that were given the same say the same"
+    assert str(tmp_path) not in json.dumps(facts) and str(weights) not in json.dumps(facts)
+    assert facts["image_id"] == image and facts["user"] == "engine"
+    assert facts["device_requests"] == [] and facts["ulimits"] == [], "no GPU was asked for"
+    assert facts["shm_bytes"] == int(0.2 * 10**9) and facts["ipc"] == "private"
+    assert abs(int(memory[0]) - facts["shm_bytes"]) < 4096
+    assert int(limit[0]) > 0
+    assert facts["published"] == ["127.0.0.1 → 8000/tcp"], "the port outside varies from session to session"
+    assert facts["security"] == ["no-new-privileges"]
+    tuning = {"volume": f"{volume}-tuning"} if kept else {}
+    assert facts["mounts"] == [
+        {"at": "(where links of the weights lead)", "type": "bind", "read_only": True},
+        {"at": "/cache", "type": "volume", "read_only": False, "volume": f"{volume}-kernels"},
+        {"at": "/tuning", "type": "volume" if kept else "tmpfs", "read_only": False, **tuning},
+        {"at": "/weights", "type": "bind", "read_only": True},
+    ]
+    inside = {line.split()[1]: line.split()[2:4] for line in mounted}
+    assert (inside["/tuning"][0] == "tmpfs") is not kept
+    assert inside["/weights"][1].split(",")[0] == "ro" and inside["/cache"][1].split(",")[0] == "rw"
+    assert facts["compiled_kernels"] == f"volume {volume}-kernels"
+    assert facts["tuning_results"] == ("kept" if kept else "fresh")
+
+
 def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
     """The engine in process keeps its context between the turns of an episode. A server that does the same writes the
     same transcript; one that reads every prompt anew evaluates it in other batches: there only what comes before the
@@ -208,6 +307,42 @@ def test_an_image_that_cannot_be_pulled_is_said(entry: dict[str, Any]) -> None:
         pull_image(
             "x", {"kind": "vllm", "runtime": "docker", "image": "127.0.0.1:1/no/such@sha256:" + "0" * 64}
         )
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with serve_registry() as found:
+        yield found
+        for each in docker.from_env().images.list(all=True):
+            for digest in each.attrs.get("RepoDigests") or []:
+                if digest.startswith(found.address):
+                    docker.from_env().images.remove(digest, force=True)
+
+
+def test_an_image_is_pulled_by_its_digest_and_another_in_its_place_is_refused(
+    registry: Registry, entry: dict[str, Any]
+) -> None:
+    """From a registry of two images on this machine: what is asked for, and what it gives instead."""
+    first, second = registry.digests
+    pinned = {"kind": "vllm", "runtime": "docker", "image": f"{registry.address}/tool@{first}"}
+    record = pull_image("x", pinned)
+    assert record["digest"] == first and record["image"] == pinned["image"]
+    assert pull_image("x", pinned) == record, "what is there is not pulled again"
+
+    registry.swap()  # under the digest of each it now has the other
+    wrong = {**pinned, "image": f"{registry.address}/tool@{second}"}
+    with pytest.raises(EngineError) as caught:
+        pull_image("x", wrong)
+    assert wrong["image"] in str(caught.value) and "digest" in str(caught.value)
+
+    with connect() as client:
+        found = image_record(client, record["image_id"])
+        with pytest.raises(EngineError, match=f"the image is {first}, and {second} was asked for") as caught:
+            check_digest(wrong["image"], found)
+        assert wrong["image"] in str(caught.value) and "→" in str(caught.value)
+        built = image_record(client, "tempzero-base:bookworm")
+        with pytest.raises(EngineError, match=f"has no digest of a registry, and {first} was asked for"):
+            check_digest(pinned["image"], built)
 
 
 def test_too_little_disk_and_no_gpu_runtime_are_said_with_figures() -> None:
