@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, BuildError, DockerException, ImageNotFound
+from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from docker.utils import parse_repository_tag
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.common.files import sha256_file
@@ -139,18 +140,33 @@ def _base(client: docker.DockerClient, base: str) -> dict[str, Any]:
 
 def _pull(client: docker.DockerClient, reference: str) -> None:
     _say(f"pulling {reference}")
+    repository, tag = parse_repository_tag(reference)
     try:
-        client.images.pull(reference)
-    except ImageNotFound as error:
-        raise EngineError(
+        # The client's own images.pull heeds no error once a pull has begun: a full disk would be a missing image.
+        for event in client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
+            if "error" in event:
+                raise _refused(reference, str(event["error"]))
+    except NotFound as error:
+        raise _refused(reference, "not found") from error
+    except DockerException as error:
+        raise _refused(reference, str(getattr(error, "explanation", None) or error)) from error
+
+
+def _refused(reference: str, said: str) -> EngineError:
+    """What Docker said of a pull that failed, and what can be done."""
+    if "manifest unknown" in said or "not found" in said:
+        return EngineError(
             "the registry has no such image: its digest or tag does not exist any more",
             where=reference,
             remedy="look up a digest that does exist, and enter it as an engine of its own",
-        ) from error
-    except DockerException as error:
-        raise EngineError(
-            f"the image cannot be pulled: {getattr(error, 'explanation', None) or error}", where=reference
-        ) from error
+        )
+    if "verification failed" in said:
+        remedy = (
+            "what the registry gives is not what was pinned: take it from another, or find out what changed"
+        )
+    else:
+        remedy = "give the same command again: layers that are here are not pulled twice"
+    return EngineError(f"the image cannot be pulled: {said}", where=reference, remedy=remedy)
 
 
 def _build(client: docker.DockerClient, context: Path, tag: str, base: str) -> None:

@@ -50,15 +50,19 @@ def serve_registry() -> Iterator[Registry]:
             name = self.path.rsplit("/", 1)[1]
             known = content.get(name, b"{}" if self.path == "/v2/" else None)
             self.send_response(404 if known is None else 200)
+            if known is None:
+                known = json.dumps(
+                    {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}
+                ).encode()
             self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-            self.send_header("Content-Length", str(len(known or b"")))
+            self.send_header("Content-Length", str(len(known)))
             self.send_header(
                 "Content-Type", MANIFEST if "/manifests/" in self.path else "application/octet-stream"
             )
             if "/manifests/" in self.path:
                 self.send_header("Docker-Content-Digest", name)
             self.end_headers()
-            if body and known:
+            if body:
                 self.wfile.write(known)
 
         def log_message(self, *_: Any) -> None:

@@ -331,9 +331,13 @@ def test_an_image_is_pulled_by_its_digest_and_another_in_its_place_is_refused(
 
     registry.swap()  # under the digest of each it now has the other
     wrong = {**pinned, "image": f"{registry.address}/tool@{second}"}
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(EngineError, match=f"manifest verification failed for digest {second}") as caught:
         pull_image("x", wrong)
-    assert wrong["image"] in str(caught.value) and "digest" in str(caught.value)
+    assert wrong["image"] in str(caught.value)
+    nowhere = {**pinned, "image": f"{registry.address}/tool@sha256:{'0' * 64}"}
+    with pytest.raises(EngineError, match="the registry has no such image") as caught:
+        pull_image("x", nowhere)
+    assert nowhere["image"] in str(caught.value)
 
     with connect() as client:
         found = image_record(client, record["image_id"])
