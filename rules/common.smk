@@ -31,7 +31,6 @@ from scripts.grid.resolve import (
     evictable_quants,
     existing_sessions,
     resolve_cells,
-    sessions_needed,
     unused_modules,
     weights_builder,
     weights_needed,
@@ -239,13 +238,14 @@ def is_missing(file, step):
 
 @cache
 def wanted_quants():
-    """The quants whose weights are gone and without which a session or forced replay of the grid cannot be run."""
+    """The quants whose weights are gone and without which a session or forced replay of the grid cannot be run.
+
+    Of a question all sessions that it may take count, since another one may be found needed at any time.
+    """
     waiting = [
         cell
         for cell in CELLS.values()
-        if any(
-            is_missing(file, "run_session") for file in sessions_needed(Path(), cell)
-        )
+        if any(is_missing(file, "run_session") for file in cell.session_files)
         or (cell.forced_file and is_missing(cell.forced_file, "force_cell"))
     ]
     return {

@@ -41,7 +41,12 @@ OWN_CODE = "/tempzero"
 SESSION = "tempzero.session"
 OWNER = "tempzero.owner"
 STARTED = "tempzero.owner-started"
-OWN_FILES = ("scripts/__init__.py", "scripts/engines/__init__.py", "scripts/engines/vllm_force.py")
+OWN_FILES = (
+    "scripts/__init__.py",
+    "scripts/engines/__init__.py",
+    "scripts/engines/vllm_force.py",
+    "scripts/engines/vllm_patches.py",
+)
 
 
 @contextmanager
