@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class TurnLogprobs:
 
 def turn_line(record: Turn | TurnLogprobs) -> str:
     """The record's line, newline included."""
-    return canonical_json(asdict(record)) + "\n"
+    return canonical_json(vars(record)) + "\n"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
