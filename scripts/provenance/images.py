@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,9 @@ from scripts.common.files import sha256_file
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
 from scripts.provenance.environments import LOCAL_BUILD, TORCH_INDEX
 
+# Labels of what is built here: which image it is, or was a stage of, and the sha256 of all that it was built from.
+IMAGE = "tempzero.image"
+INPUTS = "tempzero.inputs"
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+.*(?:\n[ \t]+.*)*", re.MULTILINE)
 
 
@@ -62,33 +68,82 @@ def build_image(engine: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Build the engine's image from its folder of containers/ and return its record.
 
     The packages that it names of its lock are fetched here, by hash, and put into the build's context as `packages/`,
-    so that the image holds what the lock says and the build takes nothing else from a package index.
+    so that the image holds what the lock says and the build takes nothing else from a package index. An image that is
+    here and was built from the same is not built again; of a build nothing but the image itself stays.
     """
     plan = entry["build"]
     folder = Path(plan["folder"])
     tag = f"tempzero-{engine}:built"
-    with connect() as client, tempfile.TemporaryDirectory() as name:
-        check_gpus(client, int(entry.get("gpus", 0)))
-        context = Path(name)
-        shutil.copytree(folder, context, dirs_exist_ok=True)
-        base = _base(client, plan["base"])
-        if "lock" in plan:
-            fetch_packages(Path(plan["lock"]), plan.get("packages"), context / "packages")
-        _say(f"building {tag} from {folder}")
-        _build(client, context, tag, plan["base"])
-        found = image_record(client, tag)
     sources = {
         file.relative_to(folder).as_posix(): sha256_file(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
     lock = {"lock": plan["lock"], "lock_sha256": sha256_file(Path(plan["lock"]))} if "lock" in plan else {}
+    with connect() as client, _alone(engine):
+        check_gpus(client, int(entry.get("gpus", 0)))
+        base = _base(client, plan["base"])
+        labels = {IMAGE: engine, INPUTS: _inputs(sources, lock, plan.get("packages"), base["image_id"])}
+        if not _is_built(client, tag, labels[INPUTS]):
+            with tempfile.TemporaryDirectory() as name:
+                context = Path(name)
+                shutil.copytree(folder, context, dirs_exist_ok=True)
+                if lock:
+                    fetch_packages(Path(plan["lock"]), plan.get("packages"), context / "packages")
+                _say(f"building {tag} from {folder}")
+                _build(client, context, tag, plan["base"], labels)
+            _remove_leftovers(client, engine)
+        found = image_record(client, tag)
     return {
         **_record(engine, entry, tag, found),
         **lock,
         "base": {"image": plan["base"], **base},
         "build": sources,
     }
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Hold an image's name against every other build of this machine: what one leaves, another may be about to use."""
+    folder = Path(tempfile.gettempdir()) / "tempzero-images"
+    folder.mkdir(mode=0o1777, exist_ok=True)
+    with open(folder / f"{name}.lock", "a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            _say(f"tempzero-{name}: another process builds it; waiting")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _inputs(
+    sources: Mapping[str, str], lock: Mapping[str, str], packages: list[str] | None, base: str
+) -> str:
+    """The sha256 of all that an image follows from."""
+    told = [
+        base,
+        *(packages or ()),
+        *lock.values(),
+        *(f"{name} {digest}" for name, digest in sources.items()),
+    ]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _is_built(client: docker.DockerClient, tag: str, inputs: str) -> bool:
+    try:
+        return bool(client.images.get(tag).labels.get(INPUTS) == inputs)
+    except ImageNotFound:
+        return False
+
+
+def _remove_leftovers(client: docker.DockerClient, name: str) -> None:
+    """Remove what a build leaves without a name: its stages, and the image that had the name before.
+
+    One that a container still uses stays, and goes after the next build.
+    """
+    for image in client.images.list(filters={"dangling": True, "label": f"{IMAGE}={name}"}):
+        with suppress(APIError):
+            client.images.remove(image.id)
 
 
 def fetch_packages(lock: Path, names: list[str] | None, target: Path) -> None:
@@ -169,9 +224,12 @@ def _refused(reference: str, said: str) -> EngineError:
     return EngineError(f"the image cannot be pulled: {said}", where=reference, remedy=remedy)
 
 
-def _build(client: docker.DockerClient, context: Path, tag: str, base: str) -> None:
+def _build(client: docker.DockerClient, context: Path, tag: str, base: str, labels: dict[str, str]) -> None:
+    arguments = {"BASE": base, "NAME": labels[IMAGE]}
     try:
-        client.images.build(path=str(context), tag=tag, buildargs={"BASE": base}, rm=True, forcerm=True)
+        client.images.build(
+            path=str(context), tag=tag, buildargs=arguments, labels=labels, rm=True, forcerm=True
+        )
     except BuildError as error:
         lines = [
             str(part.get("stream", "")).rstrip() for part in error.build_log if part.get("stream", "").strip()

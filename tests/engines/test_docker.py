@@ -24,7 +24,7 @@ from scripts.engines.docker_runtime import SESSION, _create, reap
 from scripts.engines.server_kinds import server_kind
 from scripts.engines.start import start_engine
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
-from scripts.provenance.images import build_image, check_digest, pull_image
+from scripts.provenance.images import IMAGE, build_image, check_digest, pull_image
 from tests.engines.registry import Registry, serve_registry
 from tests.engines.serving import (
     ROOT,
@@ -347,6 +347,40 @@ def test_an_image_is_pulled_by_its_digest_and_another_in_its_place_is_refused(
         built = image_record(client, "tempzero-base:bookworm")
         with pytest.raises(EngineError, match=f"has no digest of a registry, and {first} was asked for"):
             check_digest(pinned["image"], built)
+
+
+def test_a_build_leaves_one_image_and_is_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its stages go, the image that had the name before too, and what was built from the same stands."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(
+        "ARG BASE\nFROM ${BASE} AS build\nCOPY word /word\nRUN cp /word /made\n"
+        "ARG NAME\nLABEL tempzero.image=${NAME}\n\nFROM ${BASE}\nCOPY --from=build /made /made\n"
+    )
+    (folder / "word").write_text("one")
+    entry = {"kind": "x", "runtime": "docker", "build": {"folder": folder, "base": "tempzero-base:bookworm"}}
+    name = f"leaves-{os.getpid()}"
+    images = docker.from_env().images
+
+    def named() -> set[str]:
+        return {image.id for image in images.list(filters={"label": f"{IMAGE}={name}"})}
+
+    before = {image.id for image in images.list(filters={"dangling": True})}
+    try:
+        first = build_image(name, entry)
+        assert named() == {first["image_id"]}
+        assert "building" in capsys.readouterr().err
+        assert build_image(name, entry) == first
+        assert "building" not in capsys.readouterr().err
+        (folder / "word").write_text("two")
+        second = build_image(name, entry)
+        assert named() == {second["image_id"]} != {first["image_id"]}
+        assert {image.id for image in images.list(filters={"dangling": True})} <= before
+    finally:
+        for each in named():
+            images.remove(each, force=True)
 
 
 def test_too_little_disk_and_no_gpu_runtime_are_said_with_figures() -> None:
