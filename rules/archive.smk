@@ -17,6 +17,7 @@ rule archive:
         table=TABLE,
         controls=CONTROLS,
         ablations=sorted({each.file for each in ABLATIONS}),
+        report=REPORT,
         grid=GRID,
         cells=[f"{cell.folder}/cell.json" for cell in ARCHIVED],
         sessions=[

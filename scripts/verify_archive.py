@@ -2,7 +2,8 @@
 disagrees.
 
 Every sha256 is computed again, every verdict from the transcripts, logprobs and forced passes, and from these every
-table. Each disagreement is a line of its own. A reader who has only the zip has this command in it:
+table, those that results/report.html shows among them; of its pictures and texts the sha256 is all that is looked at.
+Each disagreement is a line of its own. A reader who has only the zip has this command in it:
 
     python -m zipfile -e provenance.zip folder && cd folder
     python -m pip install --require-hashes -r envs/workflow.lock

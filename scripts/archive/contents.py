@@ -16,6 +16,7 @@ from scripts.report.entries import CELL_KEYS, read_grid
 
 GRID = "results/grid.json"
 TABLES = ("results/table.md", "results/table.csv", "results/controls.json")
+REPORT = "results/report.html"
 COMMIT = "code/commit.json"
 PATCH = "code/changes.patch"
 METADATA = "ro-crate-metadata.json"
@@ -51,22 +52,22 @@ def _left_out(name: str) -> bool:
     return name.startswith(".") or name == "__pycache__" or name.endswith((".pyc", *WEIGHTS))
 
 
-def result_files(root: Path) -> list[str]:
+def result_files(root: Path, *, report: bool = True) -> list[str]:
     """The files of the grid's results under `root`, sorted; DataError names one that is missing.
 
-    Under `partial` a cell that has no cell.json is left out.
+    Under `partial` a cell that has no cell.json is left out. `report`: with the page report.html.
     """
-    found = expected_files(root, read_grid(root / GRID))
+    found = expected_files(root, read_grid(root / GRID), report=report)
     for name in found:
         if not (root / name).is_file():
             raise DataError("the file is missing", where=name, remedy="make it: snakemake --cores 1 archive")
     return found
 
 
-def expected_files(root: Path, grid: dict[str, Any]) -> list[str]:
+def expected_files(root: Path, grid: dict[str, Any], *, report: bool = True) -> list[str]:
     """The files that the grid's results have, of cells those under `root`, sorted; they need not all be there."""
     cells = archived_cells(root, grid)
-    found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid))]
+    found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid)), *([REPORT] if report else ())]
     for cell in cells:
         found += _cell_files(root, cell)
     found += [f"results/engines/{name}.json" for name in sorted({str(cell["engine"]) for cell in cells})]

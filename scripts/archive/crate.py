@@ -19,6 +19,7 @@ from scripts.archive.contents import (
     COMMIT,
     GRID,
     PATCH,
+    REPORT,
     SUMS,
     ablation_keys,
     archived_cells,
@@ -60,6 +61,7 @@ PINNED_SNAKEMAKE = re.compile(r"^snakemake==(\S+)", re.MULTILINE)
 # Not asked of the system, whose table of media types is another one on each: the same data is described alike.
 FORMATS = {
     ".csv": "text/csv",
+    ".html": "text/html",
     ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".md": "text/markdown",
@@ -77,6 +79,7 @@ STEPS = {
     "make_table": "Make the table of the grid",
     "check_controls": "Check the cells whose class is known beforehand",
     "make_ablation": "Compare the variants of one deployment",
+    "make_report": "Make the page that shows the table and what is behind it",
 }
 
 
@@ -349,6 +352,19 @@ class _Description:
                 [grid, *compared],
                 [self._file(page_file(key))],
             )
+        replays = [
+            self._file(name)
+            for name in self._files
+            if any(name.startswith(f"{cell_folder(cell)}/session-") for cell in self._cells)
+        ]
+        pages = [self._file(page_file(key)) for key in ablation_keys(self._grid)]
+        self._add_action(
+            "make_report",
+            "the report",
+            [self._tool("make_report")],
+            [grid, *cells, *replays, *manifests, *pages],
+            [self._file(REPORT)],
+        )
 
     def _engine(self, record: dict[str, Any]) -> Entity:
         """The engine that a session ran: its version as it said itself, its lock or image."""

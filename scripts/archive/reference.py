@@ -36,7 +36,7 @@ def pack_reference(root: Path, folder: Path) -> int:
     found = [str(each) for each in check_records(root, grid)]
     if found:
         raise DataError("\n  ".join(["records disagree with what is in the folder:", *found]))
-    files = [*result_files(root), *workload_files(grid)]
+    files = [*result_files(root, report=False), *workload_files(grid)]
     folder.mkdir(parents=True, exist_ok=True)
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)

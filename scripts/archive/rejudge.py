@@ -11,10 +11,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scripts.archive.check import BROKEN, Disagreement
 from scripts.archive.contents import (
     GRID,
     METADATA,
+    REPORT,
     SUMS,
     ablation_keys,
     archived_cells,
@@ -22,13 +25,14 @@ from scripts.archive.contents import (
     page_file,
 )
 from scripts.archive.crate import render_crate
+from scripts.archive.shown import shown_tables
 from scripts.archive.unequal import unequal
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, write_json
 from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries, read_grid
-from scripts.report.frames import everything
+from scripts.report.frames import details, everything, finding
 from scripts.report.page import render_page
 from scripts.verdict.summary import summarise
 
@@ -80,7 +84,7 @@ def judge_cells(root: Path, grid: dict[str, Any], counts: Counts) -> Found:
 
 
 def make_pages(root: Path, grid: dict[str, Any], counts: Counts) -> Found:
-    """Where table, controls and pages of ablations under `root` are not what the cells give."""
+    """Where table, controls, pages of ablations and the report's tables under `root` are not what the cells give."""
     results = root / "results"
     try:
         entries = read_entries(grid, results)
@@ -88,6 +92,7 @@ def make_pages(root: Path, grid: dict[str, Any], counts: Counts) -> Found:
         page = render_page(grid, entries, readings)
         figures = everything(entries).to_csv(index=False, lineterminator="\n")
         controls = _as_json(as_json(readings))
+        shown = {"finding": finding(entries), "details": details(entries)}
     except BROKEN as error:
         yield _failed("results/table.md", "it cannot be made again", error)
         return
@@ -102,6 +107,9 @@ def make_pages(root: Path, grid: dict[str, Any], counts: Counts) -> Found:
             yield _failed(page_file(key), "it cannot be made again", error)
             continue
         yield from _compare(root, page_file(key), page, _lines)
+        counts.pages += 1
+    if (root / REPORT).is_file():
+        yield from _compare_report(root, shown)
         counts.pages += 1
 
 
@@ -141,6 +149,25 @@ def _compare(root: Path, name: str, again: str, differ: Differ) -> Found:
             )
     except BROKEN as error:
         yield _failed(name, "it cannot be compared", error)
+
+
+def _compare_report(root: Path, shown: dict[str, pd.DataFrame]) -> Found:
+    """Where the tables that the report shows are not these; its pictures and texts have their sha256 alone."""
+    try:
+        said = shown_tables((root / REPORT).read_text(encoding="utf-8"))
+    except BROKEN as error:
+        yield _failed(REPORT, "it cannot be compared", error)
+        return
+    for kind, frame in shown.items():
+        rows = [list(frame.columns), *frame.to_numpy().tolist()]
+        follows = [[str(each) for each in row] for row in rows]
+        for number, pair in enumerate(zip_longest(said.get(kind, ()), follows, fillvalue=list[str]())):
+            for column, (one, other) in enumerate(zip_longest(*pair), start=1):
+                if one != other:
+                    where = f"{REPORT}, {kind}, row {number}, column {column}"
+                    yield Disagreement(
+                        where, f"it says {_short(one)}, from the cells follows {_short(other)}"
+                    )
 
 
 def _lines(archived: str, again: str) -> Iterator[tuple[str, object, object]]:

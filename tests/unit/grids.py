@@ -15,6 +15,7 @@ from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import everything
 from scripts.report.page import render_page
+from scripts.report.web.page import render_report
 from scripts.verdict.forced import pass_line, summarise_forced
 from scripts.verdict.summary import summarise
 from scripts.workload.spec import load_workload
@@ -106,6 +107,9 @@ def judge(home: Path) -> None:
     (home / "results/controls.json").write_text(json.dumps(as_json(readings)))
     (home / PAGE).parent.mkdir(parents=True, exist_ok=True)
     (home / PAGE).write_text(make_page(grid, home / "results", KEYS))
+    pages = [(Path(PAGE).stem, (home / PAGE).read_text())]
+    report = render_report(grid, entries, readings, home / "results", pages)
+    (home / "results/report.html").write_text(report)
 
 
 def write_forced(cell: Path, load: Mapping[str, Any] | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from scripts.archive.contents import COMMIT, METADATA, PATCH, SUMS, code_files, result_files
+from scripts.archive.contents import COMMIT, METADATA, PATCH, REPORT, SUMS, code_files, result_files
 from scripts.archive.crate import render_crate
 from scripts.archive.pack import COMMENT_BYTES, check_bytes, unpack, write_zip
 from scripts.archive.unequal import unequal
@@ -101,7 +101,7 @@ def replace(folder: Path, name: str, old: str, new: str) -> None:
 def test_it_agrees_with_itself_and_says_how_much_was_judged(archive: Path) -> None:
     verified = verify_archive(archive)
     assert verified.disagreements == []
-    assert dataclasses.astuple(verified.counts) == (2, 4, 8, 1, 4)
+    assert dataclasses.astuple(verified.counts) == (2, 4, 8, 1, 5)
     assert verified.sha256 == sha256_file(archive)
     with zipfile.ZipFile(archive) as packed:
         assert verified.files == len(packed.namelist())
@@ -342,6 +342,8 @@ def test_another_figure_in_the_tables_is_named(archive: Path, tmp_path: Path) ->
         replace(folder, "results/table.csv", "near-tie", "wide")
         change(folder, "results/controls.json", ok=False)
         replace(folder, PAGE, "4 of 4 free replays", "3 of 4 free replays")
+        replace(folder, REPORT, ">3/4</a>", ">4/4</a>")
+        replace(folder, REPORT, ">2 × 2<", ">3 × 2<")
 
     said = found(edited(archive, tmp_path / "wrong.zip", edit, described=True))
     assert [each.split()[0].split(":")[0] for each in said] == [
@@ -349,10 +351,34 @@ def test_another_figure_in_the_tables_is_named(archive: Path, tmp_path: Path) ->
         "results/table.csv",
         "results/controls.json",
         PAGE,
+        "results/report.html,",
+        "results/report.html,",
     ]
     assert "4/4" in said[0] and "3/4" in said[0]
     assert said[1] == "results/table.csv:3 class: it says 'wide', from the cells follows 'near-tie'"
     assert said[2] == "results/controls.json ok: it says False, from the cells follows True"
+    assert said[4] == f"{REPORT}, finding, row 2, column 3: it says '4/4', from the cells follows '3/4'"
+    assert said[5] == f"{REPORT}, details, row 1, column 6: it says '3 × 2', from the cells follows '2 × 2'"
+
+
+def test_a_row_that_the_report_hides_or_adds_is_named(archive: Path, tmp_path: Path) -> None:
+    def hide(folder: Path) -> None:
+        text = (folder / REPORT).read_text()
+        row = text[(start := text.index("<tr><td data-rank")) : text.index("</tr>", start) + 5]
+        (folder / REPORT).write_text(text.replace(row, "", 1))
+
+    assert any(
+        "finding, row 2" in each
+        for each in found(edited(archive, tmp_path / "hidden.zip", hide, described=True))
+    )
+
+    def add(folder: Path) -> None:
+        replace(
+            folder, REPORT, "</main>", '<table class="sortable finding"><tr><td>6/6</td></tr></table></main>'
+        )
+
+    said = found(edited(archive, tmp_path / "added.zip", add, described=True))
+    assert said == [f"{REPORT}, finding, row 3, column 1: it says '6/6', from the cells follows None"]
 
 
 def test_other_words_are_found_though_record_and_sums_follow_them(archive: Path, tmp_path: Path) -> None:
@@ -389,6 +415,7 @@ def test_a_description_that_does_not_follow_is_named(archive: Path, tmp_path: Pa
     "name",
     [
         "results/table.md",
+        REPORT,
         f"{BASE}/cell.json",
         f"{BASE}/session-01/session.json",
         MANIFEST,
@@ -664,7 +691,7 @@ def test_the_commands_say_what_they_found(
     assert done.returncode == 0
     said = capsys.readouterr().out
     assert (
-        "judged again: 2 cells with 4 sessions, 8 replays and 1 forced replays, 4 pages; everything agrees"
+        "judged again: 2 cells with 4 sessions, 8 replays and 1 forced replays, 5 pages; everything agrees"
         in said
     )
     assert "of the modules that judged here are not those in the archive" in done.stderr

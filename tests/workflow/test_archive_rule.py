@@ -80,7 +80,7 @@ def test_a_reader_who_has_only_the_zip_can_judge_it_again(
     done = read(tmp_path / "folder", packages, "-m", "scripts.verify_archive", "../provenance.zip")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
-        "judged again: 2 cells with 4 sessions, 8 replays and 2 forced replays, 3 pages; everything agrees"
+        "judged again: 2 cells with 4 sessions, 8 replays and 2 forced replays, 4 pages; everything agrees"
         in done.stdout
     )
     assert "not those in the archive" not in done.stderr
@@ -104,8 +104,9 @@ def test_without_the_packages_it_says_which_and_how_to_have_them(archived: Check
 def test_the_same_data_gives_the_same_bytes(archived: Checkout) -> None:
     before = (archived.path / ZIP).read_bytes()
     assert "Nothing to be done" in archived.run("--cores", "1", "archive").stdout
-    done = archived.run("--cores", "1", "-R", "archive", "--", "archive")
+    done = archived.run("--cores", "1", "-R", "report", "--", "archive")
     assert done.returncode == 0, done.stdout
+    assert "Make the report." in done.stdout and "Archive the grid." in done.stdout
     assert (archived.path / ZIP).read_bytes() == before
 
 
