@@ -57,6 +57,9 @@ LOOKING = (
 # A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
 SMALL_GPU_GB = 3
 
+# Where weights are quantised, which is nothing that they follow from.
+IN_CONTAINER = ("scripts.quants.in_container",)
+
 # What asks for more lines, or for fewer, than a screen would show.
 CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
 
@@ -427,6 +430,7 @@ ENGINES_USED = [CONFIGURATION.engines[cell.engine] for cell in CELLS.values()]
 CORES = max((engine.get("cores", 1) for engine in ENGINES_USED), default=1)
 GPU = max((min(engine.get("gpus", 0), 1) for engine in ENGINES_USED), default=0)
 BUILDER = weights_builder(CONFIGURATION)
+QUANTISE_IN = CONFIGURATION.config["quantise_in"]
 EVICT = CONFIGURATION.config["evict_weights"] and not PARTIAL
 EVICTABLE = evictable_quants(CONFIGURATION, CELLS.values()) if EVICT else []
 EVICTED = [evicted_file(*quant) for quant in EVICTABLE]

@@ -10,7 +10,9 @@ rule build_weights:
     """The weights of one precision, built by its recipe, and their manifest."""
     input:
         source=quant_source,
-        engine=lambda wildcards: f"results/engines/{BUILDER}.json",
+        engine=lambda wildcards: (
+            f"results/engines/{BUILDER}.json" if QUANTISE_IN == "process" else []
+        ),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
@@ -23,17 +25,20 @@ rule build_weights:
     threads: 1
     resources:
         on_gpus=serving_gpus,
+        quantise_in=QUANTISE_IN,
     params:
-        code=source_digest("build_weights"),
+        code=source_digest("build_weights", IN_CONTAINER),
         entry=lambda wildcards: shlex.quote(
             json.dumps(quant_of(wildcards), sort_keys=True)
         ),
-        python=lambda wildcards: engine_python(BUILDER),
+        python=lambda wildcards, resources: (
+            engine_python(BUILDER) if resources.quantise_in == "process" else "python"
+        ),
     message:
         "Build the weights of {wildcards.model} in {wildcards.precision}."
     shell:
         "{params.python} -m scripts.build_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --runtime {resources.quantise_in} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule convert_weights:
@@ -53,7 +58,7 @@ rule convert_weights:
     resources:
         on_gpus=serving_gpus,
     params:
-        code=source_digest("build_weights"),
+        code=source_digest("build_weights", IN_CONTAINER),
         content=source_content,
         entry=lambda wildcards: shlex.quote(
             json.dumps(quant_of(wildcards), sort_keys=True)
@@ -138,8 +143,9 @@ rule quantise_weights:
     threads: 1
     resources:
         on_gpus=serving_gpus,
+        quantise_in=QUANTISE_IN,
     params:
-        code=source_digest("quantise_weights"),
+        code=source_digest("quantise_weights", IN_CONTAINER),
         entry=lambda wildcards: shlex.quote(
             json.dumps(quant_of(wildcards), sort_keys=True)
         ),
@@ -147,7 +153,7 @@ rule quantise_weights:
         "Quantise {wildcards.model} to {wildcards.precision}."
     shell:
         "python -m scripts.quantise_weights {wildcards.model} {wildcards.precision}"
-        " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
+        " --entry {params.entry} --gpus {resources.on_gpus} --runtime {resources.quantise_in} --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule fetch_weights:

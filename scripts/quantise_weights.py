@@ -1,9 +1,11 @@
-"""Make a quant from its bf16 sister by the recipe model-free-ptq, in the environment of envs/quantise.lock."""
+"""Make a quant from its bf16 sister by the recipe model-free-ptq: llm-compressor, locked by envs/quantise.lock."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 from pathlib import Path
 
 from scripts.common.errors import run_command
@@ -24,9 +26,23 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
     parser.add_argument("--gpus", type=int, default=0, help="how many GPUs are to serve it together")
+    parser.add_argument(
+        "--runtime",
+        choices=("process", "docker", "inside"),
+        default="process",
+        help="process: in the lock's environment; docker: in a container of its image; inside: in this Python",
+    )
     given = parser.parse_args()
-    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
-    enter_environment(LOCK, "scripts.quantise_weights")
+    if given.runtime != "inside":
+        check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
+    if given.runtime == "docker":
+        from scripts.quants.in_container import quantise_in_container
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container ends too
+        quantise_in_container(given.model, given.precision, given.entry, given.output)
+        return
+    if given.runtime == "process":
+        enter_environment(LOCK, "scripts.quantise_weights")
     build_model_free(given.model, given.precision, given.entry, given.output)
 
 

@@ -1,16 +1,9 @@
-"""The runtime `docker`: a server in a container, which is gone when it is left, however it is left.
-
-Three things see to that: the end of the context manager; a guard process that outlives this one and removes the
-container when this one is gone (`kill -9` too); and a reaper that, at the next start, removes what a crash of the
-machine left. All go by the container's labels.
-"""
+"""The runtime `docker`: a server in a container, which is gone when it is left, however it is left."""
 
 from __future__ import annotations
 
 import fcntl
 import secrets
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,16 +13,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import docker
-import psutil
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
-from scripts.engines.http import Server, log_end
+from scripts.engines.http import Server
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, ServerKind, command, server_kind, weights_argument
+from scripts.provenance.containers import guarded, link_mounts, reap, remove_container, said
 from scripts.provenance.docker_engine import connect
 
 PORT = 8000  # inside the container
@@ -38,9 +31,6 @@ STOP_SECONDS = 20
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "/weights"
 OWN_CODE = "/tempzero"
-SESSION = "tempzero.session"
-OWNER = "tempzero.owner"
-STARTED = "tempzero.owner-started"
 OWN_FILES = (
     "scripts/__init__.py",
     "scripts/engines/__init__.py",
@@ -61,7 +51,6 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
     record = settings["record"]
     box: Mapping[str, Any] = settings.get("container", {})
     key = secrets.token_hex(16)
-    token = secrets.token_hex(8)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     with ExitStack() as stack:
@@ -70,9 +59,9 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
         devices = stack.enter_context(hold_gpus(int(settings.get("gpus", 0))))
         image = find_image(client, record)
         port = take_port(settings.get("port"))
-        stack.enter_context(_guard(token))
-        container = _create(client, kind, settings, box, image, weights, devices, port, key, token, log)
-        stack.callback(_remove, client, container, log)
+        labels = stack.enter_context(guarded())
+        container = _create(client, kind, settings, box, image, weights, devices, port, key, labels)
+        stack.callback(remove_container, client, container)
         _start(container, port)
         stack.enter_context(_follow(container, log))
         server = Server(
@@ -99,25 +88,6 @@ def find_image(client: docker.DockerClient, record: Mapping[str, Any]) -> str:
         ) from error
 
 
-def reap(client: docker.DockerClient) -> int:
-    """Remove the containers of sessions that are gone; how many there were."""
-    found = 0
-    for container in client.containers.list(all=True, filters={"label": SESSION}, ignore_removed=True):
-        if not _owner_lives(container.labels):
-            found += 1
-            with suppress(NotFound, APIError):
-                container.remove(force=True, v=True)
-    return found
-
-
-def _owner_lives(labels: Mapping[str, str]) -> bool:
-    try:
-        process = psutil.Process(int(labels[OWNER]))
-        return f"{process.create_time():.2f}" == labels[STARTED] and process.status() != psutil.STATUS_ZOMBIE
-    except (KeyError, ValueError, psutil.Error):
-        return False
-
-
 @contextmanager
 def hold_gpus(count: int) -> Iterator[list[str]]:
     """Hold the first `count` GPUs, one lock file each, against every other session of this machine; their numbers.
@@ -139,27 +109,6 @@ def hold_gpus(count: int) -> Iterator[list[str]]:
         yield [str(number) for number in range(count)]
 
 
-@contextmanager
-def _guard(token: str) -> Iterator[None]:
-    """A process that removes the container when this one is gone; no child of this one, so not ended with it."""
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "scripts.engines.guard_container", f"{SESSION}={token}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    assert guard.stdin is not None
-    guard.wait(60)  # it goes on as a process of its own
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            guard.stdin.write(b"done\n")
-            guard.stdin.close()
-
-
 def _create(
     client: docker.DockerClient,
     kind: ServerKind,
@@ -170,8 +119,7 @@ def _create(
     devices: list[str],
     port: int,
     key: str,
-    token: str,
-    log: Path,
+    labels: dict[str, str],
 ) -> Container:
     entrypoint = list(box.get("entrypoint", [part.format(python="python3") for part in kind.program]))
     served = str(PurePosixPath(WEIGHTS) / weights_argument(kind, weights))
@@ -180,16 +128,13 @@ def _create(
     if kind.key_variable:
         environment[kind.key_variable] = key
     mounts = [Mount(WEIGHTS, str(weights.resolve()), type="bind", read_only=True)]
-    # A quant of the owner's own is a folder of links: where they lead is mounted too, in the same place.
-    homes = {path.resolve().parent for path in weights.rglob("*") if path.is_symlink()}
-    mounts += [Mount(str(home), str(home), type="bind", read_only=True) for home in sorted(homes)]
+    mounts += link_mounts(weights)
     if kind.program[-1].startswith("vllm"):
         environment["PYTHONPATH"] = OWN_CODE
         mounts += [
             Mount(f"{OWN_CODE}/{file}", str(ROOT / file), type="bind", read_only=True) for file in OWN_FILES
         ]
     mounts += _caches(box, settings, image)
-    me = psutil.Process()
     options: dict[str, Any] = {}
     if devices:
         options["device_requests"] = [DeviceRequest(device_ids=devices, capabilities=[["gpu"]])]
@@ -209,7 +154,7 @@ def _create(
             environment=environment,
             mounts=mounts,
             ports={f"{PORT}/tcp": (HOST, port)},
-            labels={SESSION: token, OWNER: str(me.pid), STARTED: f"{me.create_time():.2f}"},
+            labels=labels,
             init=True,
             security_opt=["no-new-privileges"],
             log_config=LogConfig(type=LogConfig.types.JSON),
@@ -217,7 +162,7 @@ def _create(
         )
     except DockerException as error:
         raise EngineError(
-            f"the container cannot be made: {_said(error)}", where=settings["record"]["image"]
+            f"the container cannot be made: {said(error)}", where=settings["record"]["image"]
         ) from error
 
 
@@ -239,17 +184,17 @@ def _start(container: Container, port: int) -> None:
     try:
         container.start()
     except APIError as error:
-        said = _said(error)
-        if "already allocated" in said or "address already in use" in said:
+        words = said(error)
+        if "already allocated" in words or "address already in use" in words:
             raise EngineError(
                 f"port {port} is taken", where=HOST, remedy="end what listens there, or leave `port` out"
             ) from error
-        if "could not select device driver" in said:
+        if "could not select device driver" in words:
             raise EngineError(
                 "Docker cannot give GPUs to a container",
                 remedy="install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker",
             ) from error
-        raise EngineError(f"the container cannot be started: {said}") from error
+        raise EngineError(f"the container cannot be started: {words}") from error
 
 
 @contextmanager
@@ -277,7 +222,7 @@ def _death(container: Container) -> str | None:
     except NotFound:
         return "the container was removed"
     except DockerException as error:
-        return f"Docker does not answer: {_said(error)}"
+        return f"Docker does not answer: {said(error)}"
     state = container.attrs["State"]
     if state["Status"] in ("created", "running", "restarting", "paused"):
         return None
@@ -295,23 +240,3 @@ def _given(container: Container, box: Mapping[str, Any], *, fixed_port: bool) ->
         box.get("tuning", ""),
     }
     return container_facts(container.attrs, box, own=own, fixed_port=fixed_port)
-
-
-def _remove(client: docker.DockerClient, container: Container, log: Path) -> None:
-    """Remove the container and wait until Docker does not know it any more."""
-    with suppress(NotFound):
-        container.remove(force=True, v=True)
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            client.containers.get(container.id)
-        except NotFound:
-            return
-        time.sleep(0.1)
-    raise EngineError(
-        f"the container {container.short_id} could not be removed{log_end(log.read_text('utf-8', 'replace'))}"
-    )
-
-
-def _said(error: DockerException) -> str:
-    return str(getattr(error, "explanation", None) or error)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from scripts.common.errors import ConfigError, DataError, nearest
 from scripts.common.files import read_json, sha256_file
@@ -16,10 +16,26 @@ from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_
 GGUF = "model.gguf"
 CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
-Recipe = Callable[[Path, Mapping[str, Any], Path, Path], dict[str, Any]]
+
+class Quantiser(Protocol):
+    """llama.cpp's quantiser, wherever it runs: of a GGUF file it makes another, and says which version it is."""
+
+    def __call__(self, source: Path, output: Path, file_type: str, *, experts_only: bool) -> dict[str, str]:
+        """Quantise; DataError or EngineError where that fails."""
 
 
-def _gguf_bf16(root: Path, entry: Mapping[str, Any], quants: Path, aside: Path) -> dict[str, Any]:
+def quantise_here(source: Path, output: Path, file_type: str, *, experts_only: bool) -> dict[str, str]:
+    """llama.cpp's quantiser in the environment of this Python."""
+    quantise_gguf(source, output, file_type, experts_only=experts_only)
+    return {"llama-cpp-python": version("llama-cpp-python")}
+
+
+Recipe = Callable[[Path, Mapping[str, Any], Path, Path, Quantiser], dict[str, Any]]
+
+
+def _gguf_bf16(
+    root: Path, entry: Mapping[str, Any], quants: Path, aside: Path, quantiser: Quantiser
+) -> dict[str, Any]:
     """The checkpoint of `source` as it is, with a GGUF file of the same bits beside it."""
     source = root / entry["source"]
     if not (source / "model.safetensors").is_file():
@@ -37,14 +53,16 @@ def _gguf_bf16(root: Path, entry: Mapping[str, Any], quants: Path, aside: Path) 
     return {"recipe": "gguf-bf16", "source": entry["source"], "gguf": version("gguf")}
 
 
-def _llama_quantize(root: Path, entry: Mapping[str, Any], quants: Path, aside: Path) -> dict[str, Any]:
+def _llama_quantize(
+    root: Path, entry: Mapping[str, Any], quants: Path, aside: Path, quantiser: Quantiser
+) -> dict[str, Any]:
     """llama.cpp's quantiser over the GGUF file of the precision `from`."""
     source = quants / entry["from"]
     verify_manifest(source / NAME)
     for name in CHAT_FILES:
         shutil.copyfile(source / name, aside / name)
     alone = entry.get("experts_only", False)
-    quantise_gguf(source / GGUF, aside / GGUF, entry["type"], experts_only=alone)
+    made_by = quantiser(source / GGUF, aside / GGUF, entry["type"], experts_only=alone)
     pruned = read_json(source / NAME)["source"].get("experts")
     return {
         "recipe": "llama-quantize",
@@ -53,7 +71,7 @@ def _llama_quantize(root: Path, entry: Mapping[str, Any], quants: Path, aside: P
         **({"experts": pruned} if pruned else {}),
         "from": entry["from"],
         "from_manifest_sha256": sha256_file(source / NAME),
-        "llama-cpp-python": version("llama-cpp-python"),
+        **made_by,
     }
 
 
@@ -68,11 +86,18 @@ RECIPES: dict[str, Recipe] = {"gguf-bf16": _gguf_bf16, "llama-quantize": _llama_
 
 
 def build_quant(
-    model: str, precision: str, entry: Mapping[str, Any], output: Path, *, root: Path = Path()
+    model: str,
+    precision: str,
+    entry: Mapping[str, Any],
+    output: Path,
+    *,
+    root: Path = Path(),
+    quantiser: Quantiser = quantise_here,
 ) -> None:
     """Build the quant `model` × `precision` by the recipe of its `entry` in models.yaml and write `output`.
 
     `output` is results/quants/{model}/{precision}/manifest.json; the folder is replaced as a whole.
+    `quantiser`: what quantises GGUF files.
     ConfigError for an unknown recipe, DataError for a source that is missing or not what it says.
     """
     recipe = RECIPES.get(entry["recipe"])
@@ -87,7 +112,7 @@ def build_quant(
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        source = recipe(root, entry, folder.parent, aside)
+        source = recipe(root, entry, folder.parent, aside, quantiser)
         types = tensor_types(aside / GGUF)
         write_manifest(
             aside,

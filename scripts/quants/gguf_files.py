@@ -187,6 +187,14 @@ def quantise_gguf(source: Path, output: Path, file_type: str, *, experts_only: b
         raise DataError(f"llama.cpp could not quantise to {file_type} (code {code})", where=str(source))
 
 
+def quantise_arguments(*, experts_only: bool) -> list[str]:
+    """What has llama-quantize do as quantise_gguf does: the options that come before its files."""
+    if not experts_only:
+        return []
+    kept = [part for pattern in KEPT for part in ("--tensor-type", f"{pattern}=bf16")]
+    return [*kept, "--token-embedding-type", "bf16", "--output-tensor-type", "bf16"]
+
+
 def tensor_types(path: Path) -> dict[str, dict[str, int]]:
     """How many tensors of each group have which type: {"experts": {"Q4_K": 18}, …}, read from the file."""
     groups: dict[str, Counter[str]] = {}

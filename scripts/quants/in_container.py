@@ -1,0 +1,59 @@
+"""Quantising in a container: the same code and tools, on a machine with Docker and without their environments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import ConfigError
+from scripts.provenance.containers import link_mounts
+from scripts.provenance.images import REQUIREMENT
+from scripts.provenance.tools import Tool, find_tool, mounted, run_tool
+from scripts.quants.gguf_files import quantise_arguments
+
+CODE = Path("scripts")
+
+
+def quantise_in_container(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
+    """The recipe model-free-ptq in the image of the tool llm-compressor; as build_model_free, which runs in there."""
+    tool = find_tool("llm-compressor", ["/opt/quantise/bin/python"])
+    quants = output.parent.parent
+    source = quants / entry["from"]
+    command = ["-m", "scripts.quantise_weights", model, precision, "--runtime", "inside"]
+    command += ["--entry", json.dumps(entry), "--output", output.as_posix()]
+    run_tool(tool, command, [mounted(CODE, read_only=True), mounted(quants), *link_mounts(source)])
+
+
+class LlamaQuantize:
+    """llama.cpp's quantiser in the image of the tool llama-quantize."""
+
+    def __init__(self) -> None:
+        self._tool = find_tool("llama-quantize", ["llama-quantize"])
+
+    def __call__(self, source: Path, output: Path, file_type: str, *, experts_only: bool) -> dict[str, str]:
+        """As quants.build.quantise_here; what it says of the quantiser is the version that the image was built from,
+        or the image that was pulled."""
+        run_tool(
+            self._tool,
+            [
+                *quantise_arguments(experts_only=experts_only),
+                source.as_posix(),
+                output.as_posix(),
+                file_type,
+                "1",
+            ],
+            [mounted(source.parent, read_only=True), mounted(output.parent), *link_mounts(source.parent)],
+        )
+        return _version(self._tool)
+
+
+def _version(tool: Tool) -> dict[str, str]:
+    if tool.lock is None:
+        return {"image": tool.name}
+    text = tool.lock.read_text(encoding="utf-8")
+    for match in REQUIREMENT.finditer(text):
+        if match[1] == "llama-cpp-python":
+            return {"llama-cpp-python": match[0].split()[0].partition("==")[2]}
+    raise ConfigError("the lock has no package 'llama-cpp-python'", where=str(tool.lock))
