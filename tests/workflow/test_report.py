@@ -31,6 +31,7 @@ FLAGS = [
     "--disable-sync",
 ]
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+PAPER, ACROSS = 703, 964  # CSS pixels between the margins of a sheet: of A4, and of letter lying on its side
 SHAKEN = """
   shaken:
     description: noise of up to 1 nat on each logit, so that a short replay flips too
@@ -294,6 +295,38 @@ def test_a_phone_scrolls_tables_and_not_the_page(page: webdriver.Chrome, scheme:
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.mark.needs_chromium
+def test_on_paper_nothing_is_cut_off_and_how_to_read_it_is_there(page: webdriver.Chrome) -> None:
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE | {"width": PAPER, "mobile": False})
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [dark]})
+    try:
+        folded = "return [...document.querySelectorAll('details.legend')].filter(each => !each.open).length"
+        before = page.execute_script(folded)
+        page.execute_script("dispatchEvent(new Event('beforeprint'))")
+        assert page.find_element(By.CSS_SELECTOR, "#legend li").is_displayed()
+        too_wide = (
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".filter(each => each.getBoundingClientRect().right > innerWidth + 1)"
+            ".map(each => `${each.className} ${each.getBoundingClientRect().right}`)"
+        )
+        assert page.execute_script(too_wide, "table:not(.details), svg, .text") == []
+        across = "return getComputedStyle(document.querySelector('.details').closest('section')).page"
+        assert page.execute_script(across) == "across"
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE | {"width": ACROSS, "mobile": False})
+        assert page.execute_script(too_wide, ".details") == []
+        # Chromium leaves a header that it repeats on the next page empty where a button is a box in it.
+        shown = "return getComputedStyle(document.querySelector('th button')).display"
+        assert page.execute_script(shown) == "contents"
+        ink = "return getComputedStyle(document.documentElement).getPropertyValue('--ink')"
+        assert page.execute_script(ink) == "#1b1f24"
+        page.execute_script("dispatchEvent(new Event('afterprint'))")
+        assert page.execute_script(folded) == before > 0
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 def test_the_report_has_the_ablations_and_forced_passes_and_names_no_folder(reported: Checkout) -> None:

@@ -26,3 +26,18 @@ const unfold = () => {
 };
 addEventListener("hashchange", unfold);
 unfold();
+// On paper nothing unfolds, so how to read the tables is printed, once each; what else is wanted, the reader unfolds.
+const opened = [];
+addEventListener("beforeprint", () => {
+  const said = new Set();
+  for (const each of document.querySelectorAll("details.legend")) {
+    if (!each.open && !said.has(each.textContent)) {
+      each.open = true;
+      opened.push(each);
+    }
+    said.add(each.textContent);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const each of opened.splice(0)) each.open = false;
+});
