@@ -26,8 +26,8 @@ def most_likely(row: LogRow | Row, count: int) -> NDArray[np.intp]:
         return np.empty(0, dtype=np.intp)
     parted = row.copy()
     parted.partition(len(row) - count)
-    (found,) = (row >= parted[len(row) - count]).nonzero()
-    return found[(-row[found]).argsort(kind="stable")][:count]  # found is sorted by id
+    found: NDArray[np.intp] = (row >= parted[len(row) - count]).nonzero()[0]
+    return found[np.argsort(-row[found], kind="stable")][:count]  # found is sorted by id
 
 
 def top_candidates(row: LogRow, count: int) -> list[tuple[int, float]]:
