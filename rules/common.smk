@@ -30,6 +30,7 @@ from scripts.grid.resolve import (
     cell_settings,
     evictable_quants,
     existing_sessions,
+    nodes_given,
     resolve_cells,
     unused_modules,
     weights_builder,
@@ -56,6 +57,9 @@ LOOKING = (
 
 # A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
 SMALL_GPU_GB = 3
+
+# What tells a job the machines that serve an engine together (scripts/engines/nodes.py).
+NODES = "TEMPZERO_NODES"
 
 # Where weights are quantised, which is nothing that they follow from.
 IN_CONTAINER = ("scripts.quants.in_container",)
@@ -122,7 +126,7 @@ def image_sources(wildcards):
 
 
 def needed_gpu_memory(wildcards):
-    """GPU memory in GB that the largest quant wants of those that an engine serves in this grid.
+    """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.
 
     A resource and no parameter, since another grid is no reason to set an engine up again.
     """
@@ -133,16 +137,19 @@ def needed_gpu_memory(wildcards):
     ]
     return math.ceil(
         max((quant.get("gpu_memory_gb", 0) for quant in quants), default=0)
+        / engine_of(wildcards).get("nodes", 1)
     )
 
 
 def serving_gpus(wildcards):
     """On how many GPUs at most a quant is served in this grid; 0 where none is asked, or an engine does without."""
-    counts = [
-        CONFIGURATION.engines[cell.engine].get("gpus", 0)
+    engines = [
+        CONFIGURATION.engines[cell.engine]
         for cell in CELLS.values()
         if (cell.model, cell.precision) == (wildcards.model, wildcards.precision)
     ]
+    # What several machines serve is more than this one has: its engine asks for its share.
+    counts = [0 if "nodes" in each else each.get("gpus", 0) for each in engines]
     return max(counts) if counts and all(counts) else 0
 
 
@@ -408,6 +415,8 @@ try:
         )
     CONFIGURATION = load_configuration(Path(), config)
     ROWS = resolve_cells(CONFIGURATION)
+    # To the jobs by the environment: other addresses are no reason to run a session again.
+    os.environ[NODES] = ",".join(nodes_given(CONFIGURATION.config))
     ABLATIONS = resolve_ablations(CONFIGURATION, ROWS)
     SIDE = side_tables(CONFIGURATION, ROWS)
     check_targets([*ASKED.targets, *ASKED.forcerun, *ASKED.until], CONFIGURATION, ROWS)

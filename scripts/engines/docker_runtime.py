@@ -7,7 +7,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +19,8 @@ from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
-from scripts.engines.http import Server
+from scripts.engines.http import Server, log_end
+from scripts.engines.nodes import address, node_flags, nodes_of, serve_workers
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, ServerKind, command, server_kind, weights_argument
 from scripts.provenance.containers import guarded, link_mounts, reap, remove_container, said
@@ -56,11 +57,16 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
     with ExitStack() as stack:
         client = stack.enter_context(connect())
         reap(client)
-        devices = stack.enter_context(hold_gpus(int(settings.get("gpus", 0))))
+        nodes = nodes_of(settings)
+        devices = stack.enter_context(hold_gpus(int(settings.get("gpus", 0)) // max(len(nodes), 1)))
         image = find_image(client, record)
         port = take_port(settings.get("port"))
-        labels = stack.enter_context(guarded())
-        container = _create(client, kind, settings, box, image, weights, devices, port, key, labels)
+        labels = stack.enter_context(guarded(nodes[1:], address(nodes[0]) if nodes else ""))
+        options = _options(kind, settings, image, weights, devices)
+        workers = stack.enter_context(
+            serve_workers(settings, kind, nodes, _served(kind, weights), options, _own_files(kind), log)
+        )
+        container = _create(client, kind, settings, image, weights, options, port, key, labels, nodes)
         stack.callback(remove_container, client, container)
         _start(container, port)
         stack.enter_context(_follow(container, log))
@@ -68,7 +74,7 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
             f"http://{HOST}:{port}",
             key,
             lambda: log.read_text("utf-8", "replace"),
-            lambda: _death(container),
+            lambda: _death(container, workers),
             {"container": _given(container, box, fixed_port=settings.get("port") is not None)},
         )
         wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
@@ -113,29 +119,64 @@ def _create(
     client: docker.DockerClient,
     kind: ServerKind,
     settings: Mapping[str, Any],
-    box: Mapping[str, Any],
     image: str,
     weights: Path,
-    devices: list[str],
+    options: Mapping[str, Any],
     port: int,
     key: str,
     labels: dict[str, str],
+    nodes: list[str],
 ) -> Container:
+    """The container of the server; of several machines' the head's, which the others reach by the machine's network."""
+    box = settings.get("container", {})
     entrypoint = list(box.get("entrypoint", [part.format(python="python3") for part in kind.program]))
-    served = str(PurePosixPath(WEIGHTS) / weights_argument(kind, weights))
-    argv = command(kind, settings["arguments"], served, host=EVERYWHERE, port=PORT, python="python3", key=key)
-    environment = {**kind.environment, **settings["environment"]}
+    host, inside = (HOST, port) if nodes else (EVERYWHERE, PORT)
+    served = _served(kind, weights)
+    argv = command(kind, settings["arguments"], served, host=host, port=inside, python="python3", key=key)
+    environment = dict(options["environment"])
     if kind.key_variable:
         environment[kind.key_variable] = key
-    mounts = [Mount(WEIGHTS, str(weights.resolve()), type="bind", read_only=True)]
-    mounts += link_mounts(weights)
-    if kind.program[-1].startswith("vllm"):
+    if nodes:
+        environment["VLLM_HOST_IP"] = address(nodes[0])
+    own = [Mount(at, str(file), type="bind", read_only=True) for at, file in _own_files(kind).items()]
+    try:
+        return client.containers.create(
+            image,
+            command=[*argv[len(kind.program) :], *node_flags(nodes, 0)],
+            entrypoint=entrypoint,
+            ports={} if nodes else {f"{PORT}/tcp": (HOST, port)},
+            labels=labels,
+            **{**options, "environment": environment, "mounts": [*options["mounts"], *own]},
+        )
+    except DockerException as error:
+        raise EngineError(
+            f"the container cannot be made: {said(error)}", where=settings["record"]["image"]
+        ) from error
+
+
+def _options(
+    kind: ServerKind,
+    settings: Mapping[str, Any],
+    image: str,
+    weights: Path,
+    devices: list[str],
+) -> dict[str, Any]:
+    """What Docker is asked for on every machine that serves."""
+    box: Mapping[str, Any] = settings.get("container", {})
+    environment = {**kind.environment, **settings["environment"]}
+    if _own_files(kind):
         environment["PYTHONPATH"] = OWN_CODE
-        mounts += [
-            Mount(f"{OWN_CODE}/{file}", str(ROOT / file), type="bind", read_only=True) for file in OWN_FILES
-        ]
-    mounts += _caches(box, settings, image)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {
+        "environment": environment,
+        "mounts": [
+            Mount(WEIGHTS, str(weights.resolve()), type="bind", read_only=True),
+            *link_mounts(weights),
+            *_caches(box, settings, image),
+        ],
+        "init": True,
+        "security_opt": ["no-new-privileges"],
+        "log_config": LogConfig(type=LogConfig.types.JSON),
+    }
     if devices:
         options["device_requests"] = [DeviceRequest(device_ids=devices, capabilities=[["gpu"]])]
         options["ulimits"] = [
@@ -146,24 +187,21 @@ def _create(
         options["shm_size"] = int(box["shm_gb"] * 10**9)
     if box.get("ipc") == "host":
         options["ipc_mode"] = "host"
-    try:
-        return client.containers.create(
-            image,
-            command=argv[len(kind.program) :],
-            entrypoint=entrypoint,
-            environment=environment,
-            mounts=mounts,
-            ports={f"{PORT}/tcp": (HOST, port)},
-            labels=labels,
-            init=True,
-            security_opt=["no-new-privileges"],
-            log_config=LogConfig(type=LogConfig.types.JSON),
-            **options,
-        )
-    except DockerException as error:
-        raise EngineError(
-            f"the container cannot be made: {said(error)}", where=settings["record"]["image"]
-        ) from error
+    if settings.get("nodes", 1) > 1:
+        options["network_mode"] = "host"
+    return options
+
+
+def _served(kind: ServerKind, weights: Path) -> str:
+    """The weights as a container sees them."""
+    return str(PurePosixPath(WEIGHTS) / weights_argument(kind, weights))
+
+
+def _own_files(kind: ServerKind) -> dict[str, Path]:
+    """The files of this project that the server imports, by the place where a container has them."""
+    if not kind.program[-1].startswith("vllm"):
+        return {}
+    return {f"{OWN_CODE}/{file}": ROOT / file for file in OWN_FILES}
 
 
 def _caches(box: Mapping[str, Any], settings: Mapping[str, Any], image: str) -> list[Mount]:
@@ -216,7 +254,11 @@ def _follow(container: Container, log: Path) -> Iterator[None]:
         thread.join(30)
 
 
-def _death(container: Container) -> str | None:
+def _death(container: Container, workers: Sequence[tuple[str, Container]] = ()) -> str | None:
+    """How the server ended, or one of the machines that serve with it; None while all live."""
+    for where, worker in workers:
+        if ended := _death(worker):
+            return f"{where}: {ended}{log_end(worker.logs(tail=50).decode('utf-8', 'replace'))}"
     try:
         container.reload()
     except NotFound:

@@ -144,7 +144,7 @@ def cell_settings(configuration: Configuration, cell: Cell) -> dict[str, Any]:
         "environment": {**engine.get("environment", {}), **variant.get("environment", {})},
         "harness": {"list_files": "names", "concurrency": 1, **variant.get("harness", {})},
         "top_logprobs": configuration.config["top_logprobs"],
-        **{key: engine[key] for key in ("gpus", "port", "start_seconds") if key in engine},
+        **{key: engine[key] for key in ("gpus", "nodes", "port", "start_seconds") if key in engine},
         **_container(engine, variant),
         **_endpoint(configuration, engine),
     }
@@ -259,6 +259,7 @@ def _cell(
 ) -> Cell:
     grid = configuration.grid
     question = _question(block)
+    planned = block.get("planned") or _lacking(configuration, model, precision, engine)
     return Cell(
         model=model,
         architecture=configuration.models[model]["architecture"],
@@ -269,11 +270,31 @@ def _cell(
         sessions=question["budget"]["sessions"] if question else block.get("sessions", grid["sessions"]),
         replays=block.get("replays", grid["replays"]),
         forced=_passes(block.get("forced", grid.get("forced", FORCED_PASSES))),
-        planned=block.get("planned"),
+        planned=planned,
         note=block.get("note"),
-        expect=tuple(block.get("expect", ())),
+        expect=() if planned else tuple(block.get("expect", ())),
         estimate=Estimate(**{**grid["estimate"], **block.get("estimate", {})}),
         question=question,
+    )
+
+
+def nodes_given(config: Mapping[str, Any]) -> list[str]:
+    """The machines that serve an engine together, by config.yaml's `nodes`: a list, or a text with commas."""
+    given = config.get("nodes") or []
+    return [each.strip() for each in given.split(",")] if isinstance(given, str) else list(given)
+
+
+def _lacking(configuration: Configuration, model: str, precision: str, engine: str) -> str | None:
+    """Why a cell on several machines is only planned: these are not named. None where they are, or one suffices."""
+    entry = configuration.engines[engine]
+    wanted, given = entry.get("nodes", 1), len(nodes_given(configuration.config))
+    if wanted in (1, given):
+        return None
+    needed = configuration.models[model]["precisions"][precision].get("gpu_memory_gb")
+    memory = f"{needed:,} GB of GPU memory on " if needed else ""
+    return (
+        f"needs {memory}{wanted} machines with {entry.get('gpus', 0) // wanted} GPUs each, and"
+        f" {given or 'none'} {'is' if given < 2 else 'are'} named (config/profiles/multinode)"
     )
 
 

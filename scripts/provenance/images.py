@@ -32,12 +32,12 @@ REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+.*(?:\n[ \t]+.*)*",
 def pull_image(engine: str, entry: Mapping[str, Any], needed_gb: float = 0.0) -> dict[str, Any]:
     """Pull the engine's image and return its record; a pinned digest is verified, a bare tag's is recorded.
 
-    `needed_gb`: GPU memory that the largest quant wants on it. EngineError before the pull where Docker, GPUs, their
-    memory or the disk do not suffice, and where the registry has no such image.
+    `needed_gb`: GPU memory that the largest quant wants on this machine. EngineError before the pull where Docker,
+    GPUs, their memory or the disk do not suffice, and where the registry has no such image.
     """
     reference = str(entry["image"])
     with connect() as client:
-        check_gpus(client, int(entry.get("gpus", 0)), needed_gb)
+        check_gpus(client, int(entry.get("gpus", 0)) // int(entry.get("nodes", 1)), needed_gb)
         try:
             found = image_record(client, reference)
         except ImageNotFound:

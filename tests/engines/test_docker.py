@@ -20,10 +20,10 @@ import yaml
 from scripts.common.errors import EngineError
 from scripts.common.files import sha256_file
 from scripts.engines.container_facts import container_facts
-from scripts.engines.docker_runtime import _create
+from scripts.engines.docker_runtime import _create, _options
 from scripts.engines.server_kinds import server_kind
 from scripts.engines.start import start_engine
-from scripts.provenance.containers import SESSION, reap
+from scripts.provenance.containers import HEAD, SESSION, reap
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
 from scripts.provenance.images import IMAGE, build_image, check_digest, pull_image
 from scripts.quants.manifest import make_manifest, write_manifest
@@ -139,17 +139,10 @@ def test_the_record_names_the_gpus_and_limits_that_docker_was_asked_for(
     box = {"ipc": "host", "shm_gb": 32, "cache": "/cache"}
     image = settings["record"]["image_id"]
     with connect() as client:
+        kind, wanted = server_kind("llamacpp"), {**settings, "container": box}
+        options = _options(kind, wanted, image, weights, ["1", "0"])
         container = _create(
-            client,
-            server_kind("llamacpp"),
-            settings,
-            box,
-            image,
-            weights,
-            ["1", "0"],
-            18123,
-            "secret-key",
-            {SESSION: "token"},
+            client, kind, wanted, image, weights, options, 18123, "secret-key", {SESSION: "token"}, []
         )
         try:
             container.reload()
@@ -432,6 +425,87 @@ def test_a_build_leaves_one_image_and_is_not_repeated(
     finally:
         for each in named():
             images.remove(each, force=True)
+
+
+OTHERS = """
+import sys, time
+from pathlib import Path
+from scripts.engines.nodes import serve_workers
+from scripts.engines.server_kinds import server_kind
+from scripts.provenance.containers import guarded
+
+log, image = Path(sys.argv[1]), sys.argv[2]
+nodes, own = ["head", "one", "me@two"], {"/tempzero/scripts/own.py": Path("scripts/__init__.py")}
+settings = {"record": {"image": image, "image_id": image}, "arguments": {"max_num_seqs": 1}}
+options = {"environment": {"WORD": "given"}, "network_mode": "host", "init": True}
+with guarded(nodes[1:], nodes[0]):
+    with serve_workers(settings, server_kind("vllm"), nodes, "/weights", options, own, log) as workers:
+        print([where for where, _ in workers], flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_on_other_machines_containers_are_started_over_ssh_and_end_with_the_session(tmp_path: Path) -> None:
+    """The ssh here leads to this machine's Docker, and the vLLM there says what it was given; both machines are this
+    one. What a killed session leaves is removed, and what a crash of the head left is, too."""
+    folder, programs, name = tmp_path / "image", tmp_path / "bin", f"others-{os.getpid()}"
+    folder.mkdir()
+    programs.mkdir()
+    (folder / "vllm").write_text(
+        '#!/bin/sh\necho "$*; $WORD; $VLLM_HOST_IP"\nls /tempzero/scripts\nsleep 600\n'
+    )
+    (folder / "vllm").chmod(0o755)
+    (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY vllm /usr/local/bin/vllm\n")
+    (programs / "ssh").write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nfor each; do case $each in\n'
+        '*:/var/run/docker.sock) ln -s /var/run/docker.sock "${each%%:*}";; esac; done\nexec cat\n'
+    )
+    (programs / "ssh").chmod(0o755)
+    build = {"folder": folder, "base": "tempzero-base:bookworm"}
+    image = build_image(name, {"kind": "x", "runtime": "docker", "build": build})["image_id"]
+    client = docker.from_env()
+
+    def others() -> list[Any]:
+        return list(client.containers.list(all=True, filters={"label": HEAD}, ignore_removed=True))
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", OTHERS, str(tmp_path / "engine.log"), image],
+            cwd=ROOT,
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    try:
+        left = client.containers.create(image, labels={HEAD: "head one"}).id
+        whole = start()
+        assert whole.stdout is not None and whole.stdin is not None
+        assert whole.stdout.readline() == "['one', 'two']\n"
+        found = others()
+        assert len(found) == 2 and left not in {each.id for each in found}
+        assert all(each.status == "running" for each in found)
+        assert wait_for(lambda: all(b"own.py" in each.logs() for each in found), 20)
+        whole.communicate("\n", timeout=60)
+        assert whole.returncode == 0 and not others()
+        for rank, where in ((1, "one"), (2, "two")):
+            flags = f"--max-num-seqs 1 --nnodes 3 --node-rank {rank} --master-addr head --headless"
+            said = (tmp_path / f"engine.node-{rank}.log").read_text()
+            assert said.startswith("serve /weights ") and f"{flags}; given; {where}\nown.py\n" in said
+        asked = (tmp_path / "asked").read_text()
+        assert " one cat\n" in asked and " me@two cat\n" in asked
+
+        killed = start()
+        assert killed.stdout is not None and killed.stdout.readline()
+        assert len(others()) == 2
+        killed.kill()
+        killed.wait(60)
+        assert wait_for(lambda: not others(), 40)
+    finally:
+        for each in others():
+            each.remove(force=True)
+        client.images.remove(f"tempzero-{name}:built", force=True)
 
 
 def test_too_little_disk_and_no_gpu_runtime_are_said_with_figures() -> None:
