@@ -44,5 +44,8 @@ rule all:
         REPORT,
 
 
+remember_signatures(workflow.rules)
+
+
 onerror:
     print(after_an_error(), file=sys.stderr)

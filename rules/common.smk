@@ -4,6 +4,8 @@ Reads config/. Steps: find out what was asked of Snakemake, check config/ and th
 made and why, and hold the folder where something is going to be written. Anything wrong ends it here.
 """
 
+import gc
+import inspect
 import json
 import math
 import os
@@ -24,7 +26,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest
-from scripts.grid.guard import hold_folder
+from scripts.grid.guard import hold_folder, unfinished
 from scripts.grid.resolve import (
     built_from,
     cell_settings,
@@ -66,6 +68,11 @@ IN_CONTAINER = ("scripts.quants.in_container",)
 
 # What asks for more lines, or for fewer, than a screen would show.
 CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
+
+
+# Jobs by the thousand stay until the end: to look through them for garbage again and again took a fifth of a dry run.
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)
 
 
 def stop(error):
@@ -302,11 +309,15 @@ def quant_source(wildcards):
 
 def source_content(wildcards):
     """The digest of a checkpoint's content, since a checkout that only touches large files must rebuild nothing."""
-    return (
-        content_digest(checkpoint_files(wildcards))
-        if "source" in quant_of(wildcards)
-        else ""
-    )
+    if "source" not in quant_of(wildcards):
+        return ""
+    return files_digest(tuple(checkpoint_files(wildcards)))
+
+
+@cache
+def files_digest(files):
+    """The digest of files' content, which many models may have in common."""
+    return content_digest(files)
 
 
 def has_sessions(cell):
@@ -387,6 +398,14 @@ def archived_code():
     return f"{content_digest(code_files(Path()))} {commit}"
 
 
+def remember_signatures(known):
+    """Have Python remember what the functions of all rules take: Snakemake asks it several times for every job."""
+    for one in known:
+        for each in (*one.input, *one.params, *one.resources.values()):
+            if inspect.isfunction(each):
+                each.__signature__ = inspect.signature(each)
+
+
 def after_an_error():
     """What a person can do after a job failed."""
     return (
@@ -396,10 +415,6 @@ def after_an_error():
 
 
 ASKED, _ = get_argument_parser().parse_known_args(sys.argv[1:])
-
-if workflow.dag_settings is not None:
-    # What a killed workflow left unfinished is made again without a further flag, and a dry run says so.
-    workflow.dag_settings.force_incomplete = True
 
 try:
     os.environ.update(
@@ -422,6 +437,12 @@ try:
     check_targets([*ASKED.targets, *ASKED.forcerun, *ASKED.until], CONFIGURATION, ROWS)
     print(describe_grid(CONFIGURATION, ROWS), file=sys.stderr)
     print(describe_rest(Path(), ROWS), file=sys.stderr)
+    half_done = [file for file in unfinished(Path()) if Path(file).exists()]
+    if ASKED.dryrun and not ASKED.rerun_incomplete and half_done:
+        raise TempzeroError(
+            f"begun and not finished: {', '.join(half_done)}",
+            remedy="the command without -n makes them again where they are needed; to look first, add --rerun-incomplete",
+        )
     if ASKED.mode.name == "DEFAULT" and not any(
         getattr(ASKED, name, None) for name in LOOKING
     ):

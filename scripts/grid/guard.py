@@ -22,6 +22,7 @@ import psutil
 
 from scripts.common.errors import TempzeroError
 
+MARKS = ".snakemake/incomplete"  # Snakemake's, of outputs that a job has begun
 LOCK = "results/.workflow.lock"
 TABLES = (
     "results/unchecked/table.md",
@@ -79,18 +80,26 @@ def discard_unfinished(root: Path) -> list[str]:
     would take a table for up to date that is newer than what is missing below it. Weights and engines take
     nothing with them, since what was made from them before stands for itself. Returns what was marked, sorted.
     """
-    marks = root / ".snakemake/incomplete"
-    marked = []
-    for mark in sorted(path for path in marks.rglob("*") if path.is_file()):
-        name = _marked_output(mark.relative_to(marks))
-        if name is not None:
-            marked.append(name)
-            for path in (name, *_made_from(name)):
-                _remove(root / path)
-            if name.endswith("/session.json"):
-                _remove((root / name).parent)
+    marked = unfinished(root)
+    for name in marked:
+        for path in (name, *_made_from(name)):
+            _remove(root / path)
+        if name.endswith("/session.json"):
+            _remove((root / name).parent)
+    for mark in _marks(root):
         mark.unlink(missing_ok=True)
-    return sorted(marked)
+    return marked
+
+
+def unfinished(root: Path) -> list[str]:
+    """The outputs under results/ that Snakemake's marks name as begun and not finished, sorted."""
+    folder = root / MARKS
+    found = (_marked_output(mark.relative_to(folder)) for mark in _marks(root))
+    return sorted(name for name in found if name is not None)
+
+
+def _marks(root: Path) -> list[Path]:
+    return sorted(path for path in (root / MARKS).rglob("*") if path.is_file())
 
 
 def _made_from(name: str) -> Iterator[str]:

@@ -114,7 +114,8 @@ def resolve_cells(configuration: Configuration) -> list[Cell]:
             block["models"], block["precisions"], block["engines"], block["variants"]
         ):
             cell = _cell(configuration, block, *names)
-            _check_question(cell, place(file, ["blocks", index, "question"]))
+            if cell.question is not None:
+                _check_question(cell, cell.question, place(file, ["blocks", index, "question"]))
             if cell.path in blocks:
                 raise ConfigError(
                     f"the cell {cell.path} is already in blocks[{blocks[cell.path]}]",
@@ -307,14 +308,10 @@ def _question(block: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"per": 1000, "alpha": 0.05, "beta": 0.05, **given, "budget": budget}
 
 
-def _check_question(cell: Cell, where: str) -> None:
-    if cell.question is not None:
-        check_budget(
-            cell.question,
-            replays=cell.replays,
-            tokens_per_replay=cell.estimate.tokens_per_replay,
-            where=where,
-        )
+def _check_question(cell: Cell, question: dict[str, Any], where: str) -> None:
+    check_budget(
+        question, replays=cell.replays, tokens_per_replay=cell.estimate.tokens_per_replay, where=where
+    )
 
 
 def _passes(given: int | dict[str, int]) -> dict[str, int]:

@@ -103,6 +103,10 @@ def test_an_output_that_was_finished_but_not_recorded_is_made_again(finished: Ch
     command = fresh_command(finished, script, "--cores", "1", "-R", session, "--", "results/table.md")
     assert subprocess.run(command, cwd=finished.path, capture_output=True).returncode == 9
     assert (finished.path / session).exists()
+    look = finished.run("-n", "results/table.md")
+    assert look.returncode == 1
+    assert f"error: begun and not finished: {session}" in look.stdout
+    assert finished.run("-n", "--rerun-incomplete", "results/table.md").returncode == 0
     again = finished.table()
     assert again.returncode == 0, again.stdout
     assert f"begun and not finished, so made again where it is needed: {session}" in again.stdout
