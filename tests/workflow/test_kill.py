@@ -10,6 +10,8 @@ import time
 import psutil
 from checkouts import CELLS, Checkout
 
+from tests.terminal import on_terminal
+
 SESSION = f"{CELLS}/base/session-00"
 
 
@@ -121,3 +123,21 @@ def test_ctrl_c_ends_the_session_and_leaves_nothing_half_written(fresh: Checkout
     fresh.edit("config/grids/tiny.yaml", "replays: 400", "replays: 2")
     again = fresh.run("--cores", "1", f"{SESSION}/session.json")
     assert again.returncode == 0, again.stdout
+
+
+def test_ctrl_c_in_a_terminal_ends_all_of_it_within_ten_seconds(fresh: Checkout) -> None:
+    fresh.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
+    command = fresh.command("--cores", "1", "results/table.md")
+    with on_terminal(command, cwd=fresh.path) as process:
+        played = f"{CELLS}/*/.session-*/replay-01.transcript.jsonl"
+        process.read(lambda: process.ended() or list(fresh.path.glob(played)), seconds=300)
+        assert process.process.poll() is None, process.raw[-4000:]
+        assert process.terminal.page is process.terminal.other
+        assert sessions_of(process.process.pid)
+        process.type("\x03")
+        process.read(process.ended, seconds=10)
+        assert process.process.returncode != 0
+        assert process.is_as_it_was()
+        assert "What is done is kept; the same command goes on from there." in process.raw
+    assert sessions_of(process.process.pid) == []
+    assert [path for path in (fresh.path / CELLS).rglob("*") if path.is_file()] == []
