@@ -14,8 +14,8 @@ LogRow = NDArray[np.float64]
 def log_softmax(logits: Row) -> LogRow:
     """Logits [vocabulary] in float32 to logprobs [vocabulary] in float64, nat."""
     row = logits.astype(np.float64)
-    row -= row.max()
-    row -= np.log(np.exp(row).sum())
+    row -= np.maximum.reduce(row)
+    row -= np.log(np.add.reduce(np.exp(row)))
     return row
 
 
@@ -24,16 +24,18 @@ def most_likely(row: LogRow | Row, count: int) -> NDArray[np.intp]:
     count = min(count, len(row))
     if count <= 0:
         return np.empty(0, dtype=np.intp)
-    bound = np.partition(row, len(row) - count)[len(row) - count]
-    found = np.flatnonzero(row >= bound)
-    return found[np.lexsort((found, -row[found]))][:count]
+    parted = row.copy()
+    parted.partition(len(row) - count)
+    found: NDArray[np.intp] = (row >= parted[len(row) - count]).nonzero()[0]
+    return found[np.argsort(-row[found], kind="stable")][:count]  # found is sorted by id
 
 
 def top_candidates(row: LogRow, count: int) -> list[tuple[int, float]]:
     """The `count` most likely `(id, logprob)` of logprobs [vocabulary]."""
-    return [(int(each), float(row[each])) for each in most_likely(row, count)]
+    found = most_likely(row, count)
+    return list(zip(found.tolist(), row[found].tolist(), strict=True))
 
 
 def row_digest(logits: Row) -> str:
     """16 hexadecimal digits of the sha256 of a row's bytes: equal bits, equal digest."""
-    return hashlib.sha256(np.ascontiguousarray(logits).tobytes()).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(logits).data).hexdigest()[:16]
