@@ -34,6 +34,7 @@ from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
 
 WARM_UP = 32
+SMALL = 4.0  # GB of a quant whose entry names none, as rules/common.smk has it
 
 
 def main() -> None:
@@ -47,7 +48,10 @@ def main() -> None:
     parser.add_argument("--match", default="", help="only cells whose path has this in it")
     parser.add_argument("--tokens", type=int, default=400, help="tokens of a generation (default: 400)")
     parser.add_argument("--rounds", type=int, default=3, help="generations of each engine (default: 3)")
-    parser.add_argument("--batch", type=int, default=12, help="engines up at once (default: 12)")
+    parser.add_argument("--batch", type=int, default=12, help="engines up at once, at most (default: 12)")
+    parser.add_argument(
+        "--memory", type=float, default=70, help="GB of the GPU that they may take together (default: 70)"
+    )
     parser.add_argument("--output", type=Path, help="the figures, as JSON")
     given = parser.parse_args()
     configuration = load_configuration(Path(), {"grid": given.grid})
@@ -55,16 +59,35 @@ def main() -> None:
         cell for cell in resolve_cells(configuration) if cell.planned is None and given.match in cell.path
     ]
     rows: list[dict[str, Any]] = []
-    for start in range(0, len(cells), given.batch):
+    sizes = [
+        configuration.models[cell.model]["precisions"][cell.precision].get("gpu_memory_gb", SMALL)
+        for cell in cells
+    ]
+    for chosen in batches(sizes, given.batch, given.memory):
         batch = [
-            (cell, _settings(configuration, cell), Path(configuration.workloads[cell.workload][0]))
-            for cell in cells[start : start + given.batch]
+            (
+                cells[each],
+                _settings(configuration, cells[each]),
+                Path(configuration.workloads[cells[each].workload][0]),
+            )
+            for each in chosen
         ]
         rows += measure(batch, tokens=given.tokens, rounds=given.rounds)
         if given.output:
             write_json(given.output, {"machine": describe_machine(), "tokens": given.tokens, "cells": rows})
     for row in rows:
         print(json.dumps(row))
+
+
+def batches(sizes: Sequence[float], most: int, memory: float) -> list[list[int]]:
+    """The indices of `sizes` in order, in batches of at most `most` whose sum is at most `memory`, or of one alone."""
+    found: list[list[int]] = []
+    for index, size in enumerate(sizes):
+        if found and len(found[-1]) < most and sum(sizes[each] for each in found[-1]) + size <= memory:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
 
 
 def _settings(configuration: Any, cell: Cell) -> dict[str, Any]:
@@ -93,13 +116,18 @@ def measure(
                 failed[path] = str(error)
         prompts = {cell.path: _prompt(cell, workload) for cell, _, workload in batch}
         for number in range(rounds + 1):  # the first round warms up
-            for path, engine in engines.items():
+            for path, engine in list(engines.items()):
                 count = tokens if number else WARM_UP
-                engine.reset()
-                begun = time.perf_counter()
-                engine.generate(prompts[path], max_tokens=count, stop_ids=[], top_logprobs=5)
+                try:
+                    engine.reset()
+                    begun = time.perf_counter()
+                    made = engine.generate(prompts[path], max_tokens=count, stop_ids=[], top_logprobs=5)
+                except TempzeroError as error:
+                    failed[path] = str(error)
+                    del engines[path]
+                    continue
                 if number:
-                    found[path].append(count / (time.perf_counter() - begun))
+                    found[path].append(len(made.output_ids) / (time.perf_counter() - begun))
             print(f"round {number} of {rounds}, {len(engines)} engines", file=sys.stderr, flush=True)
     return [
         {"cell": path, "failed": failed[path]}

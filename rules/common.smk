@@ -24,9 +24,11 @@ from scripts.archive.contents import code_files
 from scripts.common.errors import TempzeroError
 from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import resolve_ablations
+from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.guard import hold_folder, unfinished
+from scripts.grid.machine import check_machine
 from scripts.grid.resolve import (
     built_from,
     cell_settings,
@@ -414,6 +416,15 @@ def after_an_error():
     )
 
 
+def needs_sessions():
+    """Whether more is asked for than engines, weights, and what is made of what exists."""
+    brought = ("results/engines/", "results/quants/", GRID)
+    only_brought = ASKED.targets and all(
+        target.startswith(brought) for target in ASKED.targets
+    )
+    return not (CONFIGURATION.config["partial"] or ASKED.until or only_brought)
+
+
 ASKED, _ = get_argument_parser().parse_known_args(sys.argv[1:])
 
 try:
@@ -446,6 +457,8 @@ try:
     if ASKED.mode.name == "DEFAULT" and not any(
         getattr(ASKED, name, None) for name in LOOKING
     ):
+        if needs_sessions():
+            check_machine(Path(), ROWS, CONFIGURATION.engines, list_gpus)
         hold_folder(Path())
         if wants_screen() and not any(getattr(ASKED, name, None) for name in CHATTY):
             take_terminal(

@@ -58,6 +58,13 @@ COMPLETED = "http://schema.org/CompletedActionStatus"
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 SNAKEMAKE = "https://snakemake.github.io"
 PINNED_SNAKEMAKE = re.compile(r"^snakemake==(\S+)", re.MULTILINE)
+# Where each kind of engine comes from; of an endpoint that is only asked, nobody knows.
+HOMES = {
+    "llama-cpp-python": "https://github.com/abetlen/llama-cpp-python",
+    "llamacpp": "https://github.com/ggml-org/llama.cpp",
+    "sglang": "https://github.com/sgl-project/sglang",
+    "vllm": "https://github.com/vllm-project/vllm",
+}
 # Not asked of the system, whose table of media types is another one on each: the same data is described alike.
 FORMATS = {
     ".csv": "text/csv",
@@ -105,6 +112,7 @@ class _Description:
         self._grid = read_grid(root / GRID)
         self._cells = archived_cells(root, self._grid)
         self._citation = load_yaml(root / "CITATION.cff")
+        self._home = self._citation.get("repository-code") or self._citation.get("url")
         self._actions: dict[str, list[Entity]] = {}
         self.crate = ROCrate(version="1.1")
         self.crate.metadata.extra_terms = TERMS
@@ -175,7 +183,9 @@ class _Description:
         )
         commit = read_json(self._root / COMMIT)
         authors = [
-            self._thing(f"#author-{_slug(each['name'])}", "Organization", name=each["name"])
+            self._thing(
+                f"#author-{_slug(each['name'])}", "Organization", name=each["name"], **_url(self._home)
+            )
             for each in self._citation["authors"]
         ]
         workflow = self.crate.add(
@@ -190,6 +200,7 @@ class _Description:
                     "version": commit["commit"] or str(self._citation["version"]),
                     "softwareVersion": str(self._citation["version"]),
                     "encodingFormat": "text/x-snakemake",
+                    **_url(self._home),
                     **self._size("Snakefile"),
                 },
             )
@@ -376,6 +387,7 @@ class _Description:
             "SoftwareApplication",
             name=record["engine"],
             description=f"{of['kind']}, runtime {of['runtime']}",
+            **_url(HOMES.get(of["kind"])),
             **({"softwareVersion": str(version)} if version else {}),
             **({"softwareRequirements": self._file(lock)} if lock in self._files else {}),
             **({"identifier": f"sha256 of {lock}: {of['lock_sha256']}"} if of.get("lock_sha256") else {}),
@@ -495,6 +507,7 @@ class _Description:
             **{"@type": ["File", "SoftwareSourceCode"]},
             description=STEPS[step],
             version=str(self._citation["version"]),
+            **_url(self._home),
         )
 
     def _add_file(self, name: str, /, **more: Any) -> Entity:
@@ -518,6 +531,10 @@ class _Description:
         if known is not None:
             return known
         return self.crate.add(ContextEntity(self.crate, identifier, {"@type": kind, **properties}))
+
+
+def _url(home: str | None) -> dict[str, str]:
+    return {"url": home} if home else {}
 
 
 def _slug(text: object) -> str:

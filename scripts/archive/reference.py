@@ -86,7 +86,11 @@ def _write_tar(target: Path, root: Path, files: dict[str, str]) -> None:
 def unpack_reference(folder: Path, root: Path) -> None:
     """Unpack a reference table into `root`, where it lies as the workflow left it (results/…)."""
     if not (folder / PACKED).is_file():
-        raise DataError("the file is missing", where=str(folder / PACKED))
+        raise DataError(
+            "the file is missing",
+            where=str(folder / PACKED),
+            remedy="name a folder that holds a reference table, such as results/reference/hopper",
+        )
     try:
         with tarfile.open(folder / PACKED, mode="r:xz") as packed:
             packed.extractall(root, filter="data")

@@ -38,7 +38,10 @@ class Verified:
 def verify_archive(path: Path) -> Verified:
     """Check the archive and judge it again in a temporary folder; DataError where there is no such file."""
     if not path.is_file():
-        raise DataError("there is no such file", where=str(path))
+        what = "this is a folder and no zip" if path.is_dir() else "there is no such file"
+        raise DataError(
+            what, where=str(path), remedy="make it (snakemake --cores 1 archive), or name another"
+        )
     found = Verified(sha256_file(path))
     with tempfile.TemporaryDirectory(prefix="tempzero-verify-") as name:
         found.disagreements += _verify(path, Path(name), found)

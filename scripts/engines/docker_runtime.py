@@ -35,6 +35,7 @@ OWN_CODE = "/tempzero"
 OWN_FILES = (
     "scripts/__init__.py",
     "scripts/engines/__init__.py",
+    "scripts/engines/sglang_serve.py",
     "scripts/engines/vllm_force.py",
     "scripts/engines/vllm_patches.py",
 )
@@ -199,7 +200,7 @@ def _served(kind: ServerKind, weights: Path) -> str:
 
 def _own_files(kind: ServerKind) -> dict[str, Path]:
     """The files of this project that the server imports, by the place where a container has them."""
-    if not kind.program[-1].startswith("vllm"):
+    if not kind.program[-1].startswith(("vllm", "scripts")):
         return {}
     return {f"{OWN_CODE}/{file}": ROOT / file for file in OWN_FILES}
 

@@ -56,7 +56,7 @@ SERVER_KINDS: dict[str, ServerKind] = {
         client=VllmServer,
     ),
     "sglang": ServerKind(
-        program=("{python}", "-m", "sglang.launch_server"),
+        program=("{python}", "-m", "scripts.engines.sglang_serve"),
         weights_flag="--model-path",
         weights_file="",
         fixed=("--served-model-name", MODEL),

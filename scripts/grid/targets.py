@@ -11,10 +11,20 @@ from scripts.grid.resolve import Cell
 from scripts.grid.side_tables import WANTED, side_tables
 
 PARTS = ("model", "precision", "engine", "variant")
+# What every grid makes right under results/; side tables beside it.
+FILES = (
+    "results/controls.json",
+    "results/grid.json",
+    "results/provenance.zip",
+    "results/report.html",
+    "results/table.csv",
+    "results/table.md",
+)
 
 
 def check_targets(targets: Iterable[str], configuration: Configuration, cells: Sequence[Cell]) -> None:
-    """Refuse a target under results/ whose model, precision, engine, variant or session is not in the grid.
+    """Refuse a target under results/ that no rule makes, or of a model, precision, engine, variant or session that the
+    grid does not have.
 
     Targets elsewhere, and names of rules, are left to Snakemake. Raises ConfigError with the nearest name.
     """
@@ -39,6 +49,10 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     where=target,
                     remedy=f"it takes {WANTED['/'.join(parts)]}; grids that have it are in config/grids/",
                 )
+        elif parts[0] == "results" and len(parts) == 2 and "/".join(parts) not in FILES:
+            raise ConfigError(
+                "nothing makes this file", where=target, remedy=nearest("/".join(parts), [*FILES, *WANTED])
+            )
         elif parts[:2] == ["results", "engines"] and len(parts) > 2:
             engines = dict.fromkeys(cell.engine for cell in cells)
             if parts[2].removesuffix(".json") not in engines:

@@ -76,10 +76,12 @@ def guarded(nodes: Sequence[str] = (), head: str = "") -> Iterator[dict[str, str
     guard.wait(60)  # it goes on as a process of its own
     try:
         yield {SESSION: token, OWNER: str(me.pid), STARTED: f"{me.create_time():.2f}"}
-    finally:
-        with suppress(OSError):
-            guard.stdin.write(b"done\n")
-            guard.stdin.close()
+    except BaseException:
+        guard.stdin.close()  # Docker may have been asked for a container of which nothing is known here
+        raise
+    with suppress(OSError):
+        guard.stdin.write(b"done\n")
+        guard.stdin.close()
 
 
 @contextmanager

@@ -16,6 +16,10 @@ from typing import Any
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json
 
+READABLE = (
+    "give a replay's transcript.jsonl, or a chat log: a JSON list of messages, JSON Lines, or "
+    '{"messages": […]}'
+)
 LISTS = ("messages", "input", "output", "conversation", "response", "request")
 
 
@@ -47,12 +51,7 @@ def read_exchanges(path: Path) -> Conversations:
         return _turns(values)
     conversations = _logs(values)
     if not any(map(_is_message, (each for messages in conversations for each in messages))):
-        raise DataError(
-            "there is neither a turn nor a chat message in it",
-            where=str(path),
-            remedy="give a replay's transcript.jsonl, or a chat log: a JSON list of messages, JSON Lines, or "
-            '{"messages": […]}',
-        )
+        raise DataError("there is neither a turn nor a chat message in it", where=str(path), remedy=READABLE)
     return {f"conversation {number}": _messages(each) for number, each in enumerate(conversations, start=1)}
 
 
@@ -63,9 +62,9 @@ def _values(path: Path) -> list[Any]:
     except OSError as error:
         raise DataError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise DataError("the file is not UTF-8 text", where=str(path)) from error
+        raise DataError("the file is not UTF-8 text", where=str(path), remedy=READABLE) from error
     if not text.strip():
-        raise DataError("the file is empty", where=str(path))
+        raise DataError("the file is empty", where=str(path), remedy=READABLE)
     try:
         return [json.loads(text)]
     except json.JSONDecodeError:
@@ -75,7 +74,9 @@ def _values(path: Path) -> list[Any]:
             try:
                 values.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise DataError(f"this is not JSON ({error.msg})", where=f"{path}:{number}") from error
+                raise DataError(
+                    f"this is not JSON ({error.msg})", where=f"{path}:{number}", remedy=READABLE
+                ) from error
     return values
 
 

@@ -293,6 +293,24 @@ def test_what_fails_in_a_container_is_said_and_leaves_nothing(tmp_path: Path) ->
     assert sorted(each.name for each in tmp_path.iterdir()) == ["bf16"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_container_outlives_the_command_that_quantises_in_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    source = checkpoint("moe", tmp_path / "bf16")
+    about = {"model": "m", "precision": "bf16", "quantised": "nothing", "types": {}, "source": {}}
+    write_manifest(source, make_manifest(source, **about))
+    entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "W4A16"}
+    command = [sys.executable, "-m", "scripts.quantise_weights", "m", "int4", "--entry", json.dumps(entry)]
+    command += ["--output", str(tmp_path / "int4/manifest.json"), "--runtime", "docker"]
+    done = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    assert wait_for(containers, 60)
+    done.send_signal(number)
+    assert done.wait(60) != 0
+    assert wait_for(lambda: not containers(), 40)
+    assert not (tmp_path / "int4").exists()
+
+
 def test_a_crash_on_start_shows_the_end_of_the_log(
     settings: dict[str, Any], weights: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Exercise a server of this machine's own on a real GPU with tinychart: start, ids, logprobs, prefill, forced decode, reset.
 
     python tests/engines/try_gpu.py vllm --python /path/to/environment/bin/python --model moe
-    python tests/engines/try_gpu.py sglang --python /path/to/environment/bin/python --model dense --set attention_backend=triton
+    python tests/engines/try_gpu.py sglang --python /path/to/environment/bin/python --model dense
 
 The environment needs vLLM or SGLang, and psutil and requests. What it finds is printed as JSON.
 """
@@ -37,7 +37,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "context_length": 4096,
         "disable_radix_cache": True,
         "max_running_requests": 1,
+        "max_total_tokens": 8192,
         "mem_fraction_static": 0.3,
+        "attention_backend": "triton",
+        "sampling_backend": "pytorch",
+        "grammar_backend": "none",
+        "cuda_graph_backend_prefill": "disabled",
     },
 }
 

@@ -32,10 +32,9 @@ OF_1_1 = {
     "input": f"{BIOSCHEMAS}/ComputationalWorkflow#input",
     "output": f"{BIOSCHEMAS}/ComputationalWorkflow#output",
 }
-# What the profiles recommend and an archive has not: a URL of each tool and author, which nothing that is packed
-# says; an id of each tool that is a URL, for they are files of the archive; the end of what is not a session, whose
-# time is not recorded so that the same data gives the same bytes; and who ran, wrote and published it, for nobody
-# is named.
+# What the profiles recommend and an archive has not: a URL of each tool and author, which CITATION.cff does not say;
+# an id of each tool that is a URL, for they are files of the archive; the end of what is not a session, whose time is
+# not recorded so that the same data gives the same bytes; and who ran, wrote and published it, for nobody is named.
 NOT_FOLLOWED = {
     "process-run-crate-0.5_3.2",
     "process-run-crate-0.5_5.1",
@@ -45,6 +44,7 @@ NOT_FOLLOWED = {
     "ro-crate-1.1_22.3",
     "ro-crate-1.1_31.2",
 }
+OF_A_URL = {"process-run-crate-0.5_3.2", "ro-crate-1.1_31.2"}
 
 
 class _Held(BaseAdapter):
@@ -102,6 +102,17 @@ def test_all_that_the_profile_requires(archive: Path, cache: Path) -> None:
 
 def test_what_the_profile_recommends_and_is_not_followed_is_known(archive: Path, cache: Path) -> None:
     assert validate(archive, cache, Severity.RECOMMENDED) == (189, NOT_FOLLOWED)
+
+
+def test_a_url_in_citation_cff_is_that_of_tools_and_authors(cache: Path, tmp_path: Path) -> None:
+    home = write_grid(tmp_path / "made", code=True)
+    with open(home / "CITATION.cff", "a") as citation:
+        citation.write('repository-code: "https://example.org/tempzero"\n')
+    write_archive(home, tmp_path / "provenance.zip")
+    assert validate(tmp_path / "provenance.zip", cache, Severity.RECOMMENDED) == (
+        189,
+        NOT_FOLLOWED - OF_A_URL,
+    )
 
 
 def test_the_validator_sees_what_is_missing(archive: Path, cache: Path, tmp_path: Path) -> None:

@@ -25,9 +25,8 @@ EMBEDDED = "config/grids/embedded.yaml"
 def tree(root: Path, tmp_path: Path) -> Path:
     """A copy of config/, with the folders that models.yaml names."""
     shutil.copytree(root / "config", tmp_path / "config")
-    for model in ("dense", "moe"):
-        for pair in ("tinychart", "random"):
-            (tmp_path / "resources" / pair / model).mkdir(parents=True)
+    for folder in ("tinychart/dense", "tinychart/moe", "random/dense", "random/dense-1536", "random/moe"):
+        (tmp_path / "resources" / folder).mkdir(parents=True)
     return tmp_path
 
 

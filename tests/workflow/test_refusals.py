@@ -52,6 +52,28 @@ def test_a_mistyped_cell_is_refused_at_once(fresh: Checkout) -> None:
     refused(fresh.run("--cores", "1", "-R", target, "--", "results/table.md"), "has no precision 'q8'")
 
 
+def test_a_mistyped_file_is_refused_with_the_nearest(fresh: Checkout) -> None:
+    refused(
+        fresh.run("-n", "results/tabel.md"), "results/tabel.md: nothing makes this file", "'results/table.md'"
+    )
+
+
+def test_a_grid_that_no_gpu_is_there_for_is_refused_before_its_weights_are_made(fresh: Checkout) -> None:
+    tool = fresh.path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    tool.chmod(0o755)
+    fresh.environment["PATH"] = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
+    hopper = ("--config", "grid=hopper")
+    said = ("vllm-0.25.1: NVIDIA GPUs are wanted, and nvidia-smi names none here", "--config grid=embedded")
+    refused(fresh.run("--cores", "2", "--keep-going", *hopper), *said)
+    assert not (fresh.path / "results/quants").exists()
+    assert fresh.run("-n", "results/table.md", *hopper).returncode == 0
+    assert fresh.run("--cores", "1", "results/grid.json", *hopper).returncode == 0
+    partial = fresh.run("--cores", "1", "results/table.md", *hopper, "partial=true")
+    assert partial.returncode == 0, partial.stdout
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -1,0 +1,47 @@
+"""A grid that wants GPUs where there are none is refused, unless what it wants them for is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.common.errors import EngineError
+from scripts.grid.configuration import load_configuration
+from scripts.grid.machine import check_machine
+from scripts.grid.resolve import Cell, resolve_cells
+
+ROOT = Path(__file__).parents[2]
+ENGINES = {"vllm-0.25.1": {"gpus": 1}, "llama-cpp-python-0.3.36": {}}
+
+
+def cells(grid: str) -> list[Cell]:
+    return resolve_cells(load_configuration(ROOT, {"grid": grid}))
+
+
+def check(root: Path, *grids: str, gpus: tuple[str, ...] = ()) -> None:
+    check_machine(root, [cell for grid in grids for cell in cells(grid)], ENGINES, lambda: list(gpus))
+
+
+def test_without_gpus_a_grid_that_wants_them_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        EngineError, match="vllm-0.25.1: NVIDIA GPUs are wanted, and nvidia-smi names none here"
+    ):
+        check(tmp_path, "hopper")
+    check(tmp_path, "hopper", gpus=("NVIDIA H100",))
+    check(tmp_path, "embedded")
+    check(tmp_path, "embedded", "hopper")
+
+
+def test_what_was_run_elsewhere_wants_no_gpu(tmp_path: Path) -> None:
+    waiting = [cell for cell in cells("hopper") if cell.planned is None]
+    for cell in waiting[1:]:
+        path = tmp_path / cell.folder / "cell.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    with pytest.raises(EngineError):
+        check(tmp_path, "hopper")
+    for file in waiting[0].session_files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+    check(tmp_path, "hopper")
