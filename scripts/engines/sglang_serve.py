@@ -78,7 +78,23 @@ def apply_patch() -> None:
     print(APPLIED, name, flush=True)
 
 
+def name_fused() -> None:
+    """Say which projections SGLang's Qwen3 computes together, as its Qwen3-MoE says by itself.
+
+    Without that, SGLang 0.5.15 does not find a fused layer among the names of a compressed-tensors checkpoint ("Unable to
+    find matching target for model.layers.0.self_attn.qkv_proj"), and does not start. No product changes.
+    """
+    from sglang.srt.models.qwen3 import Qwen3ForCausalLM
+
+    if not hasattr(Qwen3ForCausalLM, "packed_modules_mapping"):
+        Qwen3ForCausalLM.packed_modules_mapping = {
+            "qkv_proj": ["q_proj", "k_proj", "v_proj"],
+            "gate_up_proj": ["gate_proj", "up_proj"],
+        }
+
+
 if __name__ in ("__main__", "__mp_main__"):  # the server, and the scheduler that it starts
+    name_fused()
     apply_patch()
 if __name__ == "__main__":
     runpy.run_module("sglang.launch_server", run_name="__main__")

@@ -50,6 +50,8 @@ class SglangServer:
             -1,
             max_new_tokens=max_tokens,
             stop_token_ids=list(stop_ids),
+            # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
+            ignore_eos=not stop_ids,
             skip_special_tokens=False,
         )
         with checked("/generate", self._server.failure):
