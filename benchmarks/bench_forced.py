@@ -7,9 +7,9 @@ workload is replayed freely, and then the first replay is fed back to the same e
 decode. A position is an id that was generated. All that a pass costs is in its time: the prompts that are read, the
 digests, the files, and its share of the comparison. Free replays are compared by the sha256 of their files, which is in
 their time too. Target: at least 10 times the positions a second of free decoding, by prefill. llama.cpp misses it on a
-processor core (1.3 to 1.5 times, on the small models in bf16): a pass has 1,286 positions in 4,057 ids, of which one core
-reads 1,630 a second with every position's logits and 1,760 with the last one's alone. That is 97 % of a pass's time, so
-that nothing done beside it could bring it past 1.7 times.
+processor core (1.3 to 1.5 times, on the small models in bf16): a pass has 1,286 positions in 4,057 ids, and one core
+reads 1,630 of these a second with every position's logits, 1,760 with the last one's alone. That is 97 % of a pass's
+time, so that nothing done beside it could bring it past 1.7 times.
 """
 
 from __future__ import annotations
