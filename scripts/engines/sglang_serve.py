@@ -81,8 +81,8 @@ def apply_patch() -> None:
 def name_fused() -> None:
     """Say which projections SGLang's Qwen3 computes together, as its Qwen3-MoE says by itself.
 
-    Without that, SGLang 0.5.15 does not find a fused layer among the names of a compressed-tensors checkpoint ("Unable to
-    find matching target for model.layers.0.self_attn.qkv_proj"), and does not start. No product changes.
+    Without that, SGLang 0.5.15 does not find a fused layer among the names of a compressed-tensors checkpoint and does
+    not start ("Unable to find matching target for model.layers.0.self_attn.qkv_proj"). No product changes.
     """
     from sglang.srt.models.qwen3 import Qwen3ForCausalLM
 

@@ -74,10 +74,11 @@ class SglangServer:
         with checked("logprob_start_len", self._server.failure):
             meta = answer["meta_info"]
             rows, candidates = meta["input_token_logprobs"], meta["input_top_logprobs"]
-            if [int(row[1]) for row in rows] != list(ids) or len(candidates) != len(ids):
-                raise ValueError(f"{len(rows)} positions for {len(ids)} ids, or other ids")
-            chosen = [float(row[0]) for row in rows[1:]]
-            return scores(1, chosen, [_candidates(row, top_logprobs) for row in candidates[1:]])
+            if len(rows) != len(ids) or len(candidates) != len(ids):
+                raise ValueError(f"{len(rows)} positions and {len(candidates)} lists for {len(ids)} ids")
+            top = [_candidates(row, top_logprobs) for row in candidates[1:]]
+            chosen = [_chosen(*each) for each in zip(ids[1:], rows[1:], top, strict=True)]
+            return scores(1, chosen, top)
 
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Refused: SGLang takes logprobs after its logit processors."""
@@ -142,3 +143,16 @@ class SglangServer:
 
 def _candidates(row: Sequence[Sequence[Any]], count: int) -> Candidates:
     return ordered([(int(each[1]), float(each[0])) for each in row], count)
+
+
+def _chosen(asked: int, row: Sequence[Any], top: Candidates) -> float:
+    """The logprob of the id `asked`; ValueError where `row` has another's and the candidates lack it.
+
+    SGLang 0.5.15 takes the vocabulary's last id, as padding for images, for id 0, and gives the logprob of that.
+    """
+    if int(row[1]) == asked:
+        return float(row[0])
+    found = dict(top).get(asked)
+    if found is None:
+        raise ValueError(f"the logprob of id {row[1]} for id {asked}, which is not among the candidates")
+    return found
