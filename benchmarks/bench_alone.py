@@ -5,6 +5,10 @@
 A batch of engines is started side by side, since most of a start is spent outside the card; then they generate in turn,
 one at a time while the others wait, in several rounds, so that a drift of the machine falls on all of them alike. The
 weights must be there: run the grid first. What is printed is the median of the rounds, with the least and the greatest.
+
+    python -m benchmarks.bench_alone --page results/reference/hopper/speeds.json
+
+makes the page speeds.md beside the figures.
 """
 
 from __future__ import annotations
@@ -15,14 +19,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import TempzeroError, run_command
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json, write_json, write_whole
 from scripts.engines.protocol import Engine
 from scripts.engines.start import start_engine
 from scripts.grid.configuration import load_configuration
@@ -44,7 +48,11 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--grid", required=True, help="a file of config/grids/")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--grid", help="a file of config/grids/")
+    what.add_argument(
+        "--page", type=Path, metavar="JSON", help="measure nothing: make the page of these figures"
+    )
     parser.add_argument("--match", default="", help="only cells whose path has this in it")
     parser.add_argument("--tokens", type=int, default=400, help="tokens of a generation (default: 400)")
     parser.add_argument("--rounds", type=int, default=3, help="generations of each engine (default: 3)")
@@ -54,6 +62,9 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="the figures, as JSON")
     given = parser.parse_args()
+    if given.page:
+        write_whole(given.page.with_suffix(".md"), render(read_json(given.page)))
+        return
     configuration = load_configuration(Path(), {"grid": given.grid})
     cells = [
         cell for cell in resolve_cells(configuration) if cell.planned is None and given.match in cell.path
@@ -88,6 +99,52 @@ def batches(sizes: Sequence[float], most: int, memory: float) -> list[list[int]]
         else:
             found.append([index])
     return found
+
+
+def render(found: Mapping[str, Any]) -> str:
+    """The page of the figures that a run wrote: each cell against the dense model in bf16, and against its own base."""
+    rates = {row["cell"]: row for row in found["cells"] if "failed" not in row}
+
+    def against(cell: str, other: str) -> str:
+        if cell == other or other not in rates:
+            return "–"
+        return f"{rates[cell]['tokens_per_second'] / rates[other]['tokens_per_second']:.2f}"
+
+    rows = []
+    for row in found["cells"]:
+        model, precision, engine, variant = row["cell"].split("/")
+        if row["cell"] not in rates:
+            rows.append([model, precision, variant, engine, "not run", "–", "–"])
+            continue
+        dense = f"{model.partition('-')[0]}-dense/bf16/{engine}/base"
+        spread = f"{row['tokens_per_second']:.0f} ({row['least']:.0f} to {row['greatest']:.0f})"
+        base = f"{model}/{precision}/{engine}/base"
+        rows.append(
+            [
+                model,
+                precision,
+                variant,
+                engine,
+                spread,
+                against(row["cell"], dense),
+                against(row["cell"], base),
+            ]
+        )
+    head = ["model", "precision", "variant", "engine", "tokens/s", "× dense bf16", "× its base"]
+    gpus = ", ".join(sorted({each["name"] for each in found["machine"]["gpus"]}))
+    return "\n".join(
+        [
+            "# Speed, with the card to itself",
+            "",
+            f"{gpus}, one request at a time, {found['tokens']} tokens a generation; engines in turn, the others waiting.",
+            "Median of the rounds (least to greatest). A ratio nearer to 1 than these spreads says nothing.",
+            "",
+            "| " + " | ".join(head) + " |",
+            "|:--|:--|:--|:--|--:|--:|--:|",
+            *("| " + " | ".join(each) + " |" for each in rows),
+            "",
+        ]
+    )
 
 
 def _settings(configuration: Any, cell: Cell) -> dict[str, Any]:

@@ -23,13 +23,20 @@ LEAST_FLIPS = 0.05  # where the logarithmic axis begins
 
 
 def read_summaries(root: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Label and cell.json of each cell of the grid recorded under `root` that was run, in the grid's order."""
+    """Label and cell.json of each cell of the grid recorded under `root` that was run, in the grid's order.
+
+    The label names the engine where the grid has several.
+    """
     found = []
-    for cell in read_grid(root / "results/grid.json")["cells"]:
+    cells = read_grid(root / "results/grid.json")["cells"]
+    several = len({cell["engine"] for cell in cells}) > 1
+    for cell in cells:
         path = root / f"results/cells/{cell['model']}/{cell['precision']}/{cell['engine']}/{cell['variant']}"
         if (path / "cell.json").is_file():
             change = "" if cell["variant"] == "base" else f", {cell['variant']}"
-            found.append((f"{cell['model']} {cell['precision']}{change}", read_json(path / "cell.json")))
+            engine = f", {cell['engine']}" if several else ""
+            label = f"{cell['model']} {cell['precision']}{engine}{change}"
+            found.append((label, read_json(path / "cell.json")))
     return found
 
 
@@ -37,7 +44,11 @@ def unequal_shares(summary: Mapping[str, Any]) -> dict[str, float]:
     """Shares from 0 to 1 of what was unequal: of the forced positions by mode, of the `free` replays but the largest
     group of equal ones. A mode that was not run is left out."""
     forced = summary.get("forced") or {}
-    shares = {mode: float(forced[mode]["unequal_bits"]["share"]) for mode in MODES if mode in forced}
+    shares = {
+        mode: float(forced[mode]["unequal_bits"]["share"])
+        for mode in MODES
+        if "unequal_bits" in forced.get(mode, {})
+    }
     replays = summary["replays"]
     return {**shares, "free": 1 - summary["logprobs_identical"] / replays if replays else 0.0}
 
