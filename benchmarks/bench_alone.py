@@ -136,7 +136,7 @@ def render(found: Mapping[str, Any]) -> str:
         [
             "# Speed, with the card to itself",
             "",
-            f"{gpus}, one request at a time, {found['tokens']} tokens a generation; in turn, the other engines waiting.",
+            f"{gpus}, one request at a time, {found['tokens']} tokens a generation; in turn, the others waiting.",
             "Median of the rounds (least to greatest). A ratio nearer to 1 than these spreads says nothing.",
             "",
             "| " + " | ".join(head) + " |",
