@@ -95,11 +95,14 @@ class Look:
         )
 
     @property
+    def replay_hashes(self) -> list[tuple[str, str]]:
+        """The transcript's and the logprobs' sha256 of each replay; none where cell.json has none."""
+        return [(str(each["transcript"]), str(each["logprobs"])) for each in self.found.get("hashes", ())]
+
+    @property
     def hashes(self) -> tuple[str, str] | None:
         """The transcript's and the logprobs' sha256 that all replays share; None where it is not equal in bits."""
-        if self.bits is not Bits.EQUAL:
-            return None
-        pairs = {(str(each["transcript"]), str(each["logprobs"])) for each in self.found.get("hashes", ())}
+        pairs = set(self.replay_hashes) if self.bits is Bits.EQUAL else set()
         return pairs.pop() if len(pairs) == 1 else None
 
     @property
@@ -190,8 +193,18 @@ def judge(baseline: Look, change: Look) -> Judged | None:
         return Judged(
             change, Outcome.UNPROVEN, f"{against}: too few to name a cause ({seen_in} if it did nothing)."
         )
-    words = f"{against}: a split that would have a chance of {_percent(chance)} if it did nothing."
-    return Judged(change, Outcome.BRINGS if brings else Outcome.REMOVES, words)
+    words = f"{against}: a split that would have a chance of {_percent(chance)} if it did nothing"
+    if brings:
+        return Judged(change, Outcome.BRINGS, f"{words}{_with_its_bits(baseline, change)}.")
+    return Judged(change, Outcome.REMOVES, f"{words}.")
+
+
+def _with_its_bits(baseline: Look, change: Look) -> str:
+    """How many replays of a change that differ among themselves have the bits that all of the baseline's have."""
+    if baseline.hashes is None or not change.replay_hashes:
+        return ""
+    count = change.replay_hashes.count(baseline.hashes)
+    return f"; {count or 'none'} of its {change.replays} replays {'has' if count < 2 else 'have'} the baseline's bits"
 
 
 def _compare(baseline: Look, change: Look) -> Judged:

@@ -4,6 +4,10 @@
     python tests/engines/try_gpu.py sglang --python /path/to/environment/bin/python --model dense
 
 The environment needs vLLM or SGLang, and psutil and requests. What it finds is printed as JSON.
+
+SGLang 0.5.15 on one H100 (driver 580.159.04) printed: dense up in 48 s, 550 tokens/s; moe up in 53 s, 664 tokens/s; of
+both three generations of 400 tokens with one set of ids and one of logprobs, three prefills of 506 positions with one
+set of digests; forced decode refused, with the reason.
 """
 
 from __future__ import annotations
@@ -46,6 +50,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
 }
 
+# As config/engines.yaml has it: FlashInfer's sampler would be compiled first, for minutes.
+ENVIRONMENT = {"vllm": {"VLLM_USE_FLASHINFER_SAMPLER": "0"}, "sglang": {}}
+
 
 def main() -> None:
     """Start, ask, print."""
@@ -71,7 +78,12 @@ def main() -> None:
             arguments[key] = value
     with tempfile.TemporaryDirectory() as folder:
         weights = given.weights or checkpoint(given.model, Path(folder) / "weights")
-        settings = {"kind": given.kind, "python": given.python, "arguments": arguments, "environment": {}}
+        settings = {
+            "kind": given.kind,
+            "python": given.python,
+            "arguments": arguments,
+            "environment": ENVIRONMENT[given.kind],
+        }
         began = time.monotonic()
         with serve_process(settings, weights, Path(folder) / "engine.log") as engine:
             found: dict[str, Any] = {"gpus": gpus(), "start_seconds": round(time.monotonic() - began, 1)}

@@ -144,6 +144,23 @@ def test_a_difference_in_forced_passes_alone_proves_no_cause(tmp_path: Path) -> 
     assert "– not run" in text
 
 
+@pytest.mark.parametrize(
+    ("bits", "said"),
+    [
+        (["b", "c", "d", "e", "f", "g"], "; none of its 6 replays has the baseline's bits."),
+        (["a", "c", "d", "e", "f", "g"], "; 1 of its 6 replays has the baseline's bits."),
+        (["a", "a", "d", "e", "f", "a1"], "; 2 of its 6 replays have the baseline's bits."),
+    ],
+)
+def test_of_a_change_that_differs_in_itself_the_replays_with_the_baselines_bits_are_counted(
+    tmp_path: Path, bits: list[str], said: str
+) -> None:
+    text = page(tmp_path, cell("base", ["a"] * 6), cell("concurrency-8", bits))
+    assert reason(text, "concurrency-8").endswith(said)
+    without = page(tmp_path / "w", {**cell("base", ["a"] * 6), "hashes": []}, cell("concurrency-8", bits))
+    assert "baseline's bits" not in reason(without, "concurrency-8")
+
+
 def test_the_change_that_brings_a_difference_is_named(tmp_path: Path) -> None:
     text = page(tmp_path, cell("base", ["a1"] * 6), cell("jitter", UNLIKE), cell("mtp", UNLIKE))
     assert "The baseline `base` is equal in bits (6 of 6" in verdict(text)
