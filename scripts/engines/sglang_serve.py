@@ -18,12 +18,11 @@ vllm_patches.py does in vLLM.
 
 from __future__ import annotations
 
-import os
 import runpy
 from collections.abc import Callable
 from typing import Any
 
-from scripts.engines.vllm_patches import APPLIED, VARIABLE, sort_tokens
+from scripts.engines.vllm_patches import apply_patch, sort_tokens
 
 
 def _no_atomics() -> None:
@@ -67,25 +66,16 @@ PATCHES: dict[str, Callable[[], None]] = {
 }
 
 
-def apply_patch() -> None:
-    """Apply the patch that the environment names, if any; ValueError for one that there is not."""
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return
-    if name not in PATCHES:
-        raise ValueError(f"{VARIABLE} names {name!r}: for SGLang there is {', '.join(sorted(PATCHES))}")
-    PATCHES[name]()
-    print(APPLIED, name, flush=True)
-
-
 def name_fused() -> None:
     """Say which projections SGLang's Qwen3 computes together, as its Qwen3-MoE says by itself.
 
     Without that, SGLang 0.5.15 does not find a fused layer among the names of a compressed-tensors checkpoint and does
     not start ("Unable to find matching target for model.layers.0.self_attn.qkv_proj"). No product changes.
     """
-    from sglang.srt.models.qwen3 import Qwen3ForCausalLM
-
+    try:
+        from sglang.srt.models.qwen3 import Qwen3ForCausalLM
+    except ImportError:  # a version that has it elsewhere
+        return
     if not hasattr(Qwen3ForCausalLM, "packed_modules_mapping"):
         Qwen3ForCausalLM.packed_modules_mapping = {
             "qkv_proj": ["q_proj", "k_proj", "v_proj"],
@@ -95,6 +85,6 @@ def name_fused() -> None:
 
 if __name__ in ("__main__", "__mp_main__"):  # the server, and the scheduler that it starts
     name_fused()
-    apply_patch()
+    apply_patch(PATCHES, "SGLang")
 if __name__ == "__main__":
     runpy.run_module("sglang.launch_server", run_name="__main__")

@@ -16,7 +16,7 @@ stay as they are, so a difference that comes or goes with it is the kernel's and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 VARIABLE = "TEMPZERO_PATCH"
@@ -71,12 +71,12 @@ PATCHES: dict[str, Callable[[], None]] = {
 }
 
 
-def apply_patch() -> None:
-    """Apply the patch that the environment names, if any; ValueError for one that there is not."""
+def apply_patch(patches: Mapping[str, Callable[[], None]] = PATCHES, engine: str = "vLLM") -> None:
+    """Apply the patch that the environment names, if any; ValueError for one that `engine` does not have."""
     name = os.environ.get(VARIABLE)
     if not name:
         return
-    if name not in PATCHES:
-        raise ValueError(f"{VARIABLE} names {name!r}: there is {', '.join(sorted(PATCHES))}")
-    PATCHES[name]()
+    if name not in patches:
+        raise ValueError(f"{VARIABLE} names {name!r}: for {engine} there is {', '.join(sorted(patches))}")
+    patches[name]()
     print(APPLIED, name, flush=True)
