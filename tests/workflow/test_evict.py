@@ -47,8 +47,10 @@ def test_weights_go_once_their_cells_are_done_and_come_back_when_one_needs_them(
     obstacle.write_text("a file where the build wants a folder")
     failed = finished.table(*EVICT)
     assert failed.returncode != 0 and "convert_weights" in failed.stdout, failed.stdout
-    del jobs["write_grid"]
-    assert finished.jobs("results/table.md", *EVICT) == jobs
+    left = finished.jobs("results/table.md", *EVICT)
+    for each in (jobs, left):
+        each.pop("write_grid", None)  # it may have been done before the other job failed
+    assert left == jobs
     obstacle.unlink()
 
     again = finished.table(*EVICT)
