@@ -30,15 +30,15 @@ from scripts.common.files import read_json, write_json, write_whole
 from scripts.engines.protocol import Engine
 from scripts.engines.start import start_engine
 from scripts.grid.configuration import load_configuration
-from scripts.grid.resolve import Cell, cell_settings, resolve_cells
+from scripts.grid.resolve import Cell, cell_settings, gpu_memory, resolve_cells
 from scripts.provenance.environments import env_python
 from scripts.provenance.machine import describe_machine
+from scripts.report.figures import DASH
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
 
 WARM_UP = 32
-SMALL = 4.0  # GB of a quant whose entry names none, as rules/common.smk has it
 
 
 def main() -> None:
@@ -70,10 +70,7 @@ def main() -> None:
         cell for cell in resolve_cells(configuration) if cell.planned is None and given.match in cell.path
     ]
     rows: list[dict[str, Any]] = []
-    sizes = [
-        configuration.models[cell.model]["precisions"][cell.precision].get("gpu_memory_gb", SMALL)
-        for cell in cells
-    ]
+    sizes = [gpu_memory(configuration.models[cell.model]["precisions"][cell.precision]) for cell in cells]
     for chosen in batches(sizes, given.batch, given.memory):
         batch = [
             (
@@ -107,14 +104,14 @@ def render(found: Mapping[str, Any]) -> str:
 
     def against(cell: str, other: str) -> str:
         if cell == other or other not in rates:
-            return "–"
+            return DASH
         return f"{rates[cell]['tokens_per_second'] / rates[other]['tokens_per_second']:.2f}"
 
     rows = []
     for row in found["cells"]:
         model, precision, engine, variant = row["cell"].split("/")
         if row["cell"] not in rates:
-            rows.append([model, precision, variant, engine, "not run", "–", "–"])
+            rows.append([model, precision, variant, engine, "not run", DASH, DASH])
             continue
         dense = f"{model.partition('-')[0]}-dense/bf16/{engine}/base"
         spread = f"{row['tokens_per_second']:.0f} ({row['least']:.0f} to {row['greatest']:.0f})"

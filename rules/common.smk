@@ -34,6 +34,7 @@ from scripts.grid.resolve import (
     cell_settings,
     evictable_quants,
     existing_sessions,
+    gpu_memory,
     nodes_given,
     resolve_cells,
     unused_modules,
@@ -58,9 +59,6 @@ LOOKING = (
     "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
     "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
 ).split()
-
-# A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
-SMALL_GPU_GB = 3
 
 # What tells a job the machines that serve an engine together (scripts/engines/nodes.py).
 NODES = "TEMPZERO_NODES"
@@ -166,7 +164,7 @@ def taken_gpu_memory(wildcards):
     """GPU memory in GB that a session takes, by the quant's entry: what --resources gpu_gb= shares among sessions."""
     if not engine_of(wildcards).get("gpus"):
         return 0
-    return math.ceil(quant_of(wildcards).get("gpu_memory_gb", SMALL_GPU_GB))
+    return math.ceil(gpu_memory(quant_of(wildcards)))
 
 
 def engine_lock(wildcards):

@@ -8,14 +8,15 @@ from typing import Any
 
 import matplotlib
 
+from scripts.archive.contents import GRID, cell_folder
 from scripts.common.files import read_json
 from scripts.report.entries import read_grid
+from scripts.verdict.forced import MODES, modes_run
 
 matplotlib.use("svg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-MODES = ("prefill", "decode")
 # Okabe and Ito's palette, which the colour-blind can tell apart; each mode has a marker of its own besides.
 LOOKS = {"prefill": ("#0072b2", "s"), "decode": ("#d55e00", "^"), "free": ("#009e73", "o")}
 ROW_INCHES = 0.24
@@ -28,26 +29,24 @@ def read_summaries(root: Path) -> list[tuple[str, dict[str, Any]]]:
     The label names the engine where the grid has several.
     """
     found = []
-    cells = read_grid(root / "results/grid.json")["cells"]
+    cells = read_grid(root / GRID)["cells"]
     several = len({cell["engine"] for cell in cells}) > 1
     for cell in cells:
-        path = root / f"results/cells/{cell['model']}/{cell['precision']}/{cell['engine']}/{cell['variant']}"
-        if (path / "cell.json").is_file():
+        path = root / cell_folder(cell) / "cell.json"
+        if path.is_file():
             change = "" if cell["variant"] == "base" else f", {cell['variant']}"
             engine = f", {cell['engine']}" if several else ""
             label = f"{cell['model']} {cell['precision']}{engine}{change}"
-            found.append((label, read_json(path / "cell.json")))
+            found.append((label, read_json(path)))
     return found
 
 
 def unequal_shares(summary: Mapping[str, Any]) -> dict[str, float]:
     """Shares from 0 to 1 of what was unequal: of the forced positions by mode, of the `free` replays but the largest
     group of equal ones. A mode that was not run is left out."""
-    forced = summary.get("forced") or {}
-    shares = {
-        mode: float(forced[mode]["unequal_bits"]["share"])
-        for mode in MODES
-        if "unequal_bits" in forced.get(mode, {})
+    run = modes_run(summary.get("forced"))
+    shares: dict[str, float] = {
+        mode: float(run[mode]["unequal_bits"]["share"]) for mode in MODES if mode in run
     }
     replays = summary["replays"]
     return {**shares, "free": 1 - summary["logprobs_identical"] / replays if replays else 0.0}

@@ -22,6 +22,8 @@ GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process eng
 # By kind of engine the argument that says how many requests it computes at once.
 SEATS = {"vllm": "max_num_seqs", "sglang": "max_running_requests", "llamacpp": "parallel"}
 FORCED_PASSES = 5  # where a grid does not say
+# A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
+SMALL_GPU_GB = 3
 MOST_SESSIONS = 100  # of a question whose budget is given in tokens
 
 
@@ -283,6 +285,11 @@ def nodes_given(config: Mapping[str, Any]) -> list[str]:
     """The machines that serve an engine together, by config.yaml's `nodes`: a list, or a text with commas."""
     given = config.get("nodes") or []
     return [each.strip() for each in given.split(",")] if isinstance(given, str) else list(given)
+
+
+def gpu_memory(quant: Mapping[str, Any]) -> float:
+    """GPU memory in GB that a quant's session takes, by its entry of models.yaml; a small one's entry names none."""
+    return float(quant.get("gpu_memory_gb", SMALL_GPU_GB))
 
 
 def _lacking(configuration: Configuration, model: str, precision: str, engine: str) -> str | None:

@@ -92,7 +92,7 @@ def run_tool(tool: Tool, arguments: Sequence[str], mounts: Sequence[Mount]) -> N
                 user=f"{os.getuid()}:{os.getgid()}",
                 environment={"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"},  # noqa: S108  # the container's
                 working_dir=str(HOME),
-                mounts=[*mounts, Mount("/tmp", None, type="tmpfs")],  # noqa: S108
+                mounts=[*mounts, Mount("/tmp", None, type="tmpfs")],  # noqa: S108  # the container's
                 labels=labels,
                 network_mode="none",
                 cap_drop=["ALL"],

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import ConfigError
+from scripts.provenance.adopted import PINS
 from scripts.provenance.containers import link_mounts
-from scripts.provenance.images import REQUIREMENT
 from scripts.provenance.tools import Tool, find_tool, mounted, run_tool
 from scripts.quants.gguf_files import quantise_arguments
 
 CODE = Path("scripts")
+QUANTISER = "llama-cpp-python"
 
 
 def quantise_in_container(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
@@ -52,8 +53,7 @@ class LlamaQuantize:
 def _version(tool: Tool) -> dict[str, str]:
     if tool.lock is None:
         return {"image": tool.name}
-    text = tool.lock.read_text(encoding="utf-8")
-    for match in REQUIREMENT.finditer(text):
-        if match[1] == "llama-cpp-python":
-            return {"llama-cpp-python": match[0].split()[0].partition("==")[2]}
-    raise ConfigError("the lock has no package 'llama-cpp-python'", where=str(tool.lock))
+    pinned = dict(PINS.findall(tool.lock.read_text(encoding="utf-8")))
+    if QUANTISER not in pinned:
+        raise ConfigError(f"the lock has no package {QUANTISER!r}", where=str(tool.lock))
+    return {QUANTISER: pinned[QUANTISER]}

@@ -22,7 +22,7 @@ from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry, read_entries
 from scripts.report.figures import DASH
 from scripts.report.markdown import markdown_table
-from scripts.verdict.forced import MODES, deterministic
+from scripts.verdict.forced import MODES, deterministic, modes_run
 
 LEVEL = 0.05
 SPEED = "tokens/s (× baseline), varies"
@@ -110,7 +110,7 @@ class Look:
         """What was looked at and was equal, in words."""
         unit = "bits" if self.found["logprobs_identical"] is not None else "text (no logprobs recorded)"
         parts = [f"{self.equal_replays} of {_count(self.replays, 'free replay')} equal in {unit}"]
-        modes = _forced_modes(self.found)
+        modes = modes_run(self.found.get("forced"))
         if modes and not any(each["unequal_bits"]["positions"] for each in modes.values()):
             passes = (f"{mode} {each['passes']} × {each['positions']:,}" for mode, each in modes.items())
             parts.append(f"no forced position unequal ({', '.join(passes)})")
@@ -331,17 +331,13 @@ def frame(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> p
         row["logprobs"] = figures.k_of_n(found["logprobs_identical"], look.replays)
         row["bits"] = letters.get(look.variant, DASH)
         for mode in MODES:
-            row[f"forced {mode}: unequal bits"] = _share(_forced_modes(found).get(mode))
+            row[f"forced {mode}: unequal bits"] = _share(modes_run(found.get("forced")).get(mode))
         row["flips per 1,000 (95 %)"] = figures.flips(found["flips_per_1000_tokens"])
         row[SPEED] = _speed(found["tokens_per_second"], reference)
         rows.append(row)
     columns = ["variant", "change", "text", "logprobs", "bits"]
     columns += [*(f"forced {mode}: unequal bits" for mode in MODES), "flips per 1,000 (95 %)", SPEED]
     return pd.DataFrame(rows, columns=columns, dtype=object).fillna(DASH)
-
-
-def _forced_modes(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {mode: each for mode, each in (found.get("forced") or {}).items() if "not_run" not in each}
 
 
 def _share(mode: dict[str, Any] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from scripts.verdict.forced import modes_run
 from scripts.verdict.rates import at_most, upper_bound
 
 DASH = "–"
@@ -94,7 +95,7 @@ def tokens(found: dict[str, Any]) -> str:
 
 def forced(found: dict[str, Any] | None) -> str:
     """Positions with unequal bits over forced passes, by mode; a mode that was not run is left out."""
-    run = {mode: each for mode, each in (found or {}).items() if "not_run" not in each}
+    run = modes_run(found)
     if not run:
         return f"{DASH} not run"
     return "; ".join(

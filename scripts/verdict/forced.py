@@ -231,6 +231,11 @@ def short(forced: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def modes_run(forced: Mapping[str, Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    """By mode what was forced, of cell.json's `forced`; a mode that was not run is left out."""
+    return {mode: dict(each) for mode, each in (forced or {}).items() if "not_run" not in each}
+
+
 def deterministic(
     *, replays: int, text_identical: int, bits_identical: int | None, forced: Mapping[str, Any] | None
 ) -> bool | None:
@@ -239,7 +244,7 @@ def deterministic(
     True only where two or more free replays are equal in bits and at least one mode was forced and no
     position differed in any; False where anything differed; None where too little was looked at.
     """
-    run = [each for each in (forced or {}).values() if "not_run" not in each]
+    run = modes_run(forced).values()
     if text_identical < replays or (bits_identical is not None and bits_identical < replays):
         return False
     if any(each["unequal_bits"]["positions"] for each in run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from scripts.archive.figure import draw_figure, read_summaries, unequal_shares
@@ -11,11 +12,11 @@ from tests.unit.grids import write_grid
 
 
 def test_shares_are_of_positions_and_of_replays() -> None:
-    forced = {"prefill": {"unequal_bits": {"share": 0.25}}}
+    forced: dict[str, dict[str, Any]] = {"prefill": {"unequal_bits": {"share": 0.25}}}
     summary = {"forced": forced, "replays": 8, "logprobs_identical": 6}
     assert unequal_shares(summary) == {"prefill": 0.25, "free": 0.25}
     assert unequal_shares({"replays": 6, "logprobs_identical": 0}) == {"free": 1.0}
-    forced["decode"] = {"not_run": "no pass was asked for"}  # type: ignore[assignment]
+    forced["decode"] = {"not_run": "no pass was asked for"}
     assert unequal_shares(summary) == {"prefill": 0.25, "free": 0.25}
 
 

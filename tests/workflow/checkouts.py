@@ -61,6 +61,11 @@ class Checkout:
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
 
+    def copy(self, folder: Path) -> Checkout:
+        """A copy of it in `folder`, links as they are."""
+        shutil.copytree(self.path, folder, symlinks=True)
+        return Checkout(folder)
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--nocolor", *arguments]
 

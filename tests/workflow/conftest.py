@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,8 +37,7 @@ def made(root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def finished(made: tuple[Checkout, str], tmp_path: Path) -> Checkout:
     """A copy of the finished checkout, to be changed at will."""
-    shutil.copytree(made[0].path, tmp_path / "checkout", symlinks=True)
-    return Checkout(tmp_path / "checkout")
+    return made[0].copy(tmp_path / "checkout")
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ ZIP = "results/provenance.zip"
 def archived(made: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The finished checkout with its archive. To be read, not to be changed."""
     target = tmp_path_factory.mktemp("archived") / "checkout"
-    shutil.copytree(made[0].path, target, symlinks=True)
-    checkout = Checkout(target)
+    checkout = made[0].copy(target)
     checkout.edit("config/grids/tiny.yaml", "forced: 0", "forced: 2")
     done = checkout.run("--cores", "1", "archive")
     assert done.returncode == 0, done.stdout
@@ -118,15 +117,13 @@ def test_it_names_no_folder_of_this_machine_and_has_no_weights(archived: Checkou
 
 
 def test_an_edit_of_a_result_or_of_the_code_archives_again(archived: Checkout, tmp_path: Path) -> None:
-    shutil.copytree(archived.path, tmp_path / "checkout", symlinks=True)
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = archived.copy(tmp_path / "checkout")
     checkout.edit("README.md", "# tempzero", "# Tempzero")
     assert checkout.jobs("archive") == {"archive": 1}
 
 
 def test_what_was_edited_by_hand_is_not_archived(archived: Checkout, tmp_path: Path) -> None:
-    shutil.copytree(archived.path, tmp_path / "checkout", symlinks=True)
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = archived.copy(tmp_path / "checkout")
     checkout.edit(f"{CELLS}/base/session-00/replay-00.transcript.jsonl", '"stop"', '"length"')
     (checkout.path / ZIP).unlink()
     done = checkout.run("--cores", "1", "archive")

@@ -108,15 +108,13 @@ def test_the_table_needs_no_report_and_the_report_no_table(reported: Checkout, f
 
 
 def test_an_edit_of_the_page_makes_it_again_and_nothing_else(reported: Checkout, tmp_path: Path) -> None:
-    shutil.copytree(reported.path, tmp_path / "checkout", symlinks=True)
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = reported.copy(tmp_path / "checkout")
     checkout.edit("scripts/report/web/page.css", "body {", "body {\n  margin: 0;")
     assert checkout.jobs("report") == {"report": 1}
 
 
 def test_a_side_table_that_is_there_becomes_a_section(reported: Checkout, tmp_path: Path) -> None:
-    shutil.copytree(reported.path, tmp_path / "checkout", symlinks=True)
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = reported.copy(tmp_path / "checkout")
     assert 'id="page-leak"' not in (checkout.path / "results/report.html").read_text()
     done = checkout.run("--cores", "1", "results/leak.md")
     assert done.returncode == 0, done.stdout
@@ -127,8 +125,7 @@ def test_a_side_table_that_is_there_becomes_a_section(reported: Checkout, tmp_pa
 
 
 def test_a_partial_report_is_made_of_what_exists(reported: Checkout, tmp_path: Path) -> None:
-    shutil.copytree(reported.path, tmp_path / "checkout", symlinks=True)
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = reported.copy(tmp_path / "checkout")
     shutil.rmtree(checkout.path / CELLS / "shaken")
     done = checkout.run("--cores", "1", "report", "--config", "partial=true")
     assert done.returncode == 0, done.stdout

@@ -39,7 +39,7 @@ from scripts.report.web.pictures import (
 )
 from scripts.report.web.provenance import FIGURES, provenance
 from scripts.report.web.texts import Candidate, Pair, read_decoder
-from scripts.verdict.forced import MODES
+from scripts.verdict.forced import MODES, modes_run
 
 PAIRS = 30  # pairs of texts shown of a cell at most
 READING = "How to read this"  # the heading of the last part of each page in Markdown
@@ -388,8 +388,7 @@ def _forced_against_free(sections: Sequence[Section]) -> dict[str, Any] | None:
 
 def _modes(section: Section) -> dict[str, dict[str, Any]]:
     assert section.entry.summary is not None
-    found = section.entry.summary.get("forced") or {}
-    return {mode: each for mode, each in found.items() if "not_run" not in each}
+    return modes_run(section.entry.summary.get("forced"))
 
 
 def _seen(section: Section, *, several: bool) -> Seen:
