@@ -10,6 +10,7 @@ from scripts.common.errors import EngineError
 from scripts.common.files import canonical_json, sha256_bytes
 from scripts.common.transcripts import FinishReason
 from scripts.engines.protocol import Generation, Scores
+from scripts.engines.routing import Layer, routing_digest, routing_digests
 
 Candidates = list[tuple[int, float]]
 
@@ -24,9 +25,21 @@ def digest(chosen: float, top: Candidates) -> str:
     return sha256_bytes(canonical_json([chosen, top]).encode())[:16]
 
 
-def scores(first: int, chosen: list[float], top: list[Candidates]) -> Scores:
-    """Scores from the logprobs of ids from index `first` on."""
-    return Scores(first, [digest(*each) for each in zip(chosen, top, strict=True)], chosen, top)
+def scores(
+    first: int, chosen: list[float], top: list[Candidates], layers: Sequence[Layer] | None = None
+) -> Scores:
+    """Scores from the logprobs of ids from index `first` on.
+
+    `layers`: the experts of every id but the last, in each layer; the step of an id computed the position after it.
+    ValueError where their positions are not as many.
+    """
+    digests = [digest(*each) for each in zip(chosen, top, strict=True)]
+    if layers is None:
+        return Scores(first, digests, chosen, top)
+    if {len(each) for each in layers} != {first - 1 + len(chosen)}:
+        raise ValueError(f"experts of {[len(each) for each in layers]} ids, for {first - 1 + len(chosen)}")
+    routing = routing_digests(layers, len(chosen))
+    return Scores(first, digests, chosen, top, routing, routing_digest(layers, but=len(chosen)))
 
 
 def generation(

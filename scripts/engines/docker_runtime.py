@@ -77,6 +77,7 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
             lambda: log.read_text("utf-8", "replace"),
             lambda: _death(container, workers),
             {"container": _given(container, box, fixed_port=settings.get("port") is not None)},
+            weights,
         )
         wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
         engine = kind.client(server, {**settings["arguments"]}, MODEL)

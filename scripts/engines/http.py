@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -21,7 +22,7 @@ class Server:
     """A server that runs: `url` without a slash at its end, the API key it wants, and how to look after it.
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
-    `given`: what its runtime really gave it, for the record.
+    `given`: what its runtime really gave it, for the record. `weights`: the folder it serves, where that is known.
     """
 
     url: str
@@ -29,6 +30,7 @@ class Server:
     log: Callable[[], str]
     death: Callable[[], str | None]
     given: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
 
     def failure(self, what: str) -> EngineError:
         """An error that says what happened, whether the engine still lives, and how its log ends."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ import numpy as np
 
 from scripts.common.errors import ConfigError, EngineError, nearest
 from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
+from scripts.engines.llama_cpp_routing import RoutingTap
 from scripts.engines.protocol import Generation, Scores
+from scripts.engines.routing import Layer, routing_digest, routing_digests
 
 DEFAULTS: dict[str, Any] = {
     "n_threads": 1,
@@ -32,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "flash_attn": False,
     "keep_cache": False,
     "jitter": 0.0,
+    "routed_experts": False,
 }
 # Rows of logits that are turned into logprobs one after another: between two decodings each would find the processor's
 # caches cold, and take five times as long.
@@ -54,13 +58,16 @@ class LlamaCppPython:
         self._arguments = {**DEFAULTS, **arguments}
         write_log_to(log)
         self._log = log
+        self._tap = RoutingTap() if self._arguments["routed_experts"] else None
         try:
-            with _weights_as_they_are(uses_amx()):
+            with _weights_as_they_are(uses_amx()), self._tap.listening() if self._tap else nullcontext():
                 self._llama = llama_cpp.Llama(
                     str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
                 )
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"llama.cpp cannot load the weights: {error}", where=str(weights)) from error
+        if self._tap is not None:
+            self._tap.measure(self._llama.metadata)
         self._context = self._llama.ctx
         self._vocabulary = self._llama.n_vocab()
         self._room = int(self._llama.n_ctx())
@@ -72,6 +79,7 @@ class LlamaCppPython:
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
     ) -> Generation:
         """Greedy decoding: the most likely id, the smallest where several are equal."""
+        self._forget_experts()
         self._extend_to(prompt_ids)
         output: list[int] = []
         chosen: list[float] = []
@@ -95,15 +103,18 @@ class LlamaCppPython:
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Prefill in batches of n_batch, logits of every position; the caches are emptied first."""
         self._forget()
+        self._forget_experts()
         rows = (
             row
             for start in range(0, len(ids), self._batch)
             for row in self._prefill(ids[start : start + self._batch])
         )
-        return self._scores(1, rows, list(ids[1:]), top_logprobs)
+        found = self._scores(1, rows, list(ids[1:]), top_logprobs)
+        return self._with_experts(found, lambda layers: [each[: len(ids) - 1] for each in layers])
 
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Decode the given ids one by one and keep the logits before each."""
+        self._forget_experts()
         self._extend_to(prompt_ids)
 
         def rows() -> Iterator[Row]:
@@ -111,7 +122,8 @@ class LlamaCppPython:
                 yield self._last_logits()
                 self._decode([token])
 
-        return self._scores(len(prompt_ids), rows(), list(output_ids), top_logprobs)
+        # The last id is not decoded: nobody asks for what comes after it.
+        return self._with_experts(self._scores(len(prompt_ids), rows(), list(output_ids), top_logprobs))
 
     def reset(self) -> None:
         """Empty the context, unless the variant keeps it."""
@@ -217,6 +229,21 @@ class LlamaCppPython:
             chosen.append(float(row[token]))
             top.append(top_candidates(row, top_logprobs))
         return Scores(first, digests, chosen, top)
+
+    def _forget_experts(self) -> None:
+        if self._tap is not None:
+            self._tap.forget()
+
+    def _with_experts(
+        self, found: Scores, cut: Callable[[list[Layer]], list[Layer]] = lambda layers: layers
+    ) -> Scores:
+        """The scores with the digests of what the tap read since it last forgot, cut to what computed them."""
+        if self._tap is None:
+            return found
+        layers, count = cut(self._tap.take()), len(found.chosen)
+        return replace(
+            found, routing=routing_digests(layers, count), before=routing_digest(layers, but=count)
+        )
 
     def _logits(self, index: int) -> Row:
         pointer = llama_cpp.llama_get_logits_ith(self._context, index)

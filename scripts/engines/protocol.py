@@ -31,13 +31,17 @@ class Scores:
 
     `digests`: for each position a sha256 (16 hexadecimal digits) over all that the engine returned
     of its distribution: the full logits row where it has one, else the chosen and top logprobs.
-    `chosen`, `top`: as in `Generation`.
+    `chosen`, `top`: as in `Generation`. `routing`: for each position a digest of the experts that the layers
+    chose in the step that computed it. `before`: one digest of the experts of all that was read before
+    the step of the first position. Both are None where the engine does not say.
     """
 
     first: int
     digests: list[str]
     chosen: list[float]
     top: list[list[tuple[int, float]]]
+    routing: list[str] | None = None
+    before: str | None = None
 
 
 class Engine(Protocol):

@@ -56,7 +56,9 @@ def serve_process(settings: Mapping[str, Any], weights: Path, log: Path) -> Iter
         code = guard.poll()
         return None if code is None else f"exit status {code}"
 
-    server = Server(f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), death)
+    server = Server(
+        f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), death, weights=weights
+    )
     try:
         wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
         client = kind.client(server, settings["arguments"], MODEL)

@@ -6,15 +6,19 @@ forced distribution: it is refused, and a cell is forced in prefill alone.
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
+
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.engines.answers import Candidates, checked, generation, ordered, scores
 from scripts.engines.http import Connection, Server
 from scripts.engines.protocol import Generation, Scores
+from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -78,7 +82,7 @@ class SglangServer:
                 raise ValueError(f"{len(rows)} positions and {len(candidates)} lists for {len(ids)} ids")
             top = [_candidates(row, top_logprobs) for row in candidates[1:]]
             chosen = [_chosen(*each) for each in zip(ids[1:], rows[1:], top, strict=True)]
-            return scores(1, chosen, top)
+            return scores(1, chosen, top, self._layers(meta, len(ids)))
 
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Refused: SGLang takes logprobs after its logit processors."""
@@ -123,6 +127,21 @@ class SglangServer:
         """Close the connection; the server is its runtime's to stop."""
         self._connection.close()
 
+    def _layers(self, meta: Mapping[str, Any], ids: int) -> list[Layer] | None:
+        """The experts of all `ids` but the last, layer by layer; None where the server was not started to return them.
+
+        SGLang names them for the last one too, which it reads to generate another: int32 in one row, base64.
+        """
+        if not self._arguments.get(ASKED):
+            return None
+        if meta.get("routed_experts") is None:
+            raise ValueError(
+                "it holds no routed_experts: the model has no experts, or this SGLang does not return them"
+            )
+        flat = np.frombuffer(base64.b64decode(meta["routed_experts"]), np.int32)
+        found = split_layers(flat, ids, experts_per_token(self._server.weights))
+        return [each[: ids - 1] for each in found]
+
     def _ask(self, prompt: Sequence[int], top_logprobs: int, start: int, **sampling: Any) -> dict[str, Any]:
         if not prompt:
             raise EngineError("the prompt is empty")
@@ -135,6 +154,8 @@ class SglangServer:
             "return_text_in_logprobs": False,
             "stream": False,
         }
+        if self._arguments.get(ASKED):
+            body["return_routed_experts"] = True
         answer = self._connection.post("/generate", body)
         if not isinstance(answer, dict):
             raise self._server.failure("the answer to /generate is no JSON object")

@@ -3,11 +3,14 @@
 Asked of the API (vLLM 0.24 to 0.32): `return_token_ids`, `return_tokens_as_token_ids` (candidates by id, since
 texts collide), `logprobs`, `prompt_logprobs`; `vllm_xargs` carries
 the ids of a forced decode to scripts/engines/vllm_force.py;
-`/reset_prefix_cache` is a route of the development mode.
+`/reset_prefix_cache` is a route of the development mode; `routed_experts` is what a choice holds under
+`--enable-return-routed-experts`: a .npy of every id but the last, its layers, the experts of each.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import time
@@ -15,10 +18,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
+
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
 from scripts.engines.http import Connection, Server
 from scripts.engines.protocol import Generation, Scores
+from scripts.engines.routing import ASKED, Layer
 
 FORCED = "tempzero_force"
 LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
@@ -97,7 +103,9 @@ class VllmServer:
                 found = {int(key): float(value["logprob"]) for key, value in row.items()}
                 chosen.append(found[token])
                 top.append(ordered(list(found.items()), top_logprobs))
-            return scores(1, chosen, top)
+            # The id that was generated besides has not been read: the rows are those of `ids`, the last one's included.
+            layers = self._layers(choice)
+            return scores(1, chosen, top, layers and [each[: len(ids) - 1] for each in layers])
 
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Decode the given ids one by one; the logprobs are those before the server was held to them."""
@@ -116,7 +124,7 @@ class VllmServer:
                 raise self._server.failure(
                     "the server did not decode the ids it was given: it runs without scripts.engines.vllm_force"
                 )
-            return scores(len(prompt_ids), chosen, top)
+            return scores(len(prompt_ids), chosen, top, self._layers(choice))
 
     def reset(self) -> None:
         """Empty the prefix cache. A server that somebody else started may lack the route; `describe` says so."""
@@ -175,6 +183,17 @@ class VllmServer:
             raise UnsupportedError(
                 "with speculative decoding vLLM's logprobs of a prompt are wrong, and no id can be forced"
             )
+
+    def _layers(self, choice: Mapping[str, Any]) -> list[Layer] | None:
+        """The experts that the answer names, layer by layer; None where the server was not started to return them."""
+        if not self._arguments.get(ASKED):
+            return None
+        if choice.get("routed_experts") is None:
+            raise ValueError(
+                "it holds no routed_experts: the model has no experts, or this vLLM does not return them"
+            )
+        found = np.load(io.BytesIO(base64.b64decode(choice["routed_experts"])), allow_pickle=False)
+        return list(found.transpose(1, 0, 2))
 
     def _complete(self, prompt: Sequence[int], **wanted: Any) -> dict[str, Any]:
         if not prompt:

@@ -22,6 +22,7 @@ from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry, read_entries
 from scripts.report.figures import DASH
 from scripts.report.markdown import markdown_table
+from scripts.verdict import routing
 from scripts.verdict.forced import MODES, deterministic, modes_run
 
 LEVEL = 0.05
@@ -39,6 +40,10 @@ LEGEND = """\
 - **flips per 1,000**: per 1,000 tokens compared, with the exact two-sided 95 % interval; `0 (≤ x)`: none was seen, x is
   the one-sided 95 % bound.
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+EXPERTS_LEGEND = """\
+- **experts**: those that the layers chose, as sets. A step's experts are chosen before its logits are there; each
+  forced pass is compared with the first one, step by step, up to the first step in which experts or logits differ.
 """
 
 
@@ -272,6 +277,7 @@ def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[
         f"# What changes the bits of {key[0]} {key[1]}?",
         f"On {key[2]}. {grid['heading']}",
     ]
+    legend = LEGEND
     letters = _letters([Look(variant, (), entry) for variant, entry in known.items()])
     for ablation in listed:
         baseline = Look(ablation["baseline"], (), known[ablation["baseline"]])
@@ -287,10 +293,14 @@ def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[
         judged = [each for change in changes if (each := judge(baseline, change)) is not None]
         if judged:
             parts.append("\n".join(f"- `{each.look.variant}`: {each.reason}" for each in judged))
+        named = [line for look in (baseline, *changes) for line in experts(look)]
+        if named:
+            legend = LEGEND + EXPERTS_LEGEND
+            parts += ["**Experts.** Did routing differ before the logits did?", "\n".join(named)]
     same = _same_bits(letters)
     if same:
         parts += ["## Variants with the same bits", same]
-    return "\n\n".join([*parts, "## How to read this", LEGEND.rstrip()]) + "\n"
+    return "\n\n".join([*parts, "## How to read this", legend.rstrip()]) + "\n"
 
 
 def make_page(grid: dict[str, Any], results: Path, key: tuple[str, str, str]) -> str:
@@ -338,6 +348,24 @@ def frame(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> p
     columns = ["variant", "change", "text", "logprobs", "bits"]
     columns += [*(f"forced {mode}: unequal bits" for mode in MODES), "flips per 1,000 (95 %)", SPEED]
     return pd.DataFrame(rows, columns=columns, dtype=object).fillna(DASH)
+
+
+def experts(look: Look) -> list[str]:
+    """One line a mode in which the experts were recorded: where they differ, and what differed first."""
+    if look.entry.summary is None:
+        return []
+    lines = []
+    for mode, each in modes_run(look.found.get("forced")).items():
+        if "routing" not in each:
+            continue
+        found = each["routing"]
+        other, same = found["other_experts"]["positions"], found["unequal_bits_same_experts"]["positions"]
+        lines.append(
+            f"- `{look.variant}`, {mode}, {each['passes']} passes: other experts at {other:,} of {each['positions']:,}"
+            f" positions, unequal bits with the same experts at {same:,}. What differed first, in"
+            f" {_count(found['first']['comparisons'], 'comparison')} with the first pass: {routing.in_words(found)}."
+        )
+    return lines
 
 
 def _share(mode: dict[str, Any] | None) -> str:

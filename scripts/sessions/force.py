@@ -27,6 +27,7 @@ from scripts.sessions.play import disk_error
 from scripts.sessions.progress import Progress
 from scripts.sessions.watch import WorkflowWatch
 from scripts.verdict.forced import Mode, pass_line, summarise_forced
+from scripts.verdict.routing import Read
 
 CANDIDATES = 2  # best and second: the margin
 
@@ -55,8 +56,10 @@ def recorded_episodes(transcript: Path) -> dict[str, list[RecordedTurn]]:
     return episodes
 
 
-def write_turn(stream: TextIO, scenario: str, turn: int, scores: Scores, start: int, count: int) -> None:
-    """Write the line of one turn: positions `start` to `start + count` of `scores`."""
+def write_turn(
+    stream: TextIO, scenario: str, turn: int, scores: Scores, start: int, count: int, read: Read | None
+) -> None:
+    """Write the line of one turn: positions `start` to `start + count` of `scores`; `read`: before these."""
     part = slice(start, start + count)
     top = scores.top[part]
     stream.write(
@@ -67,6 +70,8 @@ def write_turn(stream: TextIO, scenario: str, turn: int, scores: Scores, start: 
             margins=[best[0][1] - best[1][1] for best in top],
             argmax=[best[0][0] for best in top],
             chosen=scores.chosen[part],
+            routing=None if scores.routing is None else scores.routing[part],
+            read=read,
         )
     )
 
@@ -75,10 +80,13 @@ def force_prefill(engine: Engine, scenario: str, turns: list[RecordedTurn], stre
     """One episode read at once; returns how many positions were compared."""
     ids = turns[-1].prompt_ids + turns[-1].output_ids
     scores = engine.score(ids, top_logprobs=CANDIDATES)
+    end = 0
     for turn in turns:
-        write_turn(
-            stream, scenario, turn.turn, scores, len(turn.prompt_ids) - scores.first, len(turn.output_ids)
-        )
+        start = len(turn.prompt_ids) - scores.first
+        before = slice(end, start)
+        read = None if scores.routing is None else Read(scores.digests[before], scores.routing[before])
+        write_turn(stream, scenario, turn.turn, scores, start, len(turn.output_ids), read)
+        end = start + len(turn.output_ids)
     return sum(len(turn.output_ids) for turn in turns)
 
 
@@ -86,7 +94,8 @@ def force_decode(engine: Engine, scenario: str, turns: list[RecordedTurn], strea
     """One episode given id by id; returns how many positions were compared."""
     for turn in turns:
         scores = engine.force(turn.prompt_ids, turn.output_ids, top_logprobs=CANDIDATES)
-        write_turn(stream, scenario, turn.turn, scores, 0, len(turn.output_ids))
+        read = None if scores.before is None else Read([], [scores.before])
+        write_turn(stream, scenario, turn.turn, scores, 0, len(turn.output_ids), read)
     return sum(len(turn.output_ids) for turn in turns)
 
 

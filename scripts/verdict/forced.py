@@ -3,7 +3,8 @@
 A pass is a file of its own, `{cell}/forced/pass-00.{mode}.jsonl`, one canonical JSON line a turn: `scenario`,
 `turn`, and for each generated id of the trajectory `digests` (16 hexadecimal digits of all that was returned
 of its distribution), `margins` (best minus second, nat), `argmax` (the best id), `chosen` (logprob of the id
-that was forced, nat). Modes are never compared with one another: their argmax differ by construction.
+that was forced, nat). Where the engine named the experts that it chose, the line has two keys more, which
+routing.py describes. Modes are never compared with one another: their argmax differ by construction.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from numpy.typing import NDArray
 
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json
+from scripts.verdict import routing as experts
 from scripts.verdict.quantiles import Quantiles
+from scripts.verdict.rates import share
+from scripts.verdict.routing import Read, Routing, TurnRouting, as_digests
 
 Mode = Literal["prefill", "decode"]
 MODES: tuple[Mode, ...] = ("prefill", "decode")
-KEYS = ("argmax", "chosen", "digests", "margins", "scenario", "turn")
+COLUMNS = ("digests", "margins", "argmax", "chosen")
+KEYS = (*COLUMNS, "scenario", "turn")
 AGAIN = "force the cell again: snakemake -R force_cell -- results/table.md"
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,13 +38,17 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Passes:
-    """All passes of one mode. Arrays are passes × positions; `turns`: (scenario, turn, ids) in order."""
+    """All passes of one mode. Arrays are passes × positions; `turns`: (scenario, turn, ids) in order.
+
+    `routing`: the experts of every pass, None where they were not recorded.
+    """
 
     turns: list[tuple[str, int, int]]
     digests: NDArray[np.uint64]
     margins: Floats
     argmax: Ints
     chosen: Floats
+    routing: Routing | None = None
 
     @property
     def passes(self) -> int:
@@ -70,9 +79,13 @@ def pass_line(
     margins: list[float],
     argmax: list[int],
     chosen: list[float],
+    routing: list[str] | None = None,
+    read: Read | None = None,
 ) -> str:
-    """The line of one turn in a pass file, newline included."""
-    values = {"digests": digests, "margins": margins, "argmax": argmax, "chosen": chosen}
+    """The line of one turn in a pass file, newline included; `routing` and `read` as in routing.py, both or none."""
+    values: dict[str, Any] = {"digests": digests, "margins": margins, "argmax": argmax, "chosen": chosen}
+    if routing is not None and read is not None:
+        values |= {"routing": routing, "read": vars(read)}
     return canonical_json({"scenario": scenario, "turn": turn, **values}) + "\n"
 
 
@@ -89,58 +102,68 @@ def read_passes(cell: Path, mode: Mode) -> Passes | None:
         if number != expected:
             raise DataError(f"pass {expected} is missing", where=str(path.parent), remedy=AGAIN)
     read = [_read_pass(path) for _, path in found]
-    turns = read[0][0]
-    for (_, path), (others, _) in zip(found, read, strict=True):
-        if others != turns:
+    turns = read[0].turns
+    for (_, path), each in zip(found, read, strict=True):
+        if each.turns != turns:
             raise DataError("the turns or lengths are not those of pass 0", where=str(path), remedy=AGAIN)
-    columns = [
-        np.stack([columns[name] for _, columns in read])
-        for name in ("digests", "margins", "argmax", "chosen")
-    ]
-    return Passes(turns, columns[0].astype(np.uint64), columns[1], columns[2], columns[3])
+    columns = {name: np.stack([each.columns[name] for each in read]) for name in COLUMNS}
+    try:
+        routing = experts.join_routing(turns, [(each.columns["digests"], each.routing) for each in read])
+    except ValueError as error:
+        raise DataError(
+            f"the passes do not fit ({error})", where=str(cell / "forced"), remedy=AGAIN
+        ) from error
+    return Passes(turns, **columns, routing=routing)
 
 
-def _read_pass(path: Path) -> tuple[list[tuple[str, int, int]], dict[str, NDArray[Any]]]:
+@dataclass(frozen=True)
+class _Pass:
+    turns: list[tuple[str, int, int]]
+    columns: dict[str, NDArray[Any]]
+    routing: list[TurnRouting | None]
+
+
+def _read_pass(path: Path) -> _Pass:
     turns: list[tuple[str, int, int]] = []
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("digests", "margins", "argmax", "chosen")}
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
+    routing: list[TurnRouting | None] = []
     with open(path, encoding="utf-8", newline="\n") as stream:
         for number, line in enumerate(stream, start=1):
             where = f"{path}:{number}"
             if not line.endswith("\n"):
                 raise DataError("the file is torn: its last line has no end", where=where, remedy=AGAIN)
             try:
-                turn, columns = _parse(line)
+                turn, columns, of_turn = _parse(line)
             except (ValueError, TypeError, KeyError, OverflowError) as error:
                 raise DataError(
                     f"the line is no turn of a forced pass ({error})", where=where, remedy=AGAIN
                 ) from error
             turns.append(turn)
+            routing.append(of_turn)
             for name, column in columns.items():
                 parts[name].append(column)
     if not turns:
         raise DataError("the file is empty", where=str(path), remedy=AGAIN)
-    return turns, {name: np.concatenate(pieces) for name, pieces in parts.items()}
+    return _Pass(turns, {name: np.concatenate(pieces) for name, pieces in parts.items()}, routing)
 
 
-def _parse(line: str) -> tuple[tuple[str, int, int], dict[str, NDArray[Any]]]:
+def _parse(line: str) -> tuple[tuple[str, int, int], dict[str, NDArray[Any]], TurnRouting | None]:
     value = json.loads(line)
-    if not isinstance(value, dict) or tuple(sorted(value)) != KEYS:
-        raise ValueError(f"its keys are not {', '.join(KEYS)}")
-    digests = value["digests"]
-    if any(len(digest) != 16 for digest in digests):
-        raise ValueError("a digest has not 16 digits")
+    if not isinstance(value, dict) or set(value) not in (set(KEYS), {*KEYS, *experts.KEYS}):
+        raise ValueError(f"its keys are not {', '.join(sorted(KEYS))}")
     columns: dict[str, NDArray[Any]] = {
-        "digests": np.array([int(digest, 16) for digest in digests], dtype=np.uint64),
+        "digests": as_digests(value["digests"]),
         "margins": np.array(value["margins"], dtype=np.float64),
         "argmax": np.array(value["argmax"], dtype=np.int64),
         "chosen": np.array(value["chosen"], dtype=np.float64),
     }
-    if {column.shape for column in columns.values()} != {(len(digests),)}:
+    ids = len(columns["digests"])
+    if {column.shape for column in columns.values()} != {(ids,)}:
         raise ValueError("its lists are not of one length")
     margins, chosen = columns["margins"], columns["chosen"]
     if not (np.isfinite(margins).all() and np.isfinite(chosen).all()) or (margins < 0).any():
         raise ValueError("a margin or logprob is not finite, or a margin is negative")
-    return (str(value["scenario"]), int(value["turn"]), len(digests)), columns
+    return (str(value["scenario"]), int(value["turn"]), ids), columns, experts.parse_routing(value, ids)
 
 
 def mode_summary(passes: Passes) -> dict[str, Any]:
@@ -149,7 +172,8 @@ def mode_summary(passes: Passes) -> dict[str, Any]:
     `unequal_bits`, `other_argmax`: positions at which not all passes agree, and their share. `noise`: over
     all pairs of passes and positions, |Δ logprob of the forced id| and |Δ margin|, nat (where another id
     was best the margin counts as negative). `margins`: quantiles of the mean margin over positions.
-    `under_noise`: share of positions whose mean margin is below the p99 of the margin's noise.
+    `under_noise`: share of positions whose mean margin is below the p99 of the margin's noise. `routing`, only
+    where experts were recorded: routing.routing_summary.
     """
     if passes.passes < 2:
         return {"not_run": "there is one pass only, with nothing to compare it with"}
@@ -161,24 +185,22 @@ def mode_summary(passes: Passes) -> dict[str, Any]:
         margin.add(np.abs(signed[one] - signed[other]))
     found_margin = margin.summary()
     p99 = found_margin["p99"] if found_margin else 0.0
+    named = passes.routing
+    routing = {} if named is None else {"routing": experts.routing_summary(passes.digests, named)}
     return {
         "passes": passes.passes,
         "positions": passes.positions,
-        "unequal_bits": _share((passes.digests != passes.digests[0]).any(axis=0)),
-        "other_argmax": _share((passes.argmax != passes.argmax[0]).any(axis=0)),
+        "unequal_bits": share((passes.digests != passes.digests[0]).any(axis=0)),
+        "other_argmax": share((passes.argmax != passes.argmax[0]).any(axis=0)),
         "noise": {"chosen": chosen.summary(), "margin": found_margin},
         "exact_ties": int((passes.margins == 0).any(axis=0).sum()),
-        "under_noise": _share(mean < p99),
+        "under_noise": share(mean < p99),
         "margins": {
-            name: float(np.quantile(mean, share)) if mean.size else None
-            for name, share in (("p0.1", 0.001), ("p1", 0.01), ("p10", 0.1), ("p50", 0.5))
+            name: float(np.quantile(mean, level)) if mean.size else None
+            for name, level in (("p0.1", 0.001), ("p1", 0.01), ("p10", 0.1), ("p50", 0.5))
         },
+        **routing,
     }
-
-
-def _share(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    count = int(hits.sum())
-    return {"positions": count, "share": count / hits.size if hits.size else None}
 
 
 def check_turns(passes: Passes, turns: Sequence[tuple[str, int, int]], where: str) -> None:
@@ -227,6 +249,7 @@ def short(forced: Mapping[str, Any]) -> dict[str, Any]:
             "other_argmax": summary["other_argmax"],
             "under_noise": summary["under_noise"],
             "noise_p99": {name: (summary["noise"][name] or {}).get("p99") for name in ("chosen", "margin")},
+            **({"routing": summary["routing"]} if "routing" in summary else {}),
         }
     return found
 

@@ -104,6 +104,11 @@ def main() -> None:
                 "positions": len(scores[0].chosen),
                 "distinct": len({tuple(s.digests) for s in scores}),
             }
+            if scores[0].routing is not None:
+                found["experts"] = {
+                    "positions": len(scores[0].routing),
+                    "distinct": len({tuple(s.routing or ()) for s in scores}),
+                }
             try:
                 forced = engine.force(prompt, made[0].output_ids, top_logprobs=5)
                 found["forced_decode_equals_free"] = forced.chosen == made[0].chosen

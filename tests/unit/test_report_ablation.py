@@ -250,6 +250,25 @@ def command(folder: Path, *, precision: str = "q6_k") -> subprocess.CompletedPro
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
+def test_whether_routing_differed_first_is_said_where_experts_were_recorded(tmp_path: Path) -> None:
+    first = {"comparisons": 4, "logits": 3, "same_step": 1, "experts": 0, "prompt": 0, "neither": 0}
+    share = {"share": None}
+    routing = {
+        "other_experts": {"positions": 12, **share},
+        "unequal_bits_same_experts": {"positions": 900, **share},
+        "first": first,
+    }
+    named = cell("routed", ["a", "b"], forced={"prefill": {**mode(1000), "routing": routing}})
+    text = page(tmp_path, cell("base", ["a", "b"]), named)
+    assert "Did routing differ before the logits did?" in text
+    assert (
+        "- `routed`, prefill, 3 passes: other experts at 12 of 1,000 positions, unequal bits with the same experts at"
+        " 900. What differed first, in 4 comparisons with the first pass: the logits, with every expert so far the"
+        " same, in 3, experts and logits in one step in 1." in text
+    )
+    assert "**Experts.**" not in page(tmp_path / "other", cell("base", ["a", "b"]), cell("eager", ["a", "b"]))
+
+
 def test_only_the_last_column_varies_from_build_to_build(tmp_path: Path) -> None:
     def build(speed: float) -> list[str]:
         fast = cell("eager", ["a1"] * 4, tokens_per_second=speed)
