@@ -24,7 +24,7 @@ from scripts.common.errors import DataError
 from scripts.common.files import canonical_json
 from scripts.verdict import routing as experts
 from scripts.verdict.quantiles import Quantiles
-from scripts.verdict.rates import share
+from scripts.verdict.shares import share
 from scripts.verdict.routing import Read, Routing, TurnRouting, as_digests
 
 Mode = Literal["prefill", "decode"]

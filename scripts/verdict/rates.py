@@ -1,12 +1,10 @@
-"""Shares, and rates of rare events with exact Poisson intervals (Garwood, Biometrika 28, 1936)."""
+"""Rates of rare events with exact Poisson intervals (Garwood, Biometrika 28, 1936)."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 
@@ -50,9 +48,3 @@ def at_most(events: int, exposure: int) -> dict[str, Any] | None:
 def _check(events: int, exposure: float) -> None:
     if events < 0 or exposure <= 0:
         raise ValueError(f"{events} events in an exposure of {exposure} have no rate")
-
-
-def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    """How many `positions` are hit, and their `share` of all; None where there is none."""
-    count = int(hits.sum())
-    return {"positions": count, "share": count / hits.size if hits.size else None}

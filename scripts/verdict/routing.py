@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.verdict.rates import share
+from scripts.verdict.shares import share
 
 Digests = NDArray[np.uint64]
 KEYS = ("read", "routing")

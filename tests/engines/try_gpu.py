@@ -5,9 +5,15 @@
 
 The environment needs vLLM or SGLang, and psutil and requests. What it finds is printed as JSON.
 
-SGLang 0.5.15 on one H100 (driver 580.159.04) printed: dense up in 48 s, 550 tokens/s; moe up in 53 s, 664 tokens/s; of
-both three generations of 400 tokens with one set of ids and one of logprobs, three prefills of 506 positions with one
-set of digests; forced decode refused, with the reason.
+On one H100 (driver 580.159.04, CUDA 13.0, torch 2.11.0) it printed, of each three generations of 400 tokens with one set
+of ids and one of logprobs, and three prefills of 506 positions with one set of digests; and besides:
+
+- vLLM 0.25.1: dense up in 59 s, 457 tokens/s; moe up in 73 s, 557 tokens/s; moe with `--set
+  enable_return_routed_experts=true` up in 52 s, 502 tokens/s, the experts of 506 positions with one set of digests; a
+  forced decode with the bits of the free one; FLASH_ATTN, experts by Triton;
+- SGLang 0.5.15: dense up in 48 s, 550 tokens/s; moe up in 53 s, 664 tokens/s; forced decode refused, with the reason.
+
+The card served nothing else; other cores of the machine worked.
 """
 
 from __future__ import annotations
