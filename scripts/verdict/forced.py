@@ -24,8 +24,8 @@ from scripts.common.errors import DataError
 from scripts.common.files import canonical_json
 from scripts.verdict import routing as experts
 from scripts.verdict.quantiles import Quantiles
-from scripts.verdict.shares import share
 from scripts.verdict.routing import Read, Routing, TurnRouting, as_digests
+from scripts.verdict.shares import share
 
 Mode = Literal["prefill", "decode"]
 MODES: tuple[Mode, ...] = ("prefill", "decode")

@@ -1,0 +1,29 @@
+"""A session and a forced replay run in the engine's environment: what they import is in every engine's lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.provenance.adopted import PINS
+from scripts.provenance.environments import normal_name
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINES = ("llamacpp", "vllm-cpu", "vllm-cuda", "sglang-cuda")
+PACKAGES = ("scipy", "pandas", "tabulate", "snakemake", "docker", "rocrate")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_imported_is_in_the_engine_s_lock(engine: str) -> None:
+    pinned = {normal_name(name) for name, _ in PINS.findall((ROOT / "envs" / f"{engine}.lock").read_text())}
+    absent = sorted(set(PACKAGES) - pinned)
+    assert "pandas" in absent
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import scripts.run_session, scripts.force_cell;"
+    code += (
+        " from scripts.sessions import force, session; from scripts.engines import server_process, external"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
