@@ -21,6 +21,7 @@ GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process eng
 
 # By kind of engine the argument that says how many requests it computes at once.
 SEATS = {"vllm": "max_num_seqs", "sglang": "max_running_requests", "llamacpp": "parallel"}
+RECORDED = ("routed_experts", "enable_return_routed_experts")  # arguments by which experts are recorded
 FORCED_PASSES = 5  # where a grid does not say
 # A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
 SMALL_GPU_GB = 3
@@ -370,6 +371,7 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
             where=place(file, ["blocks", block]),
             remedy=f"give it arguments for {kind!r} in {ENGINES}",
         )
+    _check_experts(configuration, cell, block)
     _check_concurrency(configuration, cell, block)
     _endpoint(configuration, configuration.engines[cell.engine])
     entry = configuration.models[cell.model]["precisions"][cell.precision]
@@ -380,6 +382,17 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
             f"no engine of the kind llama-cpp-python is there to build {cell.model} {cell.precision}",
             where=str(configuration.root / ENGINES),
             remedy="keep one, even where no cell of the grid uses it",
+        )
+
+
+def _check_experts(configuration: Configuration, cell: Cell, block: int) -> None:
+    """Experts are recorded of a model that has some."""
+    arguments = cell_settings(configuration, cell)["arguments"]
+    if cell.architecture == "dense" and any(arguments.get(name) for name in RECORDED):
+        raise ConfigError(
+            f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
+            where=place(str(configuration.root / configuration.grid_file), ["blocks", block]),
+            remedy="list it with Mixture-of-Experts models only",
         )
 
 

@@ -165,6 +165,8 @@ def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
         "ubatch-1": ["n_ubatch: 512 → 1"],
         "prompt-cache-ubatch-1": ["keep_cache: false → true", "n_ubatch: 512 → 1"],
         "jitter": ["jitter: 0.0 → 0.05"],
+        "routed-experts": ["routed_experts: not given → true"],
+        "jitter-routed-experts": ["jitter: 0.0 → 0.05", "routed_experts: not given → true"],
     }
     _, dense = grid_record(*load(tree))["ablations"]
     assert dense["question"] is None
@@ -330,6 +332,14 @@ def test_a_concurrency_that_an_engine_cannot_have_is_refused(
     edit(file, old, new)
     with pytest.raises(ConfigError, match=message):
         load(tree, grid="embedded" if file == EMBEDDED else "vllm-cpu")
+
+
+def test_experts_of_a_dense_model_are_refused(tree: Path, edit: Callable[[str, str, str], None]) -> None:
+    edit(EMBEDDED, "[leaky]", "[routed-experts]")
+    with pytest.raises(
+        ConfigError, match=r"'routed-experts' records experts, 'tinychart-dense' has none\n.*list it with"
+    ):
+        load(tree)
 
 
 def test_a_llama_cpp_server_has_its_context_for_each_request(
