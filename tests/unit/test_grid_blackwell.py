@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scripts.common.errors import ConfigError
+from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration, load_configuration
 from scripts.grid.describe import describe_grid, grid_record
 from scripts.grid.resolve import Cell, cell_settings, resolve_cells
@@ -68,6 +69,19 @@ def test_what_tells_causes_apart_is_there(cells: list[Cell]) -> None:
     variants = {cell.variant for cell in cells}
     assert {"moe-triton", "moe-marlin", "moe-cutlass", "moe-flashinfer-cutlass", "moe-b12x"} <= variants
     assert {"deterministic", "mtp", "prefix-cache", "kv-fp8", "kv-bf16", "warm-tuning", "leaky"} <= variants
+
+
+def test_every_change_is_on_a_page_against_its_baseline(
+    configuration: Configuration, cells: list[Cell]
+) -> None:
+    asked = {cell for each in resolve_ablations(configuration, cells) for cell in each.cells}
+    changes = {
+        (cell.model, cell.precision, cell.engine, cell.variant)
+        for cell in cells
+        if cell.variant not in ("base", "leaky")
+    }
+    assert changes and changes <= asked
+    assert sum(variant == "routed-experts" for *_, variant in changes) == 3
 
 
 def test_what_does_not_fit_is_planned_with_the_memory_it_needs(cells: list[Cell]) -> None:
