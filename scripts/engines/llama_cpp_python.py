@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from scripts.common.errors import ConfigError, EngineError, nearest
 from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
 from scripts.engines.llama_cpp_routing import RoutingTap
 from scripts.engines.protocol import Generation, Scores
-from scripts.engines.routing import Layer, routing_digest, routing_digests
+from scripts.engines.routing import routing_digest, routing_digests
 
 DEFAULTS: dict[str, Any] = {
     "n_threads": 1,
@@ -110,7 +110,7 @@ class LlamaCppPython:
             for row in self._prefill(ids[start : start + self._batch])
         )
         found = self._scores(1, rows, list(ids[1:]), top_logprobs)
-        return self._with_experts(found, lambda layers: [each[: len(ids) - 1] for each in layers])
+        return self._with_experts(found, len(ids) - 1)
 
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Decode the given ids one by one and keep the logits before each."""
@@ -234,13 +234,11 @@ class LlamaCppPython:
         if self._tap is not None:
             self._tap.forget()
 
-    def _with_experts(
-        self, found: Scores, cut: Callable[[list[Layer]], list[Layer]] = lambda layers: layers
-    ) -> Scores:
-        """The scores with the digests of what the tap read since it last forgot, cut to what computed them."""
+    def _with_experts(self, found: Scores, steps: int | None = None) -> Scores:
+        """The scores with the digests of what the tap read since it last forgot: the first `steps`, or all of it."""
         if self._tap is None:
             return found
-        layers, count = cut(self._tap.take()), len(found.chosen)
+        layers, count = [each[:steps] for each in self._tap.take()], len(found.chosen)
         return replace(
             found, routing=routing_digests(layers, count), before=routing_digest(layers, but=count)
         )

@@ -22,9 +22,17 @@ from numpy.typing import NDArray
 
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json
-from scripts.verdict import routing as experts
 from scripts.verdict.quantiles import Quantiles
-from scripts.verdict.routing import Read, Routing, TurnRouting, as_digests
+from scripts.verdict.routing import (
+    ROUTING_KEYS,
+    Read,
+    Routing,
+    TurnRouting,
+    as_digests,
+    join_routing,
+    parse_routing,
+    routing_summary,
+)
 from scripts.verdict.shares import share
 
 Mode = Literal["prefill", "decode"]
@@ -108,7 +116,7 @@ def read_passes(cell: Path, mode: Mode) -> Passes | None:
             raise DataError("the turns or lengths are not those of pass 0", where=str(path), remedy=AGAIN)
     columns = {name: np.stack([each.columns[name] for each in read]) for name in COLUMNS}
     try:
-        routing = experts.join_routing(turns, [(each.columns["digests"], each.routing) for each in read])
+        routing = join_routing(turns, [(each.columns["digests"], each.routing) for each in read])
     except ValueError as error:
         raise DataError(
             f"the passes do not fit ({error})", where=str(cell / "forced"), remedy=AGAIN
@@ -149,7 +157,7 @@ def _read_pass(path: Path) -> _Pass:
 
 def _parse(line: str) -> tuple[tuple[str, int, int], dict[str, NDArray[Any]], TurnRouting | None]:
     value = json.loads(line)
-    if not isinstance(value, dict) or set(value) not in (set(KEYS), {*KEYS, *experts.KEYS}):
+    if not isinstance(value, dict) or set(value) not in (set(KEYS), {*KEYS, *ROUTING_KEYS}):
         raise ValueError(f"its keys are not {', '.join(sorted(KEYS))}")
     columns: dict[str, NDArray[Any]] = {
         "digests": as_digests(value["digests"]),
@@ -163,7 +171,7 @@ def _parse(line: str) -> tuple[tuple[str, int, int], dict[str, NDArray[Any]], Tu
     margins, chosen = columns["margins"], columns["chosen"]
     if not (np.isfinite(margins).all() and np.isfinite(chosen).all()) or (margins < 0).any():
         raise ValueError("a margin or logprob is not finite, or a margin is negative")
-    return (str(value["scenario"]), int(value["turn"]), ids), columns, experts.parse_routing(value, ids)
+    return (str(value["scenario"]), int(value["turn"]), ids), columns, parse_routing(value, ids)
 
 
 def mode_summary(passes: Passes) -> dict[str, Any]:
@@ -186,7 +194,7 @@ def mode_summary(passes: Passes) -> dict[str, Any]:
     found_margin = margin.summary()
     p99 = found_margin["p99"] if found_margin else 0.0
     named = passes.routing
-    routing = {} if named is None else {"routing": experts.routing_summary(passes.digests, named)}
+    routing = {} if named is None else {"routing": routing_summary(passes.digests, named)}
     return {
         "passes": passes.passes,
         "positions": passes.positions,

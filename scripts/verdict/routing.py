@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scripts.verdict.shares import share
 
 Digests = NDArray[np.uint64]
-KEYS = ("read", "routing")
+ROUTING_KEYS = ("read", "routing")
 FIRST = ("logits", "same_step", "experts", "prompt", "neither")
 
 
@@ -99,7 +99,7 @@ def as_digests(texts: Sequence[str]) -> Digests:
 
 def parse_routing(line: Mapping[str, Any], ids: int) -> TurnRouting | None:
     """What a pass file's line says of experts, None where it says nothing; ValueError where it does not fit `ids`."""
-    if not any(key in line for key in KEYS):
+    if not any(key in line for key in ROUTING_KEYS):
         return None
     generated = as_digests(line["routing"])
     read, logits = as_digests(line["read"]["routing"]), as_digests(line["read"]["digests"])
