@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,10 @@ DEFAULTS: dict[str, Any] = {
 # Rows of logits that are turned into logprobs one after another: between two decodings each would find the processor's
 # caches cold, and take five times as long.
 ROWS_AT_ONCE = 32
+# Without llama.cpp's own layouts for weights, of which AMX's is one. GCC 12, for one, tells its optimiser that
+# `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the configuration of AMX's tiles is whatever the
+# stack held, and the process dies of it, or computes with it.
+WEIGHTS_AS_THEY_ARE: dict[str, Any] = {"use_extra_bufts": False}
 _LOADING = ("n_threads", "n_threads_batch", "n_batch", "n_ubatch", "n_ctx", "n_gpu_layers", "flash_attn")
 
 
@@ -60,7 +64,10 @@ class LlamaCppPython:
         self._log = log
         self._tap = RoutingTap() if self._arguments["routed_experts"] else None
         try:
-            with _weights_as_they_are(uses_amx()), self._tap.listening() if self._tap else nullcontext():
+            with (
+                _defaults("llama_model_default_params", **(WEIGHTS_AS_THEY_ARE if uses_amx() else {})),
+                _defaults("llama_context_default_params", **self._tap.parameters if self._tap else {}),
+            ):
                 self._llama = llama_cpp.Llama(
                     str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
                 )
@@ -263,27 +270,25 @@ def uses_amx() -> bool:
 
 
 @contextmanager
-def _weights_as_they_are(wanted: bool) -> Iterator[None]:
-    """Within it, where `wanted`, weights are loaded without llama.cpp's own layouts for them, of which AMX's is one.
+def _defaults(name: str, **changed: Any) -> Iterator[None]:
+    """Within it llama.cpp's default parameters, given by its function `name`, have these fields `changed`.
 
-    GCC 12, for one, tells its optimiser that `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the
-    configuration of AMX's tiles is whatever the stack held, and the process dies of it, or computes with it. A Llama
-    takes no argument for this, and its parameters begin as llama.cpp's defaults.
+    A Llama takes no argument for them, and its parameters begin as llama.cpp's defaults.
     """
     api = llama_cpp.llama_cpp
-    defaults = api.llama_model_default_params
+    defaults = getattr(api, name)
 
-    def plain() -> Any:
-        parameters = defaults()
-        parameters.use_extra_bufts = False
-        return parameters
+    def parameters() -> Any:
+        found = defaults()
+        for key, value in changed.items():
+            setattr(found, key, value)
+        return found
 
-    if wanted:
-        api.llama_model_default_params = plain
+    setattr(api, name, parameters)
     try:
         yield
     finally:
-        api.llama_model_default_params = defaults
+        setattr(api, name, defaults)
 
 
 def write_log_to(path: Path | None) -> None:

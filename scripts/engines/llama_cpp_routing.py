@@ -7,8 +7,7 @@ the first ones are those that were used. The other nodes of the graph are left a
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import llama_cpp
@@ -22,7 +21,7 @@ NODE = b"ffn_moe_argsort-"
 
 
 class RoutingTap:
-    """What is read off a context that was made within `listening`; `experts`, `used`: of each layer, by `measure`."""
+    """What is read off a context made with its `parameters`; `experts`, `used`: of each layer, by `measure`."""
 
     def __init__(self) -> None:
         self._read: dict[int, list[Layer]] = {}
@@ -56,22 +55,10 @@ class RoutingTap:
         self.forget()
         return layers
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Within it contexts are made that call this tap; a Llama takes no argument for it."""
-        api = llama_cpp.llama_cpp
-        defaults = api.llama_context_default_params
-
-        def tapped() -> Any:
-            parameters = defaults()
-            parameters.cb_eval = self.callback
-            return parameters
-
-        api.llama_context_default_params = tapped
-        try:
-            yield
-        finally:
-            api.llama_context_default_params = defaults
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of a context that calls this tap."""
+        return {"cb_eval": self.callback}
 
     def _look(self, tensor: int, asked: bool, _: object) -> bool:
         """llama.cpp's callback: whether it wants the node (`asked`), then the node itself. It must not raise."""

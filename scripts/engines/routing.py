@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def split_layers(flat: NDArray[np.integer], positions: int, experts: int) -> lis
     return list(flat.reshape(positions, -1, experts).transpose(1, 0, 2))
 
 
+@cache
 def experts_per_token(weights: Path | None) -> int:
     """How many experts of a layer a token goes through, from config.json of the folder `weights`.
 

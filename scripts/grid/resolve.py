@@ -371,8 +371,9 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
             where=place(file, ["blocks", block]),
             remedy=f"give it arguments for {kind!r} in {ENGINES}",
         )
-    _check_experts(configuration, cell, block)
-    _check_concurrency(configuration, cell, block)
+    settings, where = cell_settings(configuration, cell), place(file, ["blocks", block])
+    _check_experts(cell, settings, where)
+    _check_concurrency(cell, settings, where)
     _endpoint(configuration, configuration.engines[cell.engine])
     entry = configuration.models[cell.model]["precisions"][cell.precision]
     if entry.get("recipe") not in GGUF_RECIPES:
@@ -385,24 +386,21 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
         )
 
 
-def _check_experts(configuration: Configuration, cell: Cell, block: int) -> None:
+def _check_experts(cell: Cell, settings: Mapping[str, Any], where: str) -> None:
     """Experts are recorded of a model that has some."""
-    arguments = cell_settings(configuration, cell)["arguments"]
-    if cell.architecture == "dense" and any(arguments.get(name) for name in RECORDED):
+    if cell.architecture == "dense" and any(settings["arguments"].get(name) for name in RECORDED):
         raise ConfigError(
             f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
-            where=place(str(configuration.root / configuration.grid_file), ["blocks", block]),
+            where=where,
             remedy="list it with Mixture-of-Experts models only",
         )
 
 
-def _check_concurrency(configuration: Configuration, cell: Cell, block: int) -> None:
+def _check_concurrency(cell: Cell, settings: Mapping[str, Any], where: str) -> None:
     """An engine that is sent several requests at once computes them at once."""
-    settings = cell_settings(configuration, cell)
     wanted, kind = settings["harness"]["concurrency"], settings["kind"]
     if wanted == 1:
         return
-    where = place(str(configuration.root / configuration.grid_file), ["blocks", block])
     if kind == "llama-cpp-python":
         raise ConfigError(
             f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r} in process takes one",

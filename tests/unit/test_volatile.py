@@ -47,7 +47,7 @@ PLANTED = [
     (kinds.UUID, "id 2f1d9c1e-8f2a-4a53-9f0e-0c2f3d1b7a55", "id 7a0b1c2d-1111-4222-8333-944455556666"),
     (kinds.TEMPORARY, "wrote /tmp/tmpab12cd9x/out.txt", "wrote /tmp/tmpzz87kk1q/out.txt"),
     (kinds.TEMPORARY, "using tmp.Xk29fjQpLm", "using tmp.a8Bd71KqPz"),
-    (kinds.PATH, "in /srv/anna/work/chart.csv", "in /srv/build/work/chart.csv"),
+    (kinds.PATH, "in /one/folder/chart.csv", "in /other/folder/chart.csv"),
     (kinds.RANDOM, "commit 9f3c2ab81d", "commit 17be0c44fe"),
     (kinds.RANDOM, "request req_8fA9bQ2z done", "request req_0bX3tY7k done"),
     (kinds.HOST, "hostname: build-a", "hostname: worker"),
