@@ -27,7 +27,7 @@ from typing import Any
 
 from scripts.common.errors import TempzeroError, run_command
 from scripts.common.files import read_json, write_json, write_whole
-from scripts.engines.protocol import Engine
+from scripts.common.protocol import Engine
 from scripts.engines.start import start_engine
 from scripts.grid.configuration import load_configuration
 from scripts.grid.resolve import Cell, cell_settings, gpu_memory, resolve_cells

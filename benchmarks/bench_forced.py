@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from scripts.engines.protocol import Engine
+from scripts.common.protocol import Engine
 from scripts.engines.start import start_engine
 from scripts.provenance.environments import env_python
 from scripts.quants.build import build_quant

@@ -12,7 +12,7 @@ from scripts.common.errors import ConfigError, EngineError
 from scripts.engines.http import Connection, Server
 from scripts.engines.llamacpp_server import LlamaCppServer
 from scripts.engines.openai_server import OpenAIServer
-from scripts.engines.protocol import Engine
+from scripts.common.protocol import Engine
 from scripts.engines.sglang_server import SglangServer
 from scripts.engines.vllm_server import VllmServer
 

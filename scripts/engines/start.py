@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import ConfigError, nearest
-from scripts.engines.protocol import Engine
+from scripts.common.protocol import Engine
 
 Starter = Callable[[Mapping[str, Any], Path, Path], AbstractContextManager[Engine]]
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from scripts.common.errors import EngineError, TempzeroError, UnsupportedError
-from scripts.engines.protocol import Engine, Shared
+from scripts.common.protocol import Engine, Shared
 
 # One stream's requests, endlessly: each step is a request and yields the tokens it generated.
 Requests = Callable[[Engine, int], Generator[int, None, None]]

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.engines.protocol import Engine
+from scripts.common.protocol import Engine
 from scripts.tinychart.draw import FIRST_HELD_OUT_SEED, draw_scenario
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import play_episode

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.engines.protocol import Generation, Scores
+from scripts.common.protocol import Generation, Scores
 from scripts.workload.charts import Bar, Chart
 from scripts.workload.chat import ChatForm
 from scripts.workload.questions import Parameters, bar, falling, highest, level, lowest, rising, window

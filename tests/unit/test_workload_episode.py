@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts.engines.protocol import Generation
+from scripts.common.protocol import Generation
 from scripts.tinychart.draw import draw_scenario, play_oracle, training_ids
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import NUDGE, PlayedTurn, play_episode

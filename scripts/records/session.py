@@ -1,0 +1,134 @@
+"""A session's record, session.json: what it ran on, when, and which replays it holds. Never hashed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from scripts.records.base import FileRecord, Record
+from scripts.records.engine import Described, EngineRecord
+from scripts.records.machine import Code, Machine
+from scripts.records.settings import Architecture, Settings
+
+
+class FileSum(Record, frozen=True, kw_only=True):
+    """A file beside the record."""
+
+    path: str
+    """Its name."""
+    sha256: str
+    """Its sha256 in hexadecimal."""
+
+
+class ReplayFiles(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The files of one replay."""
+
+    replay: int
+    """The replay's number in the session, from 0."""
+    transcript: FileSum | None = None
+    """What was said."""
+    logprobs: FileSum | None = None
+    """What was computed; missing where the engine offers no logprobs."""
+
+
+class InFlight(Record, frozen=True, kw_only=True):
+    """How many requests beside the replay's were being answered, looked at as each measured turn ended."""
+
+    mean: float
+    """The mean over turns."""
+    min: int
+    """The least."""
+
+
+class LoadRecord(Record, frozen=True, kw_only=True):
+    """The requests beside the replay."""
+
+    streams: int
+    """How many background streams there were."""
+    requests: int
+    """How many of their requests were answered."""
+    tokens: int
+    """Tokens generated for them."""
+    seconds: float
+    """How long they ran."""
+    in_flight: InFlight | None
+    """How full the batch was; null where no turn was measured."""
+    caches_between_episodes: str
+    """What was done with caches between episodes, in words."""
+
+
+class WorkloadSum(Record, frozen=True, kw_only=True):
+    """The workload that was played."""
+
+    name: str
+    """Its file in config/workloads/, without .yaml."""
+    sha256: str
+    """The sha256 of all that it asks."""
+
+
+class WeightsSum(Record, frozen=True, kw_only=True):
+    """The weights that were served."""
+
+    manifest_sha256: str
+    """The sha256 of their manifest.json."""
+
+
+class SessionRecord(FileRecord, frozen=True, kw_only=True):
+    """One engine process: all its replays and what makes them what they are.
+
+    A verdict needs the first seven fields alone; null (or missing) in the others is what was not recorded.
+    """
+
+    REMEDY: ClassVar[str] = "run the session again: snakemake -R SESSION_JSON -- results/table.md"
+
+    model: str
+    """The model's name."""
+    precision: str
+    """The precision's name."""
+    engine: str
+    """The engine's name."""
+    variant: str
+    """The variant's name."""
+    session: int
+    """The session's number in its cell, from 0."""
+    tokens: int
+    """Tokens generated in all replays."""
+    seconds: float
+    """Seconds in the engine, summed over all turns."""
+    architecture: Architecture | None = None
+    """dense, moe, or unknown."""
+    replays: int | None = None
+    """How many replays it holds."""
+    files: list[ReplayFiles] | None = None
+    """The files of each replay."""
+    replay_tokens: list[int] | None = None
+    """Tokens generated in each replay."""
+    replay_seconds: list[float] | None = None
+    """Seconds in the engine of each replay."""
+    wall_seconds: float | None = None
+    """Seconds from the first replay's start to the last one's end."""
+    load: LoadRecord | None = None
+    """The requests beside the replay; null at a concurrency of 1."""
+    questions: int | None = None
+    """Questions that a replay asks."""
+    workload: WorkloadSum | None = None
+    """What was played."""
+    weights: WeightsSum | None = None
+    """What was served."""
+    engine_record: EngineRecord | None = None
+    """results/engines/ENGINE.json as it was."""
+    resolved: Described | None = None
+    """What the engine said of itself."""
+    settings: Settings | None = None
+    """The cell's settings."""
+    argv: list[str] | None = None
+    """The command that ran the session, paths from the root."""
+    environment: dict[str, str] | None = None
+    """Variables that an engine may heed; no secrets."""
+    machine: Machine | None = None
+    """The machine that it ran on."""
+    code: Code | None = None
+    """The checkout that ran it."""
+    started: str | None = None
+    """When it began, UTC, ISO 8601."""
+    ended: str | None = None
+    """When it ended, UTC, ISO 8601."""
