@@ -8,8 +8,8 @@ from typing import Any
 
 from scripts.common.errors import EngineError
 from scripts.common.files import canonical_json, sha256_bytes
-from scripts.common.transcripts import FinishReason
 from scripts.common.protocol import Generation, Scores
+from scripts.common.transcripts import FinishReason
 from scripts.engines.routing import Layer, routing_digest, routing_digests
 
 Candidates = list[tuple[int, float]]

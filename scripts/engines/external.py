@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import ConfigError, EngineError
+from scripts.common.protocol import Engine
 from scripts.engines.http import Connection, Server
 from scripts.engines.llamacpp_server import LlamaCppServer
 from scripts.engines.openai_server import OpenAIServer
-from scripts.common.protocol import Engine
 from scripts.engines.sglang_server import SglangServer
 from scripts.engines.vllm_server import VllmServer
 

@@ -20,9 +20,9 @@ import llama_cpp
 import numpy as np
 
 from scripts.common.errors import ConfigError, EngineError, nearest
+from scripts.common.protocol import Generation, Scores
 from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
 from scripts.engines.llama_cpp_routing import RoutingTap
-from scripts.common.protocol import Generation, Scores
 from scripts.engines.routing import routing_digest, routing_digests
 
 DEFAULTS: dict[str, Any] = {

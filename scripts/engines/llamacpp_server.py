@@ -12,9 +12,9 @@ from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
+from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids
 from scripts.engines.http import Connection, Server
-from scripts.common.protocol import Generation, Scores
 
 RESOLVED = {
     "quantisation": r"file type\s*=\s*(.+)",

@@ -7,9 +7,9 @@ from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
+from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, ordered
 from scripts.engines.http import Connection, Server
-from scripts.common.protocol import Generation, Scores
 from scripts.workload.text_form import END, code_points, read_messages, token_id
 
 

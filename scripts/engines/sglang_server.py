@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from scripts.common.errors import EngineError, UnsupportedError
+from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, scores
 from scripts.engines.http import Connection, Server
-from scripts.common.protocol import Generation, Scores
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
 
 RESET_SECONDS = 30.0

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from scripts.common.errors import EngineError, UnsupportedError
+from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
 from scripts.engines.http import Connection, Server
-from scripts.common.protocol import Generation, Scores
 from scripts.engines.routing import ASKED, Layer
 
 FORCED = "tempzero_force"

@@ -18,8 +18,8 @@ from typing import Any, TextIO
 
 from scripts.common.errors import UnsupportedError
 from scripts.common.files import read_json, sha256_file, write_json
-from scripts.common.transcripts import Turn, read_transcript
 from scripts.common.protocol import Engine, Scores
+from scripts.common.transcripts import Turn, read_transcript
 from scripts.engines.start import start_engine
 from scripts.quants.manifest import verify_manifest
 from scripts.sessions.load import Load, Requests

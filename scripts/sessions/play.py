@@ -15,8 +15,8 @@ from typing import Any
 
 from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import canonical_json, sha256_file
-from scripts.common.transcripts import turn_line
 from scripts.common.protocol import Engine
+from scripts.common.transcripts import turn_line
 from scripts.sessions.load import Load, Requests
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.common.transcripts import Turn, TurnLogprobs
 from scripts.common.protocol import Engine
+from scripts.common.transcripts import Turn, TurnLogprobs
 from scripts.workload.chat import ChatForm, Message
 from scripts.workload.text_form import TextForm
 from scripts.workload.toolcalls import ToolCall, parse_tool_calls

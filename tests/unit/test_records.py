@@ -92,7 +92,10 @@ def test_a_line_is_read_back_as_it_was_written(
     path.write_text(turn.line() * 2, encoding="utf-8", newline="\n")
     assert list(Turn.read_lines(path)) == [turn, turn]
     logprobs = TurnLogprobs(
-        scenario=text, turn=0, chosen=chosen, top=[[(each, value)] for each, value in zip(ids, chosen, strict=False)]
+        scenario=text,
+        turn=0,
+        chosen=chosen,
+        top=[[(each, value)] for each, value in zip(ids, chosen, strict=False)],
     )
     path.write_text(logprobs.line(), encoding="utf-8", newline="\n")
     (again,) = TurnLogprobs.read_lines(path)
