@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.common.transcripts import Turn, TurnLogprobs, turn_line
+from scripts.records.transcript import Turn, TurnLogprobs
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"equal": 20.0, "distinct": 120.0}
@@ -38,9 +38,18 @@ def make_transcript(tokens: int, flip: int | None) -> str:
             if flip is not None and (scenario, turn) == (0, TURNS - 1):
                 ids[flip % length :] += 8000 * (1 + flip // length)
             text = " ".join(f"w{token}" for token in ids.tolist())
-            lines.append(
-                turn_line(Turn(f"chart-{scenario}", turn, prompt, ids.tolist(), "stop", text, [], [], None))
+            said = Turn(
+                scenario=f"chart-{scenario}",
+                turn=turn,
+                appended_ids=prompt,
+                output_ids=ids.tolist(),
+                finish_reason="stop",
+                text=text,
+                tool_calls=[],
+                tool_results=[],
+                answer=None,
             )
+            lines.append(said.line())
     return "".join(lines)
 
 
@@ -56,7 +65,10 @@ def make_logprobs(tokens: int, noise: np.random.Generator) -> str:
             logprobs = (-steps).astype(np.float32).astype(np.float64)
             ids = plan.integers(0, 8000, (length, 5)).tolist()
             top = [list(zip(*pair, strict=True)) for pair in zip(ids, logprobs.tolist(), strict=True)]
-            lines.append(turn_line(TurnLogprobs(f"chart-{scenario}", turn, logprobs[:, 0].tolist(), top)))
+            computed = TurnLogprobs(
+                scenario=f"chart-{scenario}", turn=turn, chosen=logprobs[:, 0].tolist(), top=top
+            )
+            lines.append(computed.line())
     return "".join(lines)
 
 
