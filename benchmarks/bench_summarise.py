@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.records.session import SessionRecord
 from scripts.records.transcript import Turn, TurnLogprobs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,9 +99,16 @@ def make_cell(cell: Path, case: str, replays: int, tokens: int) -> None:
     for number in range(sessions):
         home = cell / f"session-{number:02d}"
         count = len(list(home.iterdir())) // 2
-        record: dict[str, object] = {"model": "m", "precision": "p", "engine": "e", "variant": "base"}
-        record |= {"session": number, "tokens": tokens * count, "seconds": 1.0}
-        (home / "session.json").write_text(json.dumps(record))
+        record = SessionRecord(
+            model="m",
+            precision="p",
+            engine="e",
+            variant="base",
+            session=number,
+            tokens=tokens * count,
+            seconds=1.0,
+        )
+        record.write(home / "session.json")
 
 
 def measure(cell: Path) -> tuple[float, float]:
