@@ -4,6 +4,7 @@ Steps: check every session's and forced replay's record against what lies beside
 Run RO-Crate, pack it with the code. `python -m scripts.verify_archive results/provenance.zip` judges it again.
 """
 
+
 localrules:
     archive,
 

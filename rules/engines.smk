@@ -92,7 +92,7 @@ rule find_endpoint:
     params:
         code=source_digest("find_endpoint"),
         endpoint=CONFIG.endpoint or "",
-        model=f"--model={CONFIG.endpoint_model}" if CONFIG.endpoint_model else "",
+        model=[f"--model={CONFIG.endpoint_model}"] if CONFIG.endpoint_model else [],
     message:
         "Find out what serves at {params.endpoint}."
     shell:

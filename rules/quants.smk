@@ -5,13 +5,18 @@ precision; where `evict_weights` is true, delete them once no cell of the grid n
 successor is whole (`update`), since what was made from deleted weights goes by it.
 """
 
+# Where weights are quantised, which is nothing that they follow from.
+IN_CONTAINER = ("scripts.quants.in_container",)
+
 
 rule build_weights:
     """The weights of one precision, built by its recipe, and their manifest."""
     input:
         evicted=evicted,
         source=quant_source("build_weights"),
-        engine=[engine_file(each) for each in [PLAN.builder(CONFIG.quantise_in)] if each],
+        engine=[
+            engine_file(each) for each in [PLAN.builder(CONFIG.quantise_in)] if each
+        ],
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:

@@ -29,7 +29,9 @@ rule run_session:
     resources:
         gpu=PLAN.gpu,
         gpu_gb=(
-            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3])) if PLAN.gpu else 0
+            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3]))
+            if PLAN.gpu
+            else 0
         ),
     params:
         code=lambda wildcards: PLAN.session_digest("run_session", wildcards.engine),
@@ -48,7 +50,9 @@ rule run_session:
 checkpoint ask_cell:
     """Whether the sessions so far answer a cell's question, or another one is needed."""
     input:
-        lambda wildcards: PLAN.cell(*wildcards[:4]).session_files[: int(wildcards.session) + 1],
+        lambda wildcards: PLAN.cell(*wildcards[:4]).session_files[
+            : int(wildcards.session) + 1
+        ],
     output:
         "results/cells/{model}/{precision}/{engine}/{variant}/question/round-{session}.json",
     log:
@@ -87,7 +91,9 @@ rule force_cell:
     resources:
         gpu=PLAN.gpu,
         gpu_gb=(
-            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3])) if PLAN.gpu else 0
+            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3]))
+            if PLAN.gpu
+            else 0
         ),
     params:
         code=lambda wildcards: PLAN.session_digest("force_cell", wildcards.engine),

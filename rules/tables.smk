@@ -24,7 +24,9 @@ rule write_grid:
     """The grid that is made: the merged configuration, its cells and controls."""
     input:
         config=PLAN.configuration.files,
-        workload=[file for files in PLAN.configuration.workloads.values() for file in files],
+        workload=[
+            file for files in PLAN.configuration.workloads.values() for file in files
+        ],
     output:
         GRID,
     log:

@@ -1,4 +1,7 @@
-"""What was asked of Snakemake: its settings hold that only after the Snakefile was read, so its parser is asked again."""
+"""What was asked of Snakemake, by its own parser.
+
+While a Snakefile is read Snakemake itself does not say: `workflow.dag_settings` is None until then.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,33 @@ from dataclasses import dataclass
 
 # What only looks, and so needs no lock.
 LOOKING = (
-    "dryrun lint list_rules list_target_rules print_compilation dag rulegraph filegraph d3dag summary "
-    "detailed_summary list_changes list_input_changes list_params_changes list_untracked"
-).split()
+    "d3dag",
+    "dag",
+    "detailed_summary",
+    "dryrun",
+    "filegraph",
+    "lint",
+    "list_changes",
+    "list_input_changes",
+    "list_params_changes",
+    "list_rules",
+    "list_target_rules",
+    "list_untracked",
+    "print_compilation",
+    "rulegraph",
+    "summary",
+)
 
 # What asks for more lines, or for fewer, than a screen would show.
-CHATTY = "debug debug_dag print_dag_as printshellcmds quiet verbose".split()
+CHATTY = ("debug", "debug_dag", "print_dag_as", "printshellcmds", "quiet", "verbose")
 
 
 @dataclass(frozen=True)
 class Asked:
     """The arguments of a command that matter here.
 
-    `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all that
-    they are made from. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
+    `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all
+    that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
     """
 
     targets: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What happens before a rule is looked at: config/ and what was asked are checked, the grid is told, the folder held."""
+"""Before a rule is looked at: config/ and what was asked are checked, the grid is told, the folder is held."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BROUGHT = ("results/engines/", "results/quants/", GRID)
 def begin(asked: Asked, overrides: Mapping[str, Any], home: Path, *, is_main: bool) -> Plan:
     """The plan of the grid; anything wrong ends this process with a message.
 
-    `overrides`: the values of --config. `home`: the folder of the Snakefile. `is_main`: whether this is the workflow and
-    no job of it. Where something is going to be written the folder is held until this process ends.
+    `overrides`: the values of --config. `home`: the folder of the Snakefile. `is_main`: whether this is the workflow
+    and no job of it. Where something is going to be written the folder is held until this process ends.
     """
     try:
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -72,5 +72,6 @@ def _refuse_half_done(asked: Asked) -> None:
     if asked.dry_run and not asked.rerun_incomplete and found:
         raise TempzeroError(
             f"begun and not finished: {', '.join(found)}",
-            remedy="the command without -n makes them again where they are needed; to look first, add --rerun-incomplete",
+            remedy="the command without -n makes them again where they are needed; to look first, add "
+            "--rerun-incomplete",
         )

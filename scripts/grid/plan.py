@@ -69,7 +69,7 @@ class Plan:
 
     configuration: Configuration
     rows: tuple[Cell, ...]
-    asked: Asked = Asked()
+    asked: Asked
 
     @property
     def partial(self) -> bool:
@@ -133,7 +133,9 @@ class Plan:
 
     @cached_property
     def _arguments(self) -> dict[tuple[str, ...], str]:
-        settings = {key: cell_settings(self.configuration, cell).as_json() for key, cell in self.cells.items()}
+        settings = {
+            key: cell_settings(self.configuration, cell).as_json() for key, cell in self.cells.items()
+        }
         return {
             key: shlex.join([self.cells[key].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
             for key, each in settings.items()
@@ -145,7 +147,9 @@ class Plan:
 
     def passes(self, *names: str) -> str:
         """How often a cell's trajectory is fed back, as force_cell takes it."""
-        return " ".join(f"--{mode}-passes {count}" for mode, count in self.cell(*names).forced.by_mode.items())
+        return " ".join(
+            f"--{mode}-passes {count}" for mode, count in self.cell(*names).forced.by_mode.items()
+        )
 
     def question(self, *names: str, sessions: int) -> str:
         """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""
@@ -185,7 +189,8 @@ class Plan:
     def _pythons(self) -> dict[str, str]:
         engines = self.configuration.engines
         return {
-            name: str(env_python(Path(entry.lock))) if entry.lock else "python" for name, entry in engines.items()
+            name: str(env_python(Path(entry.lock))) if entry.lock else "python"
+            for name, entry in engines.items()
         }
 
     def python(self, engine: str) -> str:
@@ -302,9 +307,7 @@ class Plan:
         """Whether the weights that a precision is built from, which are gone, are not needed: its own are there."""
         source, manifest = self.source_quant(model, precision), manifest_file(model, precision)
         return (
-            source is not None
-            and not is_gone(model, precision)
-            and self.stays_gone(*source, manifest, rule)
+            source is not None and not is_gone(model, precision) and self.stays_gone(*source, manifest, rule)
         )
 
     def source_quant(self, model: str, precision: str) -> Quant | None:
@@ -331,7 +334,11 @@ class Plan:
 
     def ablated(self, model: str, precision: str, engine: str) -> list[str]:
         """The summaries that a page of ablations is made from: of its cells those that are run."""
-        pages = [each for each in self.ablations if (each.model, each.precision, each.engine) == (model, precision, engine)]
+        pages = [
+            each
+            for each in self.ablations
+            if (each.model, each.precision, each.engine) == (model, precision, engine)
+        ]
         keys = [key for page in pages for key in page.cells if key in self.cells]
         return self.summaries(self.cells[key] for key in keys)
 
