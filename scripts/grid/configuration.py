@@ -5,6 +5,7 @@ A dict[str, Any] here is what --config gave, or a file's content before it is ch
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,15 @@ def _settings(root: Path, overrides: Mapping[str, Any]) -> tuple[Config, dict[st
     given = {key: plain_value(value) if isinstance(value, str) else value for key, value in overrides.items()}
     config = {**written, **given}
     check_schema(config, "config", "--config")
-    changed = {key: str(value) for key, value in given.items() if value != written[key] or key == "grid"}
-    return convert(Config, config, "--config"), changed
+    changed = {key: value for key, value in given.items() if value != written[key] or key == "grid"}
+    return convert(Config, config, "--config"), {key: _text(value) for key, value in changed.items()}
+
+
+def _text(value: object) -> str:
+    """A value of config.yaml as a text that stands for it on a command line."""
+    return (
+        ",".join(value) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+    )
 
 
 def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
