@@ -1,16 +1,21 @@
-"""JSON over HTTP to one engine: every failure is an EngineError with the end of the engine's log."""
+"""JSON over HTTP to one engine: every failure is an EngineError with the end of the engine's log.
+
+What is sent and what an engine answers are JSON of its own making: the four clients read it, key by key.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from scripts.common.errors import EngineError
+from scripts.records.base import Value
+from scripts.records.machine import ContainerFacts
 
 LOG_LINES = 15
 CONNECT_SECONDS = 10.0
@@ -22,14 +27,14 @@ class Server:
     """A server that runs: `url` without a slash at its end, the API key it wants, and how to look after it.
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
-    `given`: what its runtime really gave it, for the record. `weights`: the folder it serves, where that is known.
+    `given`: what Docker really gave its container, of one. `weights`: the folder it serves, where that is known.
     """
 
     url: str
     key: str | None
     log: Callable[[], str]
     death: Callable[[], str | None]
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: ContainerFacts | None = None
     weights: Path | None = None
 
     def failure(self, what: str) -> EngineError:
@@ -56,7 +61,7 @@ class Connection:
         """The JSON that GET gives."""
         return self._json("GET", path, None)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    def post(self, path: str, body: Mapping[str, Value]) -> Any:
         """The JSON that POST of the JSON `body` gives; floats are the doubles that their text reads as."""
         return self._json("POST", path, body)
 
@@ -68,7 +73,7 @@ class Connection:
         """Close the connection."""
         self._session.close()
 
-    def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _json(self, method: str, path: str, body: Mapping[str, Value] | None) -> Any:
         answer = self.send(method, path, body)
         if answer.status_code != 200:
             said = " ".join(answer.text.split())[:500]
@@ -86,7 +91,7 @@ class Connection:
                 f"{method} {path} was answered with what is no JSON ({error}): {said}"
             ) from error
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+    def send(self, method: str, path: str, body: Mapping[str, Value] | None = None) -> requests.Response:
         """One request; EngineError where the connection is refused or dropped, or no answer comes in time."""
         try:
             return self._session.request(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,57 +19,49 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from scripts.common.errors import ConfigError, EngineError, nearest
+from scripts.common.errors import EngineError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
 from scripts.engines.llama_cpp_routing import RoutingTap
 from scripts.engines.routing import routing_digest, routing_digests
+from scripts.records.engine import Described
+from scripts.records.settings import LlamaCppArguments
+from scripts.records.transcript import Candidate
 
-DEFAULTS: dict[str, Any] = {
-    "n_threads": 1,
-    "n_threads_batch": 1,
-    "n_batch": 512,
-    "n_ubatch": 512,
-    "n_ctx": 4096,
-    "n_gpu_layers": 0,
-    "flash_attn": False,
-    "keep_cache": False,
-    "jitter": 0.0,
-    "routed_experts": False,
-}
 # Rows of logits that are turned into logprobs one after another: between two decodings each would find the processor's
 # caches cold, and take five times as long.
 ROWS_AT_ONCE = 32
 # Without llama.cpp's own layouts for weights, of which AMX's is one. GCC 12, for one, tells its optimiser that
 # `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the configuration of AMX's tiles is whatever the
 # stack held, and the process dies of it, or computes with it.
-WEIGHTS_AS_THEY_ARE: dict[str, Any] = {"use_extra_bufts": False}
-_LOADING = ("n_threads", "n_threads_batch", "n_batch", "n_ubatch", "n_ctx", "n_gpu_layers", "flash_attn")
+WEIGHTS_AS_THEY_ARE = {"use_extra_bufts": False}
 
 
 class LlamaCppPython:
-    """The engine over one GGUF file. `arguments` are the keys of DEFAULTS; jitter is in nat; llama.cpp's
-    log goes to the file `log`."""
+    """The engine over one GGUF file. llama.cpp's log goes to the file `log`."""
 
-    def __init__(self, weights: Path, arguments: Mapping[str, Any], log: Path) -> None:
-        for key in arguments:
-            if key not in DEFAULTS:
-                raise ConfigError(
-                    f"llama-cpp-python takes no argument {key!r}",
-                    where="config/engines.yaml",
-                    remedy=nearest(key, DEFAULTS),
-                )
-        self._arguments = {**DEFAULTS, **arguments}
+    def __init__(self, weights: Path, arguments: LlamaCppArguments, log: Path) -> None:
+        self._arguments = arguments
         write_log_to(log)
         self._log = log
-        self._tap = RoutingTap() if self._arguments["routed_experts"] else None
+        self._tap = RoutingTap() if arguments.routed_experts else None
         try:
             with (
                 _defaults("llama_model_default_params", **(WEIGHTS_AS_THEY_ARE if uses_amx() else {})),
-                _defaults("llama_context_default_params", **self._tap.parameters if self._tap else {}),
+                _defaults(
+                    "llama_context_default_params", **({"cb_eval": self._tap.callback} if self._tap else {})
+                ),
             ):
                 self._llama = llama_cpp.Llama(
-                    str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
+                    str(weights),
+                    verbose=False,
+                    n_threads=arguments.n_threads,
+                    n_threads_batch=arguments.n_threads_batch,
+                    n_batch=arguments.n_batch,
+                    n_ubatch=arguments.n_ubatch,
+                    n_ctx=arguments.n_ctx,
+                    n_gpu_layers=arguments.n_gpu_layers,
+                    flash_attn=arguments.flash_attn,
                 )
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"llama.cpp cannot load the weights: {error}", where=str(weights)) from error
@@ -90,7 +82,7 @@ class LlamaCppPython:
         self._extend_to(prompt_ids)
         output: list[int] = []
         chosen: list[float] = []
-        top: list[list[tuple[int, float]]] = []
+        top: list[list[Candidate]] = []
         kept: list[Row] = []
         while True:
             logits = self._last_logits().copy()
@@ -134,18 +126,18 @@ class LlamaCppPython:
 
     def reset(self) -> None:
         """Empty the context, unless the variant keeps it."""
-        if not self._arguments["keep_cache"]:
+        if not self._arguments.keep_cache:
             self._forget()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Versions, the build's instruction sets, the arguments, and what llama.cpp made of them: `resolved`
         is read from its API and its log, None where neither says."""
         log = self._log.read_text("utf-8", "replace")
-        return {
-            "version": version("llama-cpp-python"),
-            "build": " ".join(llama_cpp.llama_print_system_info().decode().replace("|", " ").split()),
-            "arguments": dict(self._arguments),
-            "resolved": {
+        return Described(
+            version=version("llama-cpp-python"),
+            build=" ".join(llama_cpp.llama_print_system_info().decode().replace("|", " ").split()),
+            arguments=self._arguments.as_json(),
+            resolved={
                 "n_ctx": self._llama.n_ctx(),
                 "n_batch": int(llama_cpp.llama_n_batch(self._context)),
                 "n_ubatch": int(llama_cpp.llama_n_ubatch(self._context)),
@@ -157,8 +149,8 @@ class LlamaCppPython:
                 "moe_backend": None,
                 "weights": "as they are, AMX off" if uses_amx() else "as llama.cpp lays them out",
             },
-            "context_between_turns": "kept; over episodes too" if self._arguments["keep_cache"] else "kept",
-        }
+            context_between_turns="kept; over episodes too" if self._arguments.keep_cache else "kept",
+        )
 
     def close(self) -> None:
         """Free the model and its context."""
@@ -255,7 +247,7 @@ class LlamaCppPython:
         if not pointer:
             raise EngineError(f"llama.cpp returned no logits for position {index} of the batch")
         row = np.frombuffer(self._row_type.from_address(ctypes.addressof(pointer.contents)), np.float32)
-        jitter = float(self._arguments["jitter"])
+        jitter = self._arguments.jitter
         if not jitter:
             return row
         return row + self._noise.uniform(-jitter, jitter, len(row)).astype(np.float32)

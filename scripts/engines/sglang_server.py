@@ -19,6 +19,9 @@ from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, scores
 from scripts.engines.http import Connection, Server
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
+from scripts.records.base import Value
+from scripts.records.engine import Described
+from scripts.records.settings import Arguments
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -40,9 +43,9 @@ RESOLVED = {
 class SglangServer:
     """An SGLang server. `arguments`: what it was started with."""
 
-    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
+    def __init__(self, server: Server, arguments: Arguments, model: str) -> None:
         self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, dict(arguments), model
+        self._server, self._arguments, self._model = server, arguments, model
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -105,7 +108,7 @@ class SglangServer:
         """A further client of the same server."""
         return closing(SglangServer(self._server, self._arguments, self._model))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Version, and what SGLang made of its arguments, from its server information."""
         path = (
             "/get_server_info"
@@ -114,14 +117,14 @@ class SglangServer:
         )
         said = self._connection.get(path)
         with checked(path, self._server.failure):
-            return {
-                "version": said.get("version"),
-                "arguments": self._arguments,
-                "resolved": {name: said.get(key) for name, key in RESOLVED.items()},
-                "cache_reset": True,
-                "context_between_turns": "read again",
-                **self._server.given,
-            }
+            return Described(
+                version=said.get("version"),
+                arguments=self._arguments,
+                resolved={name: said.get(key) for name, key in RESOLVED.items()},
+                cache_reset=True,
+                context_between_turns="read again",
+                container=self._server.given,
+            )
 
     def close(self) -> None:
         """Close the connection; the server is its runtime's to stop."""
@@ -145,7 +148,7 @@ class SglangServer:
     def _ask(self, prompt: Sequence[int], top_logprobs: int, start: int, **sampling: Any) -> dict[str, Any]:
         if not prompt:
             raise EngineError("the prompt is empty")
-        body = {
+        body: dict[str, Value] = {
             "input_ids": list(prompt),
             "sampling_params": {"temperature": 0.0, **sampling},
             "return_logprob": True,

@@ -25,6 +25,8 @@ from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
 from scripts.engines.http import Connection, Server
 from scripts.engines.routing import ASKED, Layer
+from scripts.records.engine import Described, Speculation
+from scripts.records.settings import Arguments
 
 FORCED = "tempzero_force"
 LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
@@ -49,8 +51,8 @@ RESOLVED = {
 }
 
 
-def speculation(metrics: str) -> dict[str, int] | None:
-    """`drafted` and `accepted` tokens, from the text of vLLM's /metrics; None where it does not count them."""
+def speculation(metrics: str) -> Speculation | None:
+    """Drafted and accepted tokens, from the text of vLLM's /metrics; None where it does not count them."""
     found = {
         name: [
             float(value)
@@ -60,17 +62,19 @@ def speculation(metrics: str) -> dict[str, int] | None:
         ]
         for name, key in (("drafted", "draft"), ("accepted", "accepted"))
     }
-    return {name: round(sum(values)) for name, values in found.items()} if all(found.values()) else None
+    if not all(found.values()):
+        return None
+    return Speculation(**{name: round(sum(values)) for name, values in found.items()})
 
 
 class VllmServer:
     """A vLLM server. `arguments`: what it was started with; `model`: the name that it serves."""
 
     def __init__(
-        self, server: Server, arguments: Mapping[str, Any], model: str, *, strict_reset: bool = True
+        self, server: Server, arguments: Arguments, model: str, *, strict_reset: bool = True
     ) -> None:
         self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, dict(arguments), model
+        self._server, self._arguments, self._model = server, arguments, model
         self._strict_reset = strict_reset
         self._can_reset: bool | None = None
 
@@ -151,24 +155,24 @@ class VllmServer:
             VllmServer(self._server, self._arguments, self._model, strict_reset=self._strict_reset)
         )
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Version from the API; `resolved` from the layers and the log, None where neither says."""
         version = self._connection.get("/version")
         log = self._server.log()
-        resolved: dict[str, Any] = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+        resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
         if layers := LAYERS.search(log):
             resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
-        return {
-            "version": version.get("version") if isinstance(version, dict) else None,
-            "arguments": self._arguments,
-            "resolved": resolved,
-            "cache_reset": self._can_reset,
-            "context_between_turns": "read again",
-            "speculation": self._speculation(),
-            **self._server.given,
-        }
+        return Described(
+            version=version.get("version") if isinstance(version, dict) else None,
+            arguments=self._arguments,
+            resolved={**resolved},
+            cache_reset=self._can_reset,
+            context_between_turns="read again",
+            speculation=self._speculation(),
+            container=self._server.given,
+        )
 
-    def _speculation(self) -> dict[str, int] | None:
+    def _speculation(self) -> Speculation | None:
         """What the server counted of drafted tokens since its start; None without speculative decoding."""
         if not self._arguments.get("speculative_config"):
             return None

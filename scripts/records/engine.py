@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from scripts.records.base import FileRecord, Record, Value
 from scripts.records.machine import ContainerFacts
 
@@ -59,8 +61,15 @@ class EngineRecord(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """By which interface a server that runs is asked."""
     model: str | None = None
     """The model that a server that runs is asked for."""
-    version: str | None = None
+    server_version: str | None = None
     """The version that a server that runs says it has."""
+
+    @classmethod
+    def parse(cls, content: object, where: str) -> Self:
+        """The record of a file's JSON value; in an older file a server's version stands as `version`."""
+        if isinstance(content, dict) and isinstance(content.get("version"), str):
+            content = {**content, "server_version": content["version"], "version": 0}
+        return super().parse(content, where)
 
 
 class Speculation(Record, frozen=True, kw_only=True):

@@ -10,9 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
+import yaml
 
 from scripts.provenance.environments import create_environment, env_python
+from scripts.records.base import convert
+from scripts.records.engines import EngineEntry, Engines
+from scripts.records.settings import EngineKind, HarnessSettings, Settings
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
@@ -27,6 +32,51 @@ def environment_python(name: str) -> str:
     lock = ROOT / "envs" / f"{name}.lock"
     create_environment(lock)
     return str(env_python(lock))
+
+
+def engine_entry(engine: str) -> EngineEntry:
+    """The entry of config/engines.yaml."""
+    path = ROOT / "config/engines.yaml"
+    return convert(Engines, yaml.safe_load(path.read_text()), str(path)).engines[engine]
+
+
+def engine_settings(engine: str, **changes: Any) -> Settings:
+    """A cell's settings for an engine of config/engines.yaml, but for `changes`."""
+    entry = engine_entry(engine)
+    found = kind_settings(
+        entry.kind,
+        engine=engine,
+        runtime=entry.runtime,
+        arguments=entry.arguments,
+        environment=entry.environment,
+        container=entry.container,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def kind_settings(kind: EngineKind, **changes: Any) -> Settings:
+    """A cell's settings for a kind of engine, but for `changes`."""
+    found = Settings(
+        model="tinychart-dense",
+        architecture="dense",
+        precision="bf16",
+        engine=kind,
+        variant="base",
+        kind=kind,
+        runtime="process",
+        arguments={},
+        environment={},
+        harness=HarnessSettings(),
+        top_logprobs=5,
+        start_seconds=600,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def marked_settings(settings: Settings, marker: str, **changes: Any) -> Settings:
+    """The settings with the marker in the engine's environment, by which `marked` finds its processes."""
+    environment = {**settings.environment, "TEMPZERO_TEST": marker}
+    return msgspec.structs.replace(settings, environment=environment, **changes)
 
 
 def checkpoint(architecture: str, folder: Path) -> Path:

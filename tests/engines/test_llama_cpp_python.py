@@ -16,6 +16,7 @@ from scripts.engines.start import start_engine
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
+from tests.engines.serving import kind_settings
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("dense", "moe")
@@ -47,9 +48,8 @@ def prompt() -> list[int]:
 
 
 def opened(weights: Path, tmp_path: Path, **arguments: Any) -> Any:
-    return start_engine(
-        {"kind": "llama-cpp-python", "arguments": arguments}, weights, tmp_path / "engine.log"
-    )
+    settings = kind_settings("llama-cpp-python", arguments=arguments)
+    return start_engine(settings, weights, tmp_path / "engine.log")
 
 
 @pytest.fixture
@@ -154,12 +154,12 @@ def test_prompt_cache_keeps_the_episode_before(weights: Path, tmp_path: Path, pr
 
 def test_what_is_described_was_read(engine: Any) -> None:
     described = engine.describe()
-    resolved = described["resolved"]
+    resolved = described.resolved
     assert resolved["n_threads"] == 1 and resolved["n_batch"] == 512 and resolved["n_ctx"] == 4096
     assert resolved["kv_cache_dtype"] == "f16"
     assert resolved["quantisation"] == "BF16"
     assert resolved["flash_attention"] in ("disabled", "0")
-    assert described["version"] == "0.3.36" and described["build"]
+    assert described.version == "0.3.36" and described.build
 
 
 def test_a_context_that_is_full_says_so(weights: Path, tmp_path: Path, prompt: list[int]) -> None:
