@@ -65,11 +65,6 @@ class ContainerPlan:
         return {f"{OWN_CODE}/{file}": ROOT / file for file in OWN_FILES}
 
     @property
-    def own_places(self) -> set[str]:
-        """Where a container has what is mounted into it, links of the weights apart."""
-        return {WEIGHTS, *self.own_files, self.box.cache or "", self.box.tuning or ""}
-
-    @property
     def environment(self) -> dict[str, str]:
         """The variables that every machine's container has."""
         own = {"PYTHONPATH": OWN_CODE} if self.own_files else {}

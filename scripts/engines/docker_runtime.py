@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -18,7 +18,7 @@ from docker.types import Mount
 
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
-from scripts.engines.container_plan import ContainerPlan
+from scripts.engines.container_plan import WEIGHTS, ContainerPlan
 from scripts.engines.http import Server, log_end
 from scripts.engines.nodes import address, node_flags, nodes_of, serve_workers
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
@@ -68,9 +68,7 @@ def serve_container(settings: Settings, weights: Path, log: Path, record: Engine
             weights,
         )
         wait_until_ready(server, plan.kind, settings.start_seconds or START_SECONDS)
-        engine = plan.kind.client(server, settings.arguments, MODEL)
-        stack.callback(engine.close)
-        yield engine
+        yield stack.enter_context(closing(plan.kind.client(server, settings.arguments, MODEL)))
 
 
 def find_image(client: docker.DockerClient, record: EngineRecord) -> str:
@@ -191,5 +189,6 @@ def _death(container: Container, workers: Sequence[tuple[str, Container]] = ()) 
 def given_facts(container: Container, plan: ContainerPlan) -> ContainerFacts:
     """What Docker says that it gave the container."""
     container.reload()
+    own = {WEIGHTS, *plan.own_files, plan.box.cache or "", plan.box.tuning or ""}
     fixed = plan.settings.port is not None
-    return container_facts(container.attrs, plan.box, own=plan.own_places, fixed_port=fixed)
+    return container_facts(container.attrs, plan.box, own=own, fixed_port=fixed)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.common.protocol import Engine
 from scripts.engines.http import Connection, Server
-from scripts.engines.llamacpp_server import LlamaCppServer
 from scripts.engines.openai_server import OpenAIServer
-from scripts.engines.sglang_server import SglangServer
-from scripts.engines.vllm_server import VllmServer
+from scripts.engines.server_kinds import SERVER_KINDS
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import Settings
 
@@ -32,20 +30,9 @@ def use_external(settings: Settings, weights: Path, log: Path, record: EngineRec
     log.write_text("the server was not started here: its log is elsewhere\n", encoding="utf-8")
     server = reach(settings.endpoint or "")
     kind = record.interface if (weights / "tokenizer.json").is_file() else "openai"
-    model, arguments = record.model or "", settings.arguments
-    engine: VllmServer | SglangServer | LlamaCppServer | OpenAIServer
-    if kind == "vllm":
-        engine = VllmServer(server, arguments, model, strict_reset=False)
-    elif kind == "sglang":
-        engine = SglangServer(server, arguments, model)
-    elif kind == "llamacpp":
-        engine = LlamaCppServer(server, arguments, model)
-    else:
-        engine = OpenAIServer(server, arguments, model)
-    try:
-        yield engine
-    finally:
-        engine.close()
+    engine = SERVER_KINDS[kind].client if kind in SERVER_KINDS else OpenAIServer
+    with closing(engine(server, settings.arguments, record.model or "")) as client:
+        yield client
 
 
 def reach(endpoint: str) -> Server:
@@ -57,7 +44,7 @@ def reach(endpoint: str) -> Server:
             remedy="give it as endpoint=http://127.0.0.1:8000/v1",
         )
     root = endpoint.rstrip("/").removesuffix("/v1")
-    return Server(root, os.environ.get(KEY_VARIABLE) or None, lambda: "", lambda: None)
+    return Server(root, os.environ.get(KEY_VARIABLE) or None, lambda: "", lambda: None, ours=False)
 
 
 def find_interface(engine: str, endpoint: str, model: str | None) -> EngineRecord:

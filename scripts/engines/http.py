@@ -1,21 +1,20 @@
-"""JSON over HTTP to one engine: every failure is an EngineError with the end of the engine's log.
-
-What is sent and what an engine answers are JSON of its own making: the four clients read it, key by key.
-"""
+"""JSON over HTTP to one engine: every failure is an EngineError with the end of the engine's log."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 
 from scripts.common.errors import EngineError
 from scripts.records.base import Value
 from scripts.records.machine import ContainerFacts
+from scripts.records.settings import Arguments
 
 LOG_LINES = 15
 CONNECT_SECONDS = 10.0
@@ -28,6 +27,7 @@ class Server:
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
     `given`: what Docker really gave its container, of one. `weights`: the folder it serves, where that is known.
+    `ours`: whether it was started here.
     """
 
     url: str
@@ -36,6 +36,7 @@ class Server:
     death: Callable[[], str | None]
     given: ContainerFacts | None = None
     weights: Path | None = None
+    ours: bool = True
 
     def failure(self, what: str) -> EngineError:
         """An error that says what happened, whether the engine still lives, and how its log ends."""
@@ -99,6 +100,22 @@ class Connection:
             )
         except requests.RequestException as error:
             raise self.server.failure(f"{method} {path} failed: {reason(error)}") from error
+
+
+class ServerClient:
+    """What every client of a server has. `arguments`: what it was started with; `model`: the name that it serves."""
+
+    def __init__(self, server: Server, arguments: Arguments, model: str) -> None:
+        self._connection = Connection(server)
+        self._server, self._arguments, self._model = server, arguments, model
+
+    def another(self) -> closing[Self]:
+        """A further client of the same server."""
+        return closing(type(self)(self._server, self._arguments, self._model))
+
+    def close(self) -> None:
+        """Close the connection; the server is its runtime's to stop."""
+        self._connection.close()
 
 
 def reason(error: BaseException) -> str:

@@ -85,7 +85,7 @@ class LlamaCppPython:
         top: list[list[Candidate]] = []
         kept: list[Row] = []
         while True:
-            logits = self._last_logits().copy()
+            logits = self._logits(-1).copy()
             token = int(logits.argmax())
             output.append(token)
             kept.append(logits)
@@ -118,7 +118,7 @@ class LlamaCppPython:
 
         def rows() -> Iterator[Row]:
             for token in output_ids:
-                yield self._last_logits()
+                yield self._logits(-1)
                 self._decode([token])
 
         # The last id is not decoded: nobody asks for what comes after it.
@@ -155,11 +155,6 @@ class LlamaCppPython:
     def close(self) -> None:
         """Free the model and its context."""
         self._llama.close()
-
-    @property
-    def context(self) -> int:
-        """Ids that prompt and generation may have together."""
-        return self._room
 
     @property
     def _batch(self) -> int:
@@ -251,9 +246,6 @@ class LlamaCppPython:
         if not jitter:
             return row
         return row + self._noise.uniform(-jitter, jitter, len(row)).astype(np.float32)
-
-    def _last_logits(self) -> Row:
-        return self._logits(-1)
 
 
 def uses_amx() -> bool:

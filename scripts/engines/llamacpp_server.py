@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import closing
 
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.records.settings import Arguments
 
 RESOLVED = {
     "quantisation": r"file type\s*=\s*(.+)",
@@ -30,12 +28,8 @@ RESOLVED = {
 }
 
 
-class LlamaCppServer:
-    """A llama.cpp server. `arguments`: what it was started with."""
-
-    def __init__(self, server: Server, arguments: Arguments, model: str) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, arguments, model
+class LlamaCppServer(ServerClient):
+    """A llama.cpp server."""
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -106,10 +100,6 @@ class LlamaCppServer:
                 short: dict[str, Value] = {"prompt": [0], "n_predict": 1, "cache_prompt": False}
                 self._connection.post("/completion", {**short, "id_slot": slot})
 
-    def another(self) -> closing[LlamaCppServer]:
-        """A further client of the same server."""
-        return closing(LlamaCppServer(self._server, self._arguments, self._model))
-
     def describe(self) -> Described:
         """Build from the API; `resolved` from the log, None where it does not say."""
         properties = self._connection.get("/props")
@@ -128,7 +118,3 @@ class LlamaCppServer:
                 context_between_turns="kept" if self._arguments.get("cache_prompt") else "read again",
                 container=self._server.given,
             )
-
-    def close(self) -> None:
-        """Close the connection; the server is its runtime's to stop."""
-        self._connection.close()

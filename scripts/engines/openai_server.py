@@ -1,28 +1,26 @@
-"""Any chat endpoint in OpenAI's form, in text mode: `/v1/chat/completions`, one message after the other."""
+"""Any chat endpoint in OpenAI's form, in text mode: `/v1/chat/completions`, one message after the other.
+
+A `Mapping[str, Any]` is what the endpoint answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, ordered
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.records.settings import Arguments
 from scripts.workload.text_form import END, code_points, read_messages, token_id
 
 
-class OpenAIServer:
+class OpenAIServer(ServerClient):
     """A chat endpoint. Its logprobs are recorded where it offers them, else None."""
 
-    def __init__(self, server: Server, arguments: Arguments, model: str) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, arguments, model
-        self._logprobs: bool | None = None
+    _logprobs: bool | None = None
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -106,10 +104,6 @@ class OpenAIServer:
     def reset(self) -> None:
         """Nothing: the endpoint's caches are its own."""
 
-    def another(self) -> closing[OpenAIServer]:
-        """A further client of the same server."""
-        return closing(OpenAIServer(self._server, self._arguments, self._model))
-
     def describe(self) -> Described:
         """What is known of an endpoint: that it is one."""
         unknown = ("attention_backend", "moe_backend", "kv_cache_dtype", "quantisation")
@@ -121,10 +115,6 @@ class OpenAIServer:
             mode="text",
             context_between_turns="unknown",
         )
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
 
 def _bytes(row: Mapping[str, Any]) -> bytes:

@@ -70,8 +70,8 @@ def experts_per_token(weights: Path | None) -> int:
     ConfigError where it has none, or where the folder is not known.
     """
     where = None if weights is None else weights / "config.json"
-    known = where is not None and where.is_file()
-    config = convert(_Config, read_json(where), str(where)) if where is not None and known else _Config()
+    known = read_json(where) if where is not None and where.is_file() else {}
+    config = convert(_Config, known, str(where))
     found = (config.text_config or config).num_experts_per_tok or config.num_experts_per_tok
     if found is None or found < 1:
         raise ConfigError(

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from scripts.common.errors import EngineError
@@ -63,11 +63,8 @@ def serve_process(
     )
     try:
         wait_until_ready(server, kind, settings.start_seconds or START_SECONDS)
-        client = kind.client(server, settings.arguments, MODEL)
-        try:
+        with closing(kind.client(server, settings.arguments, MODEL)) as client:
             yield client
-        finally:
-            client.close()
     finally:
         stop(guard, log)
 

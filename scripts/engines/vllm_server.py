@@ -5,6 +5,7 @@ texts collide), `logprobs`, `prompt_logprobs`; `vllm_xargs` carries
 the ids of a forced decode to scripts/engines/vllm_force.py;
 `/reset_prefix_cache` is a route of the development mode; `routed_experts` is what a choice holds under
 `--enable-return-routed-experts`: a .npy of every id but the last, its layers, the experts of each.
+A `dict[str, Any]` is what the server answers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,9 @@ import numpy as np
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer
-from scripts.records.engine import Described, Speculation
-from scripts.records.settings import Arguments
+from scripts.records.engine import Described, Resolved, Speculation
 
 FORCED = "tempzero_force"
 LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
@@ -67,16 +66,10 @@ def speculation(metrics: str) -> Speculation | None:
     return Speculation(**{name: round(sum(values)) for name, values in found.items()})
 
 
-class VllmServer:
-    """A vLLM server. `arguments`: what it was started with; `model`: the name that it serves."""
+class VllmServer(ServerClient):
+    """A vLLM server."""
 
-    def __init__(
-        self, server: Server, arguments: Arguments, model: str, *, strict_reset: bool = True
-    ) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, arguments, model
-        self._strict_reset = strict_reset
-        self._can_reset: bool | None = None
+    _can_reset: bool | None = None
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -136,7 +129,7 @@ class VllmServer:
             return
         until = time.monotonic() + RESET_SECONDS
         while True:
-            if not self._strict_reset and self._can_reset is None:
+            if not self._server.ours and self._can_reset is None:
                 self._can_reset = self._connection.status("POST", "/reset_prefix_cache") == 200
                 if not self._can_reset:
                     return
@@ -149,23 +142,17 @@ class VllmServer:
                 raise self._server.failure("the prefix cache was not reset: the server still holds blocks")
             time.sleep(0.05)
 
-    def another(self) -> closing[VllmServer]:
-        """A further client of the same server."""
-        return closing(
-            VllmServer(self._server, self._arguments, self._model, strict_reset=self._strict_reset)
-        )
-
     def describe(self) -> Described:
         """Version from the API; `resolved` from the layers and the log, None where neither says."""
         version = self._connection.get("/version")
         log = self._server.log()
-        resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+        resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
         if layers := LAYERS.search(log):
             resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
         return Described(
             version=version.get("version") if isinstance(version, dict) else None,
             arguments=self._arguments,
-            resolved={**resolved},
+            resolved=resolved,
             cache_reset=self._can_reset,
             context_between_turns="read again",
             speculation=self._speculation(),
@@ -177,10 +164,6 @@ class VllmServer:
         if not self._arguments.get("speculative_config"):
             return None
         return speculation(self._connection.send("GET", "/metrics").text)
-
-    def close(self) -> None:
-        """Close the connection; the server is its runtime's to stop."""
-        self._connection.close()
 
     def _refuse_speculation(self) -> None:
         if self._arguments.get("speculative_config"):

@@ -7,6 +7,8 @@ from typing import Self
 from scripts.records.base import FileRecord, Record, Value
 from scripts.records.machine import ContainerFacts
 
+Resolved = dict[str, str | int | float | bool | None]
+
 
 class Adopted(FileRecord, frozen=True, kw_only=True):
     """How an environment that was there before differs from the lock whose place it takes (adopted.json)."""
@@ -88,7 +90,7 @@ class Described(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Its version; null where it does not say."""
     arguments: dict[str, Value]
     """What it was started with, by the engine's own names."""
-    resolved: dict[str, str | int | float | bool | None]
+    resolved: Resolved
     """Kernel, backend or size → what it made of its arguments; null where neither its API nor its log says."""
     context_between_turns: str
     """kept, read again, or unknown."""
