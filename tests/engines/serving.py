@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -92,27 +93,20 @@ def checkpoint(architecture: str, folder: Path) -> Path:
 
 def gguf_quant(architecture: str, folder: Path, precision: str = "q6_k") -> Path:
     """The quant as the workflow builds it, in `folder`."""
-    build = "import json, sys; from pathlib import Path; from scripts.quants.build import build_quant\n"
-    build += "for p, e in json.loads(sys.argv[1]).items(): build_quant(sys.argv[2], p, e, Path(sys.argv[3]) / p / 'manifest.json')"
     entries = {
         "bf16": {"recipe": "gguf-bf16", "source": f"resources/tinychart/{architecture}"},
         "q6_k": {"recipe": "llama-quantize", "from": "bf16", "type": "Q6_K"},
     }
-    import json
-
-    subprocess.run(
-        [
+    for name, entry in entries.items():
+        build = [
             environment_python("llamacpp"),
-            "-c",
-            build,
-            json.dumps(entries),
+            "-m",
+            "scripts.build_weights",
             f"tinychart-{architecture}",
-            str(folder),
-        ],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
+            name,
+        ]
+        build += ["--entry", json.dumps(entry), "--output", str(folder / name / "manifest.json")]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     return folder / precision
 
 

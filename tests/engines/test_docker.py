@@ -31,6 +31,7 @@ from scripts.quants.manifest import make_manifest, write_manifest
 from scripts.records.engine import EngineRecord
 from scripts.records.engines import Build, EngineEntry
 from scripts.records.machine import DeviceRequest, Ulimit
+from scripts.records.manifest import WeightsSource
 from scripts.records.settings import ContainerSettings, Settings
 from tests.engines.registry import Registry, serve_registry
 from tests.engines.serving import (
@@ -149,7 +150,7 @@ def test_the_record_names_the_gpus_and_limits_that_docker_was_asked_for(
     wanted = msgspec.structs.replace(settings, container=box, port=18123)
     plan = ContainerPlan(wanted, record, weights, devices=["1", "0"])
     with connect() as client:
-        container = create_head(client, plan, record.image_id, 18123, "secret-key", {SESSION: "token"})
+        container = create_head(client, plan, str(record.image_id), 18123, "secret-key", {SESSION: "token"})
         try:
             facts = given_facts(container, plan)
         finally:
@@ -314,8 +315,8 @@ def test_weights_quantised_in_a_container_are_those_of_the_process(tmp_path: Pat
 
 def test_what_fails_in_a_container_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     source = checkpoint("dense", tmp_path / "bf16")
-    about = {"model": "m", "precision": "bf16", "quantised": "nothing", "types": {}, "source": {}}
-    write_manifest(source, make_manifest(source, **about))
+    manifest = make_manifest(source, model="m", precision="bf16", quantised="nothing", source=WeightsSource())
+    write_manifest(source, manifest)
     entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "FP8_DYNAMIC", "experts_only": True}
     command = [sys.executable, "-m", "scripts.quantise_weights", "m", "fp8", "--entry", json.dumps(entry)]
     command += ["--output", str(tmp_path / "fp8/manifest.json"), "--runtime", "docker"]
@@ -331,8 +332,8 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     source = checkpoint("moe", tmp_path / "bf16")
-    about = {"model": "m", "precision": "bf16", "quantised": "nothing", "types": {}, "source": {}}
-    write_manifest(source, make_manifest(source, **about))
+    manifest = make_manifest(source, model="m", precision="bf16", quantised="nothing", source=WeightsSource())
+    write_manifest(source, manifest)
     entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "W4A16"}
     command = [sys.executable, "-m", "scripts.quantise_weights", "m", "int4", "--entry", json.dumps(entry)]
     command += ["--output", str(tmp_path / "int4/manifest.json"), "--runtime", "docker"]
