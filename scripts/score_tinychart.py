@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from contextlib import closing
 from pathlib import Path
 
 from scripts.common.errors import run_command
@@ -15,9 +14,8 @@ from scripts.common.errors import run_command
 
 def main() -> None:
     """The command."""
-    from scripts.engines.llama_cpp_python import LlamaCppPython
+    from scripts.engines.start import start_engine
     from scripts.quants.manifest import verify_manifest
-    from scripts.records.settings import LlamaCppArguments
     from scripts.tinychart.score import score_held_out
     from scripts.workload.chat import ChatForm
 
@@ -29,9 +27,10 @@ def main() -> None:
     arguments = parser.parse_args()
     verify_manifest(arguments.manifest)
     folder = arguments.manifest.parent
+    settings = {"kind": "llama-cpp-python", "arguments": {}}
     with (
         tempfile.TemporaryDirectory() as aside,
-        closing(LlamaCppPython(folder / "model.gguf", LlamaCppArguments(), Path(aside) / "log")) as engine,
+        start_engine(settings, folder, Path(aside) / "log") as engine,
     ):
         score = score_held_out(engine, ChatForm(folder), arguments.episodes, context=4096)
     for kind in sorted(score.asked):

@@ -298,7 +298,7 @@ def test_forced_passes_with_jitter_say_that_routing_is_not_the_cause(
             for mode, force in (("prefill", force_prefill), ("decode", force_decode)):
                 engine.reset()
                 with open(tmp_path / "forced" / f"pass-{number:02d}.{mode}.jsonl", "w") as stream:
-                    force(engine, "a", [turn], stream)
+                    stream.writelines(line.line() for line in force(engine, "a", [turn]))
     modes: tuple[Mode, ...] = ("prefill", "decode")
     for mode in modes:
         passes = read_passes(tmp_path, mode)
