@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,6 +23,8 @@ from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from scripts.records.cell import DifferenceKind
+from scripts.records.figures import Spread
 from scripts.report.web.agreement import Lane, State, States, condense, stretches
 
 POINTS = 72.0
@@ -55,7 +56,7 @@ COLUMNS = 1000  # drawn across a strip at most
 ROWS = 100  # replays drawn in a strip at most
 LEAST_MARGIN, LARGEST_MARGIN = 1e-5, 30.0  # nat, the ends of the axis of margins
 LEAST_COUNT = 0.7  # where the logarithmic axis of counts begins, so that a count of 1 is seen
-_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Mark:
     name: str
     row: int
     column: int
-    kind: str
+    kind: DifferenceKind
     title: str
     address: str | None
 
@@ -127,7 +128,7 @@ def draw_margins(
     name: str,
     label: str,
     margins: NDArray[np.float64],
-    noise: Mapping[str, float] | None,
+    noise: Spread | None,
     differences: Sequence[float],
 ) -> str:
     """The reference's margins as a histogram on a logarithmic axis, the noise's reach, the margins at differences."""
@@ -140,12 +141,12 @@ def draw_margins(
         axes.set_xlim(LEAST_MARGIN, LARGEST_MARGIN)
         axes.set_yscale("log")  # near-ties are few beside the sure ones, and matter most
         axes.set_ylim(LEAST_COUNT, max(9, int(counts.max(initial=1))) * 1.8)
-        if noise is not None and noise["p99"] > LEAST_MARGIN:
-            axes.axvspan(LEAST_MARGIN, noise["p99"], facecolor=NOISE, edgecolor="none", clip_on=False)
-            axes.axvline(noise["p99"], color=INK, linewidth=1, linestyle=(0, (4, 2)))
+        if noise is not None and noise.p99 > LEAST_MARGIN:
+            axes.axvspan(LEAST_MARGIN, noise.p99, facecolor=NOISE, edgecolor="none", clip_on=False)
+            axes.axvline(noise.p99, color=INK, linewidth=1, linestyle=(0, (4, 2)))
             axes.annotate(
                 "noise, p99",
-                (noise["p99"], 1.0),
+                (noise.p99, 1.0),
                 xycoords=axes.get_xaxis_transform(),
                 xytext=(0, 3),
                 textcoords="offset points",
@@ -291,7 +292,7 @@ def _stem(head: list[tuple[float, float]]) -> Path:
     return Path(vertices, codes)
 
 
-_MARKERS = {
+_MARKERS: dict[DifferenceKind, Path] = {
     "model": _stem([(-0.26, 0.5), (0.26, 0.5), (0.0, 0.06)]),
     "harness": _stem([(0.0, 0.3), (0.24, 0.0), (0.0, -0.3), (-0.24, 0.0)]),
 }
@@ -335,25 +336,26 @@ def _plain(axes: Axes) -> None:
 
 @contextmanager
 def _drawing(name: str) -> Iterator[None]:
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 9.0,
-        "axes.labelsize": 9.0,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "legend.fontsize": 9.0,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.edgecolor": FAINT,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
-        "xtick.major.size": 3.0,
-        "xtick.major.width": 0.6,
-    }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+            "font.size": 9.0,
+            "axes.labelsize": 9.0,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "legend.fontsize": 9.0,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": FAINT,
+            "xtick.color": FAINT,
+            "ytick.color": FAINT,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "xtick.major.size": 3.0,
+            "xtick.major.width": 0.6,
+        }
+    ):
         yield
 
 
