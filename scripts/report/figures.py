@@ -46,9 +46,9 @@ def k_of_n(k: int | None, n: int) -> str:
     return DASH if k is None else f"{k}/{n}"
 
 
-def span(interval: Interval | Predicted | Rate) -> str:
-    """An interval's bounds, two significant digits each."""
-    return f"{significant(interval.low)} to {significant(interval.high)}"
+def span(interval: Interval | Predicted | Rate | None) -> str:
+    """An interval's bounds, two significant digits each; a dash for None."""
+    return DASH if interval is None else f"{significant(interval.low)} to {significant(interval.high)}"
 
 
 def flips(rate: Rate) -> str:
@@ -118,11 +118,6 @@ def forced(found: CellForced | None) -> str:
 def yes_or_no(found: bool | None) -> str:
     """yes, no, or a dash where too little was looked at."""
     return {True: "yes", False: "no", None: DASH}[found]
-
-
-def bootstrap(found: Interval | None) -> str:
-    """The interval of flips per 1,000 tokens with sessions resampled."""
-    return DASH if found is None else span(found)
 
 
 def ties(found: Ties | None) -> str:

@@ -70,7 +70,7 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
             row["forced: unequal bits"] = figures.forced(found.forced)
             row["deterministic"] = figures.yes_or_no(found.deterministic)
             row["near-ties explain: predicted flips"] = figures.ties(found.ties)
-            row["flips, sessions resampled"] = figures.bootstrap(found.flips_bootstrap)
+            row["flips, sessions resampled"] = figures.span(found.flips_bootstrap)
             if any(each.planned.question for each in entries):
                 row[QUESTION] = figures.question(found.question)
             row[SPEED] = figures.significant(found.tokens_per_second)

@@ -136,7 +136,7 @@ def read_answers(entry: Entry, results: Path, workloads: Path) -> Answers:
         replays.append({(name, int(each.question)) for name, each in given if each and each.correct})
     settings = sessions[0].record.settings
     manifest = results / "quants" / entry.planned.model / entry.planned.precision / "manifest.json"
-    return Answers(entry, workload, replays, _weights(manifest, settings and settings.kind))
+    return Answers(entry, workload, replays, _weights(manifest, settings.kind if settings else None))
 
 
 def _weights(manifest: Path, kind: EngineKind | None) -> int | None:

@@ -478,8 +478,8 @@ def test_near_ties_and_bootstrap() -> None:
     assert figures.ties(msgspec.structs.replace(unknown, predicted_flips_per_1000_tokens=None)) == "–"
     assert figures.ties(unknown) == "not testable"
     assert figures.ties(None) == "–"
-    assert figures.bootstrap(Interval(low=0.0, high=2.5)) == "0 to 2.5"
-    assert figures.bootstrap(None) == "–"
+    assert figures.span(Interval(low=0.0, high=2.5)) == "0 to 2.5"
+    assert figures.span(None) == "–"
 
 
 def test_what_is_not_known_is_a_dash() -> None:

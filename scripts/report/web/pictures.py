@@ -17,7 +17,9 @@ from html import escape
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -84,7 +86,7 @@ def draw_strip(
     columns = max(1, sum(lane.width for lane in lanes))
     width, height = 700.0, top + bottom + row_height * max(1, len(rows))
     with _drawing(name):
-        figure = Figure(figsize=(width / POINTS, height / POINTS), facecolor="none")
+        figure = _figure(width, height)
         box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
         axes = figure.add_axes(box, facecolor="none")
         axes.patch.set_gid(f"{name}-frame")
@@ -102,18 +104,9 @@ def draw_strip(
             axes.axvline(lane.start, color=PAPER, linewidth=3)
             axes.axvline(lane.start, color=FAINT, linewidth=0.6)
         for mark in marks:
-            (line,) = axes.plot(
-                [mark.column],
-                [mark.row + 0.5],
-                marker=_MARKERS[mark.kind],
-                markersize=row_height * 0.92,
-                markerfacecolor=INK,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.5,
-                linestyle="none",
-                clip_on=False,
-                gid=mark.name,
-            )
+            shape, size = _MARKERS[mark.kind], row_height * 0.92
+            line = _points(axes, [(mark.column, mark.row + 0.5)], shape, size, INK, edge=0.5)
+            line.set_gid(mark.name)
             if mark.address:
                 line.set_url(mark.address)
         axes.set_yticks([index + 0.5 for index in range(len(rows))], list(rows))
@@ -133,7 +126,7 @@ def draw_margins(
 ) -> str:
     """The reference's margins as a histogram on a logarithmic axis, the noise's reach, the margins at differences."""
     with _drawing(name):
-        figure = Figure(figsize=(440 / POINTS, 200 / POINTS), facecolor="none")
+        figure = _figure(440, 200)
         axes = figure.add_axes((0.125, 0.215, 0.845, 0.665), facecolor="none")
         edges = np.geomspace(LEAST_MARGIN, LARGEST_MARGIN, 53)
         counts, _ = np.histogram(np.clip(margins, LEAST_MARGIN, LARGEST_MARGIN), edges)
@@ -155,26 +148,12 @@ def draw_margins(
         bars = np.maximum(counts, LEAST_COUNT)
         axes.stairs(bars, edges, baseline=LEAST_COUNT, fill=True, facecolor=BARS, edgecolor="none")
         if differences:
-            inside = np.clip(np.array(differences), LEAST_MARGIN, LARGEST_MARGIN)
-            axes.plot(
-                inside,
-                np.full(len(inside), 0.95),
-                marker="v",
-                markersize=6.5,
-                markerfacecolor=INK,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.6,
-                linestyle="none",
-                clip_on=False,
-                transform=axes.get_xaxis_transform(),
-                gid=f"{name}-differences",
-            )
-        axes.xaxis.set_major_locator(FixedLocator([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
-        axes.yaxis.set_major_locator(FixedLocator([1, 10, 100, 1000, 10_000, 100_000]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
-        axes.yaxis.set_minor_locator(NullLocator())
+            inside = [(min(max(each, LEAST_MARGIN), LARGEST_MARGIN), 0.95) for each in differences]
+            line = _points(axes, inside, "v", 6.5, INK)
+            line.set_transform(axes.get_xaxis_transform())
+            line.set_gid(f"{name}-differences")
+        _ticks(axes.xaxis, [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10])
+        _ticks(axes.yaxis, [1, 10, 100, 1000, 10_000, 100_000])
         _plain(axes)
         axes.set_xlabel("margin of the best token over the second, nat")
         axes.set_ylabel("positions")
@@ -204,45 +183,31 @@ def draw_forced(name: str, label: str, seen: Sequence[Seen]) -> str:
     width, height = 760.0, top + bottom + row * len(seen)
     panel = (width - left - right - 30) / 2
     with _drawing(name):
-        figure = Figure(figsize=(width / POINTS, height / POINTS), facecolor="none")
+        figure = _figure(width, height)
         heights = (bottom / height, 1 - (top + bottom) / height)
-        for number, (values, title, unit) in enumerate(
-            (("bits", "positions with other bits, %", 100), ("tokens", "another token, per 1,000", 1000))
-        ):
+        panels = (
+            ([each.bits for each in seen], "positions with other bits, %", 100),
+            ([each.tokens for each in seen], "another token, per 1,000", 1000),
+        )
+        for number, (shares, title, unit) in enumerate(panels):
             at = (left + number * (panel + 30)) / width
             axes = figure.add_axes((at, heights[0], panel / width, heights[1]), facecolor="none")
             axes.set_ylim(len(seen) - 0.5, -0.5)
             for index in range(len(seen)):
                 axes.axhline(index, color=FAINT, linewidth=0.4)
             for offset, (way, (colour, marker)) in zip((-0.22, 0.0, 0.22), WAYS.items(), strict=True):
+                for index, each in enumerate(seen if number == 1 and way == "free" else ()):
+                    if each.interval is not None:
+                        ends, row_of = [end * unit for end in each.interval], [index + offset] * 2
+                        axes.plot(ends, row_of, color=colour, linewidth=1.4, clip_on=False)
                 points = [
-                    (getattr(each, values)[way] * unit, index + offset)
-                    for index, each in enumerate(seen)
-                    if getattr(each, values)[way] is not None
+                    (share * unit, index + offset)
+                    for index, of in enumerate(shares)
+                    if (share := of[way]) is not None
                 ]
-                if values == "tokens" and way == "free":
-                    for index, each in enumerate(seen):
-                        if each.interval is not None:
-                            axes.plot(
-                                [end * unit for end in each.interval],
-                                [index + offset] * 2,
-                                color=colour,
-                                linewidth=1.4,
-                                clip_on=False,
-                            )
-                axes.plot(
-                    [x for x, _ in points],
-                    [y for _, y in points],
-                    marker=marker,
-                    markersize=5.5,
-                    markerfacecolor=colour,
-                    markeredgecolor=PAPER,
-                    markeredgewidth=0.6,
-                    linestyle="none",
-                    clip_on=False,
-                    label=way if way == "free" else f"forced, {way}",
-                )
-            if values == "bits":
+                line = _points(axes, points, marker, 5.5, colour)
+                line.set_label(way if way == "free" else f"forced, {way}")
+            if number == 0:
                 axes.set_xlim(0, 100)
                 axes.set_yticks(range(len(seen)), [each.label for each in seen])
                 axes.legend(
@@ -251,14 +216,46 @@ def draw_forced(name: str, label: str, seen: Sequence[Seen]) -> str:
             else:
                 axes.set_xscale("symlog", linthresh=0.1)
                 axes.set_xlim(0, 1000)
-                axes.xaxis.set_major_locator(FixedLocator([0, 0.1, 1, 10, 100, 1000]))
-                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
-                axes.xaxis.set_minor_locator(NullLocator())
+                _ticks(axes.xaxis, [0, 0.1, 1, 10, 100, 1000])
                 axes.set_yticks([])
             _plain(axes)
             axes.tick_params(axis="y", length=0, pad=8)
             axes.set_xlabel(title)
         return _svg(figure, name, label, {})
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty drawing of that size in points."""
+    return Figure(figsize=(width / POINTS, height / POINTS), facecolor="none")
+
+
+def _points(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    marker: str | Path,
+    size: float,
+    colour: str,
+    edge: float = 0.6,
+) -> Line2D:
+    """Marks without a line, which may stand out of the frame; `size` and `edge` in points."""
+    (line,) = axes.plot(
+        [x for x, _ in points],
+        [y for _, y in points],
+        marker=marker,
+        markersize=size,
+        markerfacecolor=colour,
+        markeredgecolor=PAPER,
+        markeredgewidth=edge,
+        linestyle="none",
+        clip_on=False,
+    )
+    return line
+
+
+def _ticks(axis: Axis, places: Sequence[float]) -> None:
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
+    axis.set_minor_locator(NullLocator())
 
 
 def _drawn(lanes: Sequence[Lane], row: States) -> Iterator[tuple[State, int, int]]:
