@@ -9,7 +9,7 @@ from scripts.records.cell import Difference, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
-from scripts.verdict.rates import at_most, upper_bound
+from scripts.verdict.rates import upper_bound
 
 DASH = "–"
 
@@ -58,12 +58,6 @@ def flips(rate: Rate) -> str:
     if rate.events == 0:
         return f"0 (≤ {significant(1000 * upper_bound(0, rate.exposure))})"
     return f"{significant(rate.rate)} ({span(rate)})"
-
-
-def at_most_one_in(rate: Rate) -> int | None:
-    """N of "at most one flip in N tokens, 95 %", one-sided; None where nothing was compared."""
-    bound = at_most(rate.events, rate.exposure)
-    return None if bound is None else bound.one_flip_in_tokens
 
 
 def first_difference(differences: Sequence[Difference]) -> Difference | None:

@@ -11,7 +11,7 @@ from scripts.records.forced import MODES, ModeForced, ModeNotRun
 from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
-from scripts.verdict.rates import upper_bound
+from scripts.verdict.rates import at_most
 
 Row = dict[str, bool | float | str | None]
 
@@ -94,11 +94,9 @@ def _full_row(entry: Entry, *, asked: bool) -> Row:
     row |= _fields("", found, "sessions", "replays", "text_identical", "logprobs_identical", "class_")
     rate = found.flips_per_1000_tokens if found else None
     row |= _fields("flips_per_1000_tokens_", rate, "events", "exposure", "rate", "low", "high")
-    exposed = rate is not None and rate.exposure > 0
-    row["flips_per_1000_tokens_at_most"] = (
-        1000 * upper_bound(rate.events, rate.exposure) if rate and exposed else None
-    )
-    row["at_most_one_flip_in_tokens"] = figures.at_most_one_in(rate) if rate else None
+    bound = at_most(rate.events, rate.exposure) if rate else None
+    row["flips_per_1000_tokens_at_most"] = bound.flips_per_1000_tokens if bound else None
+    row["at_most_one_flip_in_tokens"] = bound.one_flip_in_tokens if bound else None
     row["differences"] = len(found.differences) if found else None
     first = figures.first_difference(found.differences) if found else None
     place = ("session", "replay", "scenario", "turn", "kind", "position")

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.records.grid import ControlReading, Grid
-from scripts.report import figures, frames
+from scripts.report import frames
 from scripts.report.controls import banner, in_words
 from scripts.report.entries import Entry
 from scripts.report.markdown import markdown_table
+from scripts.verdict.rates import at_most
 
 LEGEND = """\
 - **text, logprobs**: k/N, the largest group of N replays whose transcripts (what was said) or logprobs files
@@ -79,9 +80,10 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:
     lines = [
-        f"- {entry.name}: at most one flip in {figures.at_most_one_in(rate):,} tokens, 95 %"
+        f"- {entry.name}: at most one flip in {bound.one_flip_in_tokens:,} tokens, 95 %"
         for entry in entries
-        if entry.summary and (rate := entry.summary.flips_per_1000_tokens).exposure and not rate.events
+        if entry.summary and not (rate := entry.summary.flips_per_1000_tokens).events
+        if (bound := at_most(0, rate.exposure))
     ]
     return _list("Where no flip was seen:", lines)
 

@@ -20,6 +20,7 @@ from scripts.records.manifest import Manifest, WeightsSource
 from scripts.records.question import Budget, QuestionFound
 from scripts.report import figures
 from scripts.report.controls import BEGIN, END
+from scripts.verdict.rates import at_most
 from scripts.verdict.summary import summarise
 from tests.unit.cells import answered, command, part, write_cell
 
@@ -442,9 +443,8 @@ def test_first_difference_is_the_one_at_the_smallest_position() -> None:
 
 
 def test_one_replay_has_no_rate() -> None:
-    rate = Rate(events=0, exposure=0, rate=None, low=None, high=None)
-    assert figures.flips(rate) == "–"
-    assert figures.at_most_one_in(rate) is None
+    assert figures.flips(Rate(events=0, exposure=0, rate=None, low=None, high=None)) == "–"
+    assert at_most(0, 0) is None
 
 
 FORCED = ModeForced(
