@@ -8,7 +8,7 @@ are put in ascending order (vllm_patches.py). Runs in the environment of a vLLM 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,6 +34,22 @@ class Shape:
     top_k: int
     hidden: int
     width: int
+
+
+@dataclass(frozen=True)
+class Probed(Shape):
+    """What a layer gave for so many tokens, over `calls` calls; the largest differences are from the first result."""
+
+    tokens: int
+    pairs: int
+    block_rows: int
+    experts_over_a_block: int
+    distinct_orders: int
+    distinct_results: int
+    largest_difference: float
+    distinct_results_sorted: int
+    largest_difference_sorted: float
+    calls: int
 
 
 class Layer:
@@ -134,11 +150,9 @@ def distinct(call: Callable[[], Any], calls: int) -> tuple[int, float]:
     return len(seen), largest
 
 
-def probe(
-    shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int
-) -> list[Mapping[str, Any]]:
+def probe(shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int) -> list[Probed]:
     """One row a shape and number of tokens: distinct results over `calls` calls, and how far they lie apart."""
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Probed] = []
     for shape in shapes:
         layer = Layer(shape, seed)
         generator = torch.Generator("cuda").manual_seed(seed + 1)
@@ -152,18 +166,18 @@ def probe(
             with sorted_tokens():
                 mended, left = distinct(partial(layer, hidden, weights, experts), calls)
             rows.append(
-                {
+                Probed(
                     **asdict(shape),
-                    "tokens": count,
-                    "pairs": count * shape.top_k,
-                    "block_rows": rows_a_block,
-                    "experts_over_a_block": int((load > rows_a_block).sum()),
-                    "distinct_orders": orders,
-                    "distinct_results": results,
-                    "largest_difference": apart,
-                    "distinct_results_sorted": mended,
-                    "largest_difference_sorted": left,
-                    "calls": calls,
-                }
+                    tokens=count,
+                    pairs=count * shape.top_k,
+                    block_rows=rows_a_block,
+                    experts_over_a_block=int((load > rows_a_block).sum()),
+                    distinct_orders=orders,
+                    distinct_results=results,
+                    largest_difference=apart,
+                    distinct_results_sorted=mended,
+                    largest_difference_sorted=left,
+                    calls=calls,
+                )
             )
     return rows
