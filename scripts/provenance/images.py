@@ -11,12 +11,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 from docker.utils import parse_repository_tag
+from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.common.files import sha256_file
@@ -31,15 +31,6 @@ INPUTS = "tempzero.inputs"
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+.*(?:\n[ \t]+.*)*", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Built:
-    """An image that was built here: itself, what it was built on, and file → sha256 of its folder."""
-
-    image: BaseImage
-    base: BaseImage
-    sources: dict[str, str]
-
-
 def pull_image(engine: str, entry: EngineEntry, needed_gb: float = 0.0) -> EngineRecord:
     """Pull the engine's image and return its record; a pinned digest is verified, a bare tag's is recorded.
 
@@ -47,19 +38,15 @@ def pull_image(engine: str, entry: EngineEntry, needed_gb: float = 0.0) -> Engin
     GPUs, their memory or the disk do not suffice, and where the registry has no such image.
     """
     assert entry.image is not None
-    found = pull(entry.image, entry.image_gb, gpus=entry.gpus // entry.nodes, needed_gb=needed_gb)
-    return EngineRecord(
-        engine=engine,
-        kind=entry.kind,
-        runtime=entry.runtime,
-        image=found.image,
-        image_id=found.image_id,
-        digest=found.digest,
-    )
+    gpus = entry.gpus // entry.nodes
+    record = pull(engine, entry.image, entry.image_gb, gpus=gpus, needed_gb=needed_gb)
+    return replace(record, kind=entry.kind, runtime=entry.runtime)
 
 
-def pull(reference: str, image_gb: float | None, *, gpus: int = 0, needed_gb: float = 0.0) -> BaseImage:
-    """Have an image, pulled where it is not here; as pull_image."""
+def pull(
+    name: str, reference: str, image_gb: float | None, *, gpus: int = 0, needed_gb: float = 0.0
+) -> EngineRecord:
+    """As pull_image, of a tool as well as of an engine."""
     with connect() as client:
         check_gpus(client, gpus, needed_gb)
         try:
@@ -69,7 +56,7 @@ def pull(reference: str, image_gb: float | None, *, gpus: int = 0, needed_gb: fl
             _pull(client, reference)
             found = image_record(client, reference)
     check_digest(reference, found)
-    return found
+    return _record(name, found)
 
 
 def check_digest(reference: str, found: BaseImage) -> None:
@@ -86,25 +73,12 @@ def check_digest(reference: str, found: BaseImage) -> None:
 
 def build_image(engine: str, entry: EngineEntry) -> EngineRecord:
     """Build the engine's image from its folder of containers/ and return its record."""
-    plan = entry.build
-    assert plan is not None
-    found = build(engine, plan, gpus=entry.gpus)
-    return EngineRecord(
-        engine=engine,
-        kind=entry.kind,
-        runtime=entry.runtime,
-        image=found.image.image,
-        image_id=found.image.image_id,
-        digest=found.image.digest,
-        lock=plan.lock,
-        lock_sha256=sha256_file(Path(plan.lock)) if plan.lock else None,
-        base=found.base,
-        build=found.sources,
-    )
+    assert entry.build is not None
+    return replace(build(engine, entry.build, gpus=entry.gpus), kind=entry.kind, runtime=entry.runtime)
 
 
-def build(name: str, plan: Build, *, gpus: int = 0) -> Built:
-    """Build the image `tempzero-NAME:built` from its folder of containers/.
+def build(name: str, plan: Build, *, gpus: int = 0) -> EngineRecord:
+    """As build_image, of a tool as well as of an engine; the image is called `tempzero-NAME:built`.
 
     The packages that it names of its lock are fetched here, by hash, and put into the build's context as `packages/`,
     so that the image holds what the lock says and the build takes nothing else from a package index. An image that is
@@ -130,7 +104,9 @@ def build(name: str, plan: Build, *, gpus: int = 0) -> Built:
                 _say(f"building {tag} from {folder}")
                 _build(client, context, tag, plan.base, labels)
             _remove_leftovers(client, name)
-        return Built(image_record(client, tag), base, sources)
+        found = image_record(client, tag)
+    locked = sha256_file(Path(plan.lock)) if plan.lock else None
+    return replace(_record(name, found), lock=plan.lock, lock_sha256=locked, base=base, build=sources)
 
 
 @contextmanager
@@ -269,6 +245,17 @@ def _build(client: docker.DockerClient, context: Path, tag: str, base: str, labe
         ) from error
     except APIError as error:
         raise EngineError(f"the image cannot be built: {error.explanation or error}", where=tag) from error
+
+
+def _record(name: str, image: BaseImage) -> EngineRecord:
+    return EngineRecord(
+        engine=name,
+        kind="tool",
+        runtime="docker",
+        image=image.image,
+        image_id=image.image_id,
+        digest=image.digest,
+    )
 
 
 def _say(text: str) -> None:

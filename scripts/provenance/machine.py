@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import psutil
 
+from scripts.provenance.gpus import nvidia_smi, query_gpus
 from scripts.records.machine import Cores, Gpu, Machine
 
 # Instruction sets that choose another kernel in an engine, so other rounding.
@@ -63,18 +63,10 @@ def _gpus() -> tuple[list[Gpu], str | None, str | None]:
     Of several, those that CUDA_VISIBLE_DEVICES names.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    listing = _run(
-        "nvidia-smi",
-        *(["-i", visible] if visible else []),
-        "--query-gpu=name,memory.total,uuid,driver_version",
-        "--format=csv,noheader,nounits",
-    )
-    lines = (listing or "").splitlines()
-    rows = [[part.strip() for part in line.split(",")] for line in lines if line.count(",") == 3]
+    rows = query_gpus("name", "memory.total", "uuid", "driver_version", visible=visible)
     if not rows:
         return [], None, None
-    header = _run("nvidia-smi") or ""
-    after = header.partition("CUDA Version:")[2].split()
+    after = nvidia_smi().partition("CUDA Version:")[2].split()
     gpus = [
         Gpu(name=name, memory_bytes=int(mib) * 2**20 if mib.isdigit() else None, uuid=uuid)
         for name, mib, uuid, _ in rows
@@ -87,11 +79,3 @@ def _system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return f"{platform.system()} {platform.release()}"
-
-
-def _run(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

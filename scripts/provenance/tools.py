@@ -21,18 +21,17 @@ from scripts.provenance.containers import guarded, reap, remove_container, said
 from scripts.provenance.docker_engine import connect
 from scripts.provenance.entries import ENGINES, read_engines
 from scripts.provenance.images import build, pull
+from scripts.records.engine import EngineRecord
 
 HOME = PurePosixPath("/tempzero")  # what is named from the root is found from there
 
 
 @dataclass(frozen=True)
 class ToolImage:
-    """What is run: the image's id and name, the program in it, and of a lock the packages that the image holds."""
+    """What is run: the record of the image, whose lock names the packages that it holds, and the program in it."""
 
-    image: str
-    name: str
+    record: EngineRecord
     program: tuple[str, ...]
-    lock: Path | None
 
 
 def find_tool(name: str, program: Sequence[str]) -> ToolImage:
@@ -49,17 +48,13 @@ def find_tool(name: str, program: Sequence[str]) -> ToolImage:
     tool = known.tools[name]
     owner = tool.engine or name
     plan = known.engines.get(tool.engine) if tool.engine else tool
-    lock = None
     if plan is not None and plan.build is not None:
-        image = build(owner, plan.build).image
-        lock = plan.build.lock
+        record = build(owner, plan.build)
     elif plan is not None and plan.image is not None:
-        image = pull(plan.image, plan.image_gb)
+        record = pull(owner, plan.image, plan.image_gb)
     else:
         raise ConfigError(f"{owner!r} is no engine with an image", where=f"{ENGINES}: tools.{name}.engine")
-    return ToolImage(
-        image.image_id, image.image, tuple(tool.program or program), Path(lock) if lock else None
-    )
+    return ToolImage(record, tuple(tool.program or program))
 
 
 def mounted(folder: Path, *, read_only: bool = False) -> Mount:
@@ -78,7 +73,7 @@ def run_tool(tool: ToolImage, arguments: Sequence[str], mounts: Sequence[Mount])
         labels = stack.enter_context(guarded())
         try:
             container = client.containers.create(
-                tool.image,
+                tool.record.image_id,
                 entrypoint=[*tool.program],
                 command=[*arguments],
                 user=f"{os.getuid()}:{os.getgid()}",
@@ -99,10 +94,13 @@ def run_tool(tool: ToolImage, arguments: Sequence[str], mounts: Sequence[Mount])
             status = container.wait()["StatusCode"]
             container.reload()
         except DockerException as error:
-            raise EngineError(f"the container cannot be run: {said(error)}", where=tool.name) from error
+            raise EngineError(
+                f"the container cannot be run: {said(error)}", where=tool.record.image
+            ) from error
         if status:
             killed = container.attrs["State"].get("OOMKilled")
             how = "it ran out of memory" if killed else f"exit status {status}"
             raise EngineError(
-                f"{tool.program[-1]} failed in its container: {how}; what it said is above", where=tool.name
+                f"{tool.program[-1]} failed in its container: {how}; what it said is above",
+                where=tool.record.image,
             )

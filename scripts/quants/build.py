@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from scripts.common.errors import ConfigError, DataError, nearest
 from scripts.common.files import sha256_file, written_aside
 from scripts.quants.checkpoint import CHAT_FILES, CONFIG
-from scripts.quants.gguf_files import describe_types, quantise_gguf, tensor_types, write_gguf
+from scripts.quants.gguf_files import quantise_gguf, tensor_types, write_gguf
 from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
-from scripts.records.manifest import Experts, WeightsSource
+from scripts.quants.safetensors_files import describe_groups
+from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision
 
 GGUF = "model.gguf"
@@ -78,11 +79,17 @@ def _llama_quantize(
     )
 
 
-def describe_pruning(experts: Experts | None) -> str:
-    """What of the experts was pruned, as an addition to the table's words; nothing where nothing was."""
-    if experts is None:
-        return ""
-    return f"; {experts.before - experts.after} of {experts.before} experts pruned (REAP)"
+def write_gguf_manifest(folder: Path, model: str, precision: str, source: WeightsSource) -> None:
+    """Write the manifest of a quant with a GGUF file, whose types it names, and of the experts how many were pruned."""
+    types = tensor_types(folder / GGUF)
+    quantised = describe_groups(types, widened=("F32",))
+    if source.experts is not None:
+        before = source.experts.before
+        quantised += f"; {before - source.experts.after} of {before} experts pruned (REAP)"
+    about = make_manifest(
+        folder, model=model, precision=precision, source=source, types=types, quantised=quantised
+    )
+    write_manifest(folder, about)
 
 
 RECIPES: dict[str, Recipe] = {"gguf-bf16": _gguf_bf16, "llama-quantize": _llama_quantize}
@@ -112,15 +119,4 @@ def build_quant(
         )
     with written_aside(output.parent) as aside:
         source = recipe(root, entry, aside.parent, aside, quantiser)
-        types = tensor_types(aside / GGUF)
-        write_manifest(
-            aside,
-            make_manifest(
-                aside,
-                model=model,
-                precision=precision,
-                quantised=describe_types(types) + describe_pruning(source.experts),
-                types=types,
-                source=source,
-            ),
-        )
+        write_gguf_manifest(aside, model, precision, source)

@@ -41,35 +41,3 @@ def read_config(folder: Path) -> ModelConfig:
 def copy_config(source: Path, target: Path, *, experts: int) -> None:
     """Copy the config.json of the checkpoint in `source` for one with so many experts; all its other keys stay."""
     write_json(target / CONFIG, {**read_json(source / CONFIG), "num_experts": experts})
-
-
-class BytePairs(Record, frozen=True, kw_only=True):
-    """The byte-level BPE of a tokenizer: text → id, and its merges as one text or two."""
-
-    vocab: dict[str, int]
-    merges: list[str | list[str]]
-
-
-class AddedToken(Record, frozen=True, kw_only=True):
-    """A token beside the BPE; a special one is no text of a conversation."""
-
-    id: int
-    content: str
-    special: bool
-
-
-class Tokenizer(Record, frozen=True, kw_only=True):
-    """A tokenizer.json, as far as it is needed here."""
-
-    model: BytePairs
-    added_tokens: list[AddedToken]
-
-    @property
-    def ids(self) -> dict[str, int]:
-        """Every text that has an id."""
-        return self.model.vocab | {each.content: each.id for each in self.added_tokens}
-
-
-def read_tokenizer(file: Path) -> Tokenizer:
-    """The tokenizer in a file; DataError where it is missing or no byte-level BPE."""
-    return convert(Tokenizer, read_json(file), str(file))

@@ -11,13 +11,14 @@ import fnmatch
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, DataError
+from scripts.common.files import read_json
 from scripts.quants.checkpoint import CONFIG
 from scripts.quants.hashes import cached_sha256
 from scripts.quants.manifest import make_manifest, write_manifest
-from scripts.quants.safetensors_files import describe_groups, read_shards, read_tensors, types_by_group
 from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision, TokenizerSource
 
@@ -60,13 +61,13 @@ def fetch_quant(model: str, precision: str, entry: Precision, output: Path) -> N
         return
     source = _link(Path(entry.local_path), folder) if entry.local_path else _pull(entry, folder)
     _check_complete(folder)
-    types, quantised = _read_types(folder, entry)
-    write_manifest(
-        folder,
-        make_manifest(
-            folder, model=model, precision=precision, quantised=quantised, types=types, source=source
-        ),
-    )
+    about = partial(make_manifest, folder, model=model, precision=precision, source=source)
+    if any(folder.glob("*.safetensors")):
+        write_manifest(folder, about())
+    elif any(folder.rglob("*.gguf")):
+        write_manifest(folder, about(types={}, quantised=entry.quantised or "as the GGUF file says"))
+    else:
+        raise DataError("there are no weights: neither safetensors nor GGUF", where=str(folder))
 
 
 def _serve(model: str, precision: str, entry: Precision, folder: Path) -> None:
@@ -209,19 +210,10 @@ def _check_complete(folder: Path) -> None:
             raise DataError(
                 f"there is no {name}", where=str(folder), remedy="name a `tokenizer` in config/models.yaml"
             )
-    shards = read_shards(folder)
+    index = folder / "model.safetensors.index.json"
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
     missing = sorted(shard for shard in shards if not (folder / shard).is_file())
     if missing:
         raise DataError(
             f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first", where=str(folder)
         )
-
-
-def _read_types(folder: Path, entry: Precision) -> tuple[dict[str, dict[str, int]], str]:
-    """Types and the table's words, from the checkpoint itself; of a GGUF file from what models.yaml says."""
-    if not any(folder.glob("*.safetensors")):
-        if not any(folder.rglob("*.gguf")):
-            raise DataError("there are no weights: neither safetensors nor GGUF", where=str(folder))
-        return {}, entry.quantised or "as the GGUF file says"
-    types = types_by_group(read_tensors(folder))
-    return types, describe_groups(types)

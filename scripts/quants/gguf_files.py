@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError, DataError, nearest
 from scripts.common.files import read_json
-from scripts.quants.checkpoint import CONFIG, ModelConfig, read_config, read_tokenizer
+from scripts.quants.checkpoint import CONFIG, ModelConfig, read_config
 from scripts.quants.safetensors_files import read_file
 
 _ARCHITECTURES = {
@@ -113,20 +113,20 @@ def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path, config: ModelConf
     if not path.is_file():
         writer.add_tokenizer_model("no_vocab")
         return
-    tokenizer = read_tokenizer(path)
+    tokenizer = read_json(path)
     tokens = [f"[unused{index}]" for index in range(config.vocab_size)]
     types = [gguf.TokenType.UNUSED] * config.vocab_size
-    for text, index in tokenizer.model.vocab.items():
+    for text, index in tokenizer["model"]["vocab"].items():
         tokens[index], types[index] = text, gguf.TokenType.NORMAL
-    for each in tokenizer.added_tokens:
-        kind = gguf.TokenType.CONTROL if each.special else gguf.TokenType.USER_DEFINED
-        tokens[each.id], types[each.id] = each.content, kind
+    for each in tokenizer["added_tokens"]:
+        kind = gguf.TokenType.CONTROL if each["special"] else gguf.TokenType.USER_DEFINED
+        tokens[each["id"]], types[each["id"]] = each["content"], kind
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(
-        [each if isinstance(each, str) else " ".join(each) for each in tokenizer.model.merges]
+        [each if isinstance(each, str) else " ".join(each) for each in tokenizer["model"]["merges"]]
     )
     specials = read_json(checkpoint / "tokenizer_config.json")
     for key, add in (("eos_token", writer.add_eos_token_id), ("pad_token", writer.add_pad_token_id)):
@@ -201,20 +201,3 @@ def _group(name: str) -> str:
     if ".ffn_" in name:
         return "feed-forward"
     return "embedding" if "token_embd" in name else "output" if name.startswith("output") else "other"
-
-
-def describe_types(groups: dict[str, dict[str, int]]) -> str:
-    """What is quantised, in one line for the table: groups that share their types are named together."""
-    by_types: dict[str, list[str]] = {}
-    for group, types in groups.items():
-        by_types.setdefault("/".join(types), []).append(group)
-    if set(by_types) <= {"BF16", "F32"}:
-        return "nothing (bf16)"
-    quantised = {
-        types: names
-        for types, names in by_types.items()
-        if not set(types.split("/")) <= {"BF16", "F32", "F16"}
-    }
-    rest = sorted(name for types, names in by_types.items() if types not in quantised for name in names)
-    parts = [f"{', '.join(names)}: {types}" for types, names in quantised.items()]
-    return "; ".join(parts) + (f" (not: {', '.join(rest)})" if rest else "")

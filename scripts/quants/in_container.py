@@ -52,9 +52,10 @@ class LlamaQuantize:
 
 
 def _version(tool: ToolImage) -> WeightsSource:
-    if tool.lock is None:
-        return WeightsSource(image=tool.name)
-    pinned = dict(PINS.findall(tool.lock.read_text(encoding="utf-8")))
+    lock = tool.record.lock
+    if lock is None:
+        return WeightsSource(image=tool.record.image)
+    pinned = dict(PINS.findall(Path(lock).read_text(encoding="utf-8")))
     if QUANTISER not in pinned:
-        raise ConfigError(f"the lock has no package {QUANTISER!r}", where=str(tool.lock))
+        raise ConfigError(f"the lock has no package {QUANTISER!r}", where=lock)
     return WeightsSource(llama_cpp_python=pinned[QUANTISER])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scripts.common.errors import DataError
 from scripts.quants.hashes import cached_sha256
+from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
 from scripts.records.manifest import Manifest, ManifestFile, WeightsSource
 
 NAME = "manifest.json"
@@ -19,15 +20,18 @@ def make_manifest(
     *,
     model: str,
     precision: str,
-    quantised: str,
-    types: dict[str, dict[str, int]],
     source: WeightsSource,
+    types: dict[str, dict[str, int]] | None = None,
+    quantised: str | None = None,
 ) -> Manifest:
     """The manifest of the files in `folder` (hidden ones and an old manifest apart).
 
-    `quantised`: the table's words for what is quantised. `types`: how many tensors of each group have
-    which type. `source`: repository and revision, or recipe, and the manifest it was built from.
+    `source`: repository and revision, or recipe, and the manifest it was built from. `types`: how many tensors of each
+    group have which type, by default of its safetensors files. `quantised`: the table's words for what is quantised, by
+    default what the types say.
     """
+    if types is None:
+        types = types_by_group(read_tensors(folder))
     files = [
         ManifestFile(
             path=path.relative_to(folder).as_posix(),
@@ -42,7 +46,7 @@ def make_manifest(
         precision=precision,
         files=files,
         bytes=sum(file.size for file in files),
-        quantised=quantised,
+        quantised=describe_groups(types) if quantised is None else quantised,
         tensor_types=types,
         source=source,
     )

@@ -18,7 +18,7 @@ from scripts.common.errors import ConfigError, DataError, nearest
 from scripts.common.files import sha256_file, written_aside
 from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
-from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+from scripts.quants.safetensors_files import read_tensors
 from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision
 
@@ -77,7 +77,6 @@ def build_model_free(model: str, precision: str, entry: Precision, output: Path)
         for name in BESIDE:
             if (source / name).is_file():
                 shutil.copyfile(source / name, aside / name)
-        types = types_by_group(read_tensors(aside))
         made_from = WeightsSource(
             recipe="model-free-ptq",
             scheme=scheme,
@@ -88,15 +87,7 @@ def build_model_free(model: str, precision: str, entry: Precision, output: Path)
             device=_device().partition(":")[0],
             quantised_tensors=counted,
         )
-        manifest = make_manifest(
-            aside,
-            model=model,
-            precision=precision,
-            quantised=describe_groups(types),
-            types=types,
-            source=made_from,
-        )
-        write_manifest(aside, manifest)
+        write_manifest(aside, make_manifest(aside, model=model, precision=precision, source=made_from))
 
 
 def find_targets(source: Path, *, experts_only: bool) -> list[str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from scripts.common.errors import ConfigError
 from scripts.common.files import sha256_file, write_json, written_aside
-from scripts.quants.build import GGUF, describe_pruning
+from scripts.quants.build import GGUF, write_gguf_manifest
 from scripts.quants.checkpoint import CHAT_FILES
-from scripts.quants.gguf_files import describe_types, tensor_types, write_gguf
-from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
+from scripts.quants.gguf_files import write_gguf
+from scripts.quants.manifest import NAME, verify_manifest
 from scripts.quants.reap import kept_experts, prune, read_checkpoint, saliencies, write_checkpoint
 from scripts.records.manifest import Experts, WeightsSource
 from scripts.records.models import Calibration, Precision
@@ -57,28 +57,17 @@ def build_pruned(model: str, precision: str, entry: Precision, output: Path) -> 
                 ],
             },
         )
-        types = tensor_types(aside / GGUF)
-        experts = Experts(before=checkpoint.config.num_experts, after=len(kept[0]))
-        write_manifest(
-            aside,
-            make_manifest(
-                aside,
-                model=model,
-                precision=precision,
-                quantised=describe_types(types) + describe_pruning(experts),
-                types=types,
-                source=WeightsSource(
-                    recipe="reap",
-                    share=entry.share,
-                    calibration=entry.calibration,
-                    experts=experts,
-                    from_=entry.from_,
-                    from_manifest_sha256=sha256_file(source / NAME),
-                    numpy=version("numpy"),
-                    gguf=version("gguf"),
-                ),
-            ),
+        made_from = WeightsSource(
+            recipe="reap",
+            share=entry.share,
+            calibration=entry.calibration,
+            experts=Experts(before=checkpoint.config.num_experts, after=len(kept[0])),
+            from_=entry.from_,
+            from_manifest_sha256=sha256_file(source / NAME),
+            numpy=version("numpy"),
+            gguf=version("gguf"),
         )
+        write_gguf_manifest(aside, model, precision, made_from)
 
 
 def calibration(folder: Path, given: Calibration) -> list[list[int]]:

@@ -22,16 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError, DataError
-from scripts.common.files import read_json, written_aside
-from scripts.quants.checkpoint import CHAT_FILES, CONFIG, ModelConfig, read_config, read_tokenizer
+from scripts.common.files import read_json, write_json, written_aside
+from scripts.quants.checkpoint import CHAT_FILES, CONFIG, ModelConfig, read_config
 from scripts.quants.manifest import make_manifest, write_manifest
-from scripts.quants.safetensors_files import (
-    describe_groups,
-    read_tensors,
-    types_by_group,
-    write_bf16,
-    write_index,
-)
+from scripts.quants.safetensors_files import write_bf16
 from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision
 
@@ -151,14 +145,14 @@ def extend_tokenizer(source: Path, target: Path, vocabulary: int) -> None:
 
     No merge makes them, so no text is ever encoded to one. DataError where it knows more ids than that.
     """
+    tokenizer = read_json(source)
+    known: dict[str, int] = tokenizer["model"]["vocab"]
     # An added token that the vocabulary lacks would be numbered anew, after the last name.
-    known = read_tokenizer(source).ids
+    known |= {each["content"]: each["id"] for each in tokenizer["added_tokens"]}
     first = 1 + max(known.values())
     if first > vocabulary:
         raise DataError(f"the tokenizer knows {first} ids, the model {vocabulary}", where=str(source))
     known |= {f"w{number:05d}": number for number in range(first, vocabulary)}
-    tokenizer = read_json(source)
-    tokenizer["model"]["vocab"] = known
     target.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
@@ -176,12 +170,13 @@ def build_random(model: str, precision: str, entry: Precision, output: Path, *, 
             index |= {tensor.name: name for tensor in tensors}
             print(f"{model}: {number} of {len(parts)} files drawn", file=sys.stderr, flush=True)
         total = sum(tensor.bytes for tensors in parts for tensor in tensors)
-        write_index(aside, index, total)
+        write_json(
+            aside / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": index}
+        )
         shutil.copyfile(source / CONFIG, aside / CONFIG)
         for name in CHAT_FILES[1:]:
             shutil.copyfile(chat / name, aside / name)
         extend_tokenizer(chat / CHAT_FILES[0], aside / CHAT_FILES[0], config.vocab_size)
-        types = types_by_group(read_tensors(aside))
         made_from = WeightsSource(
             recipe="random",
             source=entry.source,
@@ -189,14 +184,4 @@ def build_random(model: str, precision: str, entry: Precision, output: Path, *, 
             head_scale=entry.head_scale,
             attention_scale=entry.attention_scale,
         )
-        write_manifest(
-            aside,
-            make_manifest(
-                aside,
-                model=model,
-                precision=precision,
-                quantised=describe_groups(types),
-                types=types,
-                source=made_from,
-            ),
-        )
+        write_manifest(aside, make_manifest(aside, model=model, precision=precision, source=made_from))

@@ -10,20 +10,18 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json, write_json
-from scripts.records.base import Record, convert
+from scripts.records.base import Record
 
 CHUNK = 2**24
 HEADER_LIMIT = 2**28
 METADATA = "__metadata__"  # the one key of a header that is no tensor
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,6 @@ class _Entry(Record, frozen=True, kw_only=True):
     dtype: str
     shape: list[int]
     data_offsets: tuple[int, int]
-
-
-class _Index(Record, frozen=True, kw_only=True):
-    """A checkpoint's index: the file of every tensor."""
-
-    weight_map: dict[str, str]
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -114,19 +106,6 @@ def write_bf16(file: Path, shapes: Mapping[str, tuple[int, ...]], data: Iterable
         stream.writelines(data)
 
 
-def read_shards(folder: Path) -> set[str]:
-    """The files that a checkpoint's index names; none where it has no index. DataError where that is none."""
-    path = folder / INDEX
-    if not path.is_file():
-        return set()
-    return set(convert(_Index, read_json(path), str(path)).weight_map.values())
-
-
-def write_index(folder: Path, files: Mapping[str, str], size: int) -> None:
-    """Write a checkpoint's index: tensor → file, and the bytes of all tensors together."""
-    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": dict(files)})
-
-
 GROUPS = (
     ("vision", re.compile(r"(^|\.)(visual|vision_tower|vision_model)\.")),
     ("MTP", re.compile(r"(^|\.)mtp\.")),
@@ -169,17 +148,19 @@ def types_by_group(tensors: dict[str, Tensor]) -> dict[str, dict[str, int]]:
     return {group: dict(sorted(count.items())) for group, count in sorted(groups.items())}
 
 
-def describe_groups(groups: dict[str, dict[str, int]], plain: Iterable[str] = ("BF16", "F32", "F16")) -> str:
-    """What is quantised, in one line for the table, as it is read from the checkpoint."""
-    known = set(plain)
+def describe_groups(groups: dict[str, dict[str, int]], *, widened: Collection[str] = ()) -> str:
+    """What is quantised, in one line for the table: groups that share their types are named together.
+
+    `widened`: types that only hold what others are, and so are not named where nothing is quantised.
+    """
+    known = {"BF16", "F32", "F16"}
     by_types: dict[str, list[str]] = {}
     for group, types in groups.items():
         by_types.setdefault("/".join(types), []).append(group)
     quantised = {types: names for types, names in by_types.items() if not set(types.split("/")) <= known}
     if not quantised:
-        return (
-            f"nothing ({'/'.join(sorted({each for types in by_types for each in types.split('/')})).lower()})"
-        )
+        plain = {each for types in by_types for each in types.split("/")} - set(widened)
+        return f"nothing ({'/'.join(sorted(plain)).lower()})"
     rest = sorted(name for types, names in by_types.items() if types not in quantised for name in names)
     parts = [f"{', '.join(names)}: {types}" for types, names in quantised.items()]
     return "; ".join(parts) + (f" (not: {', '.join(rest)})" if rest else "")

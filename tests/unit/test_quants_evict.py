@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from scripts.common.errors import DataError
 from scripts.grid.configuration import load_configuration
@@ -77,6 +78,8 @@ def test_what_a_quant_is_built_from_is_needed_only_where_the_quant_is_gone(root:
 def test_the_owners_own_folder_is_never_deleted(root: Path) -> None:
     configuration = load_configuration(root, {"grid": "embedded"})
     cells = resolve_cells(configuration)
-    configuration.models["tinychart-dense"]["precisions"]["bf16"]["local_path"] = "/mnt/own"
+    model = configuration.models["tinychart-dense"]
+    own = replace(model.precisions["bf16"], local_path="/mnt/own")
+    configuration.models["tinychart-dense"] = replace(model, precisions={**model.precisions, "bf16": own})
     found = evictable_quants(configuration, cells)
     assert ("tinychart-dense", "bf16") not in found and ("tinychart-dense", "q8_0") in found
