@@ -26,7 +26,7 @@ class Quantiser(Protocol):
     """llama.cpp's quantiser, wherever it runs: of a GGUF file it makes another, and says which version it is."""
 
     def __call__(self, source: Path, output: Path, file_type: str, *, experts_only: bool) -> WeightsSource:
-        """Quantise; DataError or EngineError where that fails. What is known of the source is the version."""
+        """Quantise; DataError or EngineError where that fails. What it returns names the version and nothing else."""
 
 
 def quantise_here(source: Path, output: Path, file_type: str, *, experts_only: bool) -> WeightsSource:

@@ -81,7 +81,7 @@ def read_file(file: Path) -> dict[str, Tensor]:
             header = msgspec.json.decode(stream.read(length), type=dict[str, msgspec.Raw])
             header.pop(METADATA, None)
             entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in header.items()}
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(f"the file is torn ({error})", where=str(file)) from error
     start = 8 + length
     last = start + max((entry.data_offsets[1] for entry in entries.values()), default=0)
