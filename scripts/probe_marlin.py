@@ -6,7 +6,6 @@ Run it with the Python of a vLLM with CUDA: .envs/vllm-cuda-…/bin/python -m sc
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from scripts.common.errors import run_command
@@ -37,7 +36,7 @@ def main() -> None:
     from scripts.engines.marlin_probe import Shape, probe
 
     shapes = [Shape(*map(int, text.split(","))) for text in given.shape or SHAPES]
-    rows = [asdict(row) for row in probe(shapes, given.tokens, calls=given.calls, seed=given.seed)]
+    rows = probe(shapes, given.tokens, calls=given.calls, seed=given.seed)
     write_json(given.output, {"gpu": torch.cuda.get_device_name(), "rows": rows})
     for row in rows:
         print(" ".join(f"{key}={value}" for key, value in row.items()))

@@ -36,22 +36,6 @@ class Shape:
     width: int
 
 
-@dataclass(frozen=True)
-class Probed(Shape):
-    """What a layer gave for so many tokens, over `calls` calls; the largest differences are from the first result."""
-
-    tokens: int
-    pairs: int
-    block_rows: int
-    experts_over_a_block: int
-    distinct_orders: int
-    distinct_results: int
-    largest_difference: float
-    distinct_results_sorted: int
-    largest_difference_sorted: float
-    calls: int
-
-
 class Layer:
     """A layer's INT4 weights, drawn from a seed, repacked for Marlin."""
 
@@ -150,9 +134,9 @@ def distinct(call: Callable[[], Any], calls: int) -> tuple[int, float]:
     return len(seen), largest
 
 
-def probe(shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int) -> list[Probed]:
+def probe(shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int) -> list[dict[str, float]]:
     """One row a shape and number of tokens: distinct results over `calls` calls, and how far they lie apart."""
-    rows: list[Probed] = []
+    rows: list[dict[str, float]] = []
     for shape in shapes:
         layer = Layer(shape, seed)
         generator = torch.Generator("cuda").manual_seed(seed + 1)
@@ -166,18 +150,18 @@ def probe(shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: i
             with sorted_tokens():
                 mended, left = distinct(partial(layer, hidden, weights, experts), calls)
             rows.append(
-                Probed(
+                {
                     **asdict(shape),
-                    tokens=count,
-                    pairs=count * shape.top_k,
-                    block_rows=rows_a_block,
-                    experts_over_a_block=int((load > rows_a_block).sum()),
-                    distinct_orders=orders,
-                    distinct_results=results,
-                    largest_difference=apart,
-                    distinct_results_sorted=mended,
-                    largest_difference_sorted=left,
-                    calls=calls,
-                )
+                    "tokens": count,
+                    "pairs": count * shape.top_k,
+                    "block_rows": rows_a_block,
+                    "experts_over_a_block": int((load > rows_a_block).sum()),
+                    "distinct_orders": orders,
+                    "distinct_results": results,
+                    "largest_difference": apart,
+                    "distinct_results_sorted": mended,
+                    "largest_difference_sorted": left,
+                    "calls": calls,
+                }
             )
     return rows
