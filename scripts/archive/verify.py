@@ -7,21 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from scripts.archive.check import BROKEN, Disagreement, check_records
+from scripts.archive.check import BROKEN, Disagreement, check_records, failed
 from scripts.archive.contents import COMMIT, GRID, METADATA, PATCH, SUMS, code_files, expected_files
 from scripts.archive.pack import check_bytes, unpack
-from scripts.archive.rejudge import (
-    Counts,
-    describe_again,
-    judge_cells,
-    make_pages,
-    read_archived_grid,
-)
+from scripts.archive.rejudge import Counts, describe_again, judge_cells, make_pages
 from scripts.archive.write import render_sums
 from scripts.common.errors import DataError
-from scripts.common.files import read_json, sha256_bytes, sha256_file
+from scripts.common.files import sha256_bytes, sha256_file
+from scripts.records.grid import Grid
+from scripts.records.machine import Code
 
 
 @dataclass
@@ -66,9 +61,9 @@ def _verify(path: Path, root: Path, found: Verified) -> Iterator[Disagreement]:
         return
     found.other_code = _other_code(files)
     try:
-        grid = read_archived_grid(root)
+        grid = Grid.read(root / GRID)
     except BROKEN as error:
-        yield Disagreement(GRID, f"nothing can be judged again: {_line(error)}")
+        yield failed(root, GRID, "nothing can be judged again", error)
         return
     for check in (
         _check_contents(root, grid, files),
@@ -80,7 +75,7 @@ def _verify(path: Path, root: Path, found: Verified) -> Iterator[Disagreement]:
         try:
             yield from check
         except BROKEN as error:
-            yield Disagreement(GRID, f"it names what cannot be judged again: {_line(error)}")
+            yield failed(root, GRID, "it names what cannot be judged again", error)
 
 
 def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
@@ -102,19 +97,15 @@ def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
         yield Disagreement(SUMS, "it is not written as it must be: sorted, one line a file")
 
 
-def _check_contents(root: Path, grid: dict[str, Any], files: Mapping[str, str]) -> Iterator[Disagreement]:
+def _check_contents(root: Path, grid: Grid, files: Mapping[str, str]) -> Iterator[Disagreement]:
     """That all is there which an archive of this grid has, and nothing else."""
     needed = {*expected_files(root, grid), COMMIT, METADATA, SUMS}
-    if COMMIT in files and read_json(root / COMMIT)["dirty"]:
+    if COMMIT in files and Code.read(root / COMMIT).dirty:
         needed.add(PATCH)
     for name in sorted(needed - set(files)):
         yield Disagreement(name, "an archive of this grid has it, and it is not there")
     for name in sorted(set(files) - needed - {*code_files(root)}):
         yield Disagreement(name, "it is nothing that an archive of this grid has")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or repr(error)
 
 
 def _other_code(files: Mapping[str, str]) -> list[str]:
