@@ -46,40 +46,23 @@ def verify_archive(path: Path) -> Verified:
 
 
 def _verify(path: Path, root: Path, found: Verified) -> Iterator[Disagreement]:
-    said = [Disagreement(str(path), what) for what in check_bytes(path)]
+    said = check_bytes(path)
     files, wrong = unpack(path, root)
     found.files = len(files)
-    yield from said
-    yield from (Disagreement(str(path), what) for what in wrong)
-    of_files = list(_check_sums(root, files))
+    yield from (Disagreement(str(path), what) for what in [*said, *wrong])
+    of_files = list(check_sums(root, files))
     yield from of_files
     if said and not wrong and not of_files:
         yield Disagreement(
             str(path), "no file in it differs: the change is in the zip's headers, directory or comment"
         )
-    if SUMS not in files:
-        return
-    found.other_code = _other_code(files)
-    try:
-        grid = Grid.read(root / GRID)
-    except BROKEN as error:
-        yield failed(root, GRID, "nothing can be judged again", error)
-        return
-    for check in (
-        _check_contents(root, grid, files),
-        check_records(root, grid),
-        describe_again(root, files),
-        judge_cells(root, grid, found.counts),
-        make_pages(root, grid, found.counts),
-    ):
-        try:
-            yield from check
-        except BROKEN as error:
-            yield failed(root, GRID, "it names what cannot be judged again", error)
+    if SUMS in files:
+        found.other_code = _other_code(files)
+        yield from judge_folder(root, files, found.counts)
 
 
-def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
-    """Every file against SHA256SUMS, and this against how it is written."""
+def check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
+    """Every file under `root` (path from there: its sha256) against SHA256SUMS, and this against how it is written."""
     if SUMS not in files:
         yield Disagreement(SUMS, "it is not there, or cannot be unpacked")
         return
@@ -95,6 +78,26 @@ def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
         yield Disagreement(name, f"it is there, and {SUMS} does not list it")
     if text != render_sums(listed):
         yield Disagreement(SUMS, "it is not written as it must be: sorted, one line a file")
+
+
+def judge_folder(root: Path, files: Mapping[str, str], counts: Counts) -> Iterator[Disagreement]:
+    """What an unpacked archive holds (path under `root`: its sha256), judged again from its own transcripts."""
+    try:
+        grid = Grid.read(root / GRID)
+    except BROKEN as error:
+        yield failed(root, GRID, "nothing can be judged again", error)
+        return
+    for check in (
+        _check_contents(root, grid, files),
+        check_records(root, grid),
+        describe_again(root, files),
+        judge_cells(root, grid, counts),
+        make_pages(root, grid, counts),
+    ):
+        try:
+            yield from check
+        except BROKEN as error:
+            yield failed(root, GRID, "it names what cannot be judged again", error)
 
 
 def _check_contents(root: Path, grid: Grid, files: Mapping[str, str]) -> Iterator[Disagreement]:

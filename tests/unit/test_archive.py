@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import pytest
 from scripts.archive.contents import COMMIT, METADATA, PATCH, REPORT, SUMS, code_files, result_files
 from scripts.archive.crate import render_crate
 from scripts.archive.pack import COMMENT_BYTES, check_bytes, unpack, write_zip
+from scripts.archive.rejudge import Counts
 from scripts.archive.unequal import unequal
-from scripts.archive.verify import verify_archive
+from scripts.archive.verify import check_sums, judge_folder, verify_archive
 from scripts.archive.write import hash_files, render_sums, write_archive
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, sha256_bytes, sha256_file, write_json
@@ -215,44 +216,72 @@ def test_each_of_many_changed_bytes_of_the_zip_is_found(archive: Path, tmp_path:
         assert found(wrong), f"byte {place}"
 
 
-def test_each_of_many_changed_bytes_of_a_file_in_it_is_found_by_name(archive: Path, tmp_path: Path) -> None:
-    """The zip is packed anew, so that it is whole as a zip: only the files' sums are left to see it."""
-    unpack(archive, tmp_path / "files")
-    names, draw = sorted(hash_files(tmp_path / "files")), random.Random(7)
+class Unpacked:
+    """An archive's files in a folder, in which one is changed at a time and put back as it was."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        self.folder = folder
+        self.files, _ = unpack(archive, folder)
+        self._before = {name: (folder / name).read_bytes() for name in self.files}
+
+    def found_after(self, changed: Mapping[str, bytes]) -> list[str]:
+        """What is found where these files have these bytes, as if they had been packed so."""
+        for name, content in changed.items():
+            (self.folder / name).write_bytes(content)
+        files = {**self.files, **{name: sha256_bytes(content) for name, content in changed.items()}}
+        said = [*check_sums(self.folder, files), *judge_folder(self.folder, files, Counts())]
+        for name in self.files:
+            if name in changed or name.endswith("/cell.json"):  # which judging replaces
+                (self.folder / name).write_bytes(self._before[name])
+        return [str(each) for each in said]
+
+    def forged(self, name: str, content: bytes) -> dict[str, bytes]:
+        """The file with its sha256 made anew wherever the description and the sums have it."""
+        digests = self.files[name].encode(), sha256_bytes(content).encode()
+        described = self._before[METADATA].replace(*digests)
+        sums = self._before[SUMS].replace(*digests)
+        sums = sums.replace(self.files[METADATA].encode(), sha256_bytes(described).encode())
+        return {name: content, METADATA: described, SUMS: sums}
+
+
+@pytest.fixture
+def unpacked(archive: Path, tmp_path: Path) -> Unpacked:
+    return Unpacked(archive, tmp_path / "files")
+
+
+def test_files_that_are_as_they_were_agree(unpacked: Unpacked) -> None:
+    name = "results/table.md"
+    assert unpacked.found_after({}) == []
+    assert unpacked.found_after(unpacked.forged(name, (unpacked.folder / name).read_bytes())) == []
+
+
+def test_each_of_many_changed_bytes_of_a_file_in_it_is_found_by_name(unpacked: Unpacked) -> None:
+    """As in a zip that was packed anew, so that it is whole as a zip: only the files' sums are left to see it."""
+    names, draw = sorted(unpacked.files), random.Random(7)
     for number in range(CHANGES):
         name = draw.choice(names)
-        path = tmp_path / "files" / name
-        original = path.read_bytes()
-        content = bytearray(original)
+        content = bytearray((unpacked.folder / name).read_bytes())
         place = draw.randrange(len(content))
         content[place] ^= 1 << draw.randrange(8)
-        path.write_bytes(content)
-        write_zip(tmp_path / "wrong.zip", tmp_path / "files", hash_files(tmp_path / "files"))
-        path.write_bytes(original)
-        said = found(tmp_path / "wrong.zip")
+        said = unpacked.found_after({name: bytes(content)})
         assert any(name in each for each in said), f"{number}: byte {place} of {name}: {said}"
 
 
 def test_each_of_many_changed_bytes_of_a_result_is_found_where_all_sums_were_made_anew(
-    archive: Path, tmp_path: Path
+    unpacked: Unpacked,
 ) -> None:
     """A forgery of a figure: SHA256SUMS and the description follow the changed file. Judging again is left to see it."""
-    unpack(archive, tmp_path / "files")
-    names = [name for name in sorted(hash_files(tmp_path / "files")) if judged(name)]
+    names = [name for name in sorted(unpacked.files) if judged(name)]
     assert len(names) > 20
     draw = random.Random(8)
     for number in range(CHANGES):
         name = draw.choice(names)
-        content = bytearray((tmp_path / "files" / name).read_bytes())
+        content = bytearray((unpacked.folder / name).read_bytes())
         place = draw.choice(first_digits(bytes(content)))
         content[place] = ord("0") + (content[place] - ord("0") + 1) % 10
-
-        def edit(folder: Path, name: str = name, content: bytes = bytes(content)) -> None:
-            (folder / name).write_bytes(content)
-
-        wrong = edited(archive, tmp_path / f"{number}.zip", edit, described=True)
-        said = found(wrong)
+        said = unpacked.found_after(unpacked.forged(name, bytes(content)))
         assert said, f"{number}: byte {place} of {name}: {bytes(content)[place - 20 : place + 20]!r}"
+        assert not any(SUMS in each or METADATA in each for each in said), said
 
 
 def judged(name: str) -> bool:
