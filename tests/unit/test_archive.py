@@ -25,6 +25,7 @@ from scripts.archive.verify import check_sums, judge_folder, verify_archive
 from scripts.archive.write import hash_files, render_sums, write_archive
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, sha256_bytes, sha256_file, write_json
+from scripts.records.session import LoadRecord
 from tests.unit.cells import command
 from tests.unit.grids import (
     BASE,
@@ -195,7 +196,10 @@ def test_a_grid_of_which_nothing_ran_is_not_archived(home: Path) -> None:
 
 
 def test_forced_passes_under_load_are_archived(home: Path) -> None:
-    write_forced(home / BASE, load={"streams": 2, "requests": 9})
+    load = LoadRecord(
+        streams=2, requests=9, tokens=90, seconds=1.0, in_flight=None, caches_between_episodes="kept"
+    )
+    write_forced(home / BASE, load=load)
     judge(home)
     write_archive(home, home / "again.zip")
     assert found(home / "again.zip") == []
@@ -236,12 +240,17 @@ class Unpacked:
         return [str(each) for each in said]
 
     def forged(self, name: str, content: bytes) -> dict[str, bytes]:
-        """The file with its sha256 made anew wherever the description and the sums have it."""
-        digests = self.files[name].encode(), sha256_bytes(content).encode()
-        described = self._before[METADATA].replace(*digests)
-        sums = self._before[SUMS].replace(*digests)
-        sums = sums.replace(self.files[METADATA].encode(), sha256_bytes(described).encode())
-        return {name: content, METADATA: described, SUMS: sums}
+        """The file with its sha256 made anew where the description and the sums have it."""
+        crate = json.loads(self._before[METADATA])
+        (node,) = (each for each in crate["@graph"] if each["@id"] == name)
+        node["sha256"] = sha256_bytes(content)
+        described = (json.dumps(crate, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        sums = self._before[SUMS].decode()
+        for changed, bytes_ in ((name, content), (METADATA, described)):
+            line = f"{self.files[changed]}  {changed}\n"
+            assert line in sums
+            sums = sums.replace(line, f"{sha256_bytes(bytes_)}  {changed}\n")
+        return {name: content, METADATA: described, SUMS: sums.encode()}
 
 
 @pytest.fixture
@@ -390,6 +399,13 @@ def test_another_figure_in_the_tables_is_named(archive: Path, tmp_path: Path) ->
     assert said[5] == f"{REPORT}, details, row 1, column 6: it says '3 × 2', from the cells follows '2 × 2'"
 
 
+def test_an_end_of_a_line_within_a_row_of_figures_is_named(unpacked: Unpacked) -> None:
+    name = "results/table.csv"
+    content = (unpacked.folder / name).read_bytes().replace(b"tinychart-dense", b"tinychart\rdense", 1)
+    said = unpacked.found_after(unpacked.forged(name, content))
+    assert any(each.startswith(f"{name}:2 ") for each in said), said
+
+
 def test_a_row_that_the_report_hides_or_adds_is_named(archive: Path, tmp_path: Path) -> None:
     def hide(folder: Path) -> None:
         text = (folder / REPORT).read_text()
@@ -516,9 +532,10 @@ def test_an_archive_of_nothing_does_not_pass(tmp_path: Path) -> None:
         (lambda session: change(session, "session.json", seconds=9.0), "it says 9.0 seconds"),
         (lambda session: change(session, "session.json", questions=99), "it says 99 questions"),
         (lambda session: change(session, "session.json", weights={"manifest_sha256": "0"}), "other weights"),
-        (lambda session: change(session, "session.json", engine_record={}), "engine_record.kind is None"),
+        (lambda session: change(session, "session.json", engine_record={}), "engine_record: it cannot be checked"),
+        (lambda session: change(session, "session.json", engine_record={"engine": "x", "kind": "vllm", "runtime": "docker", "image": None, "digest": None}), "engine_record.kind is 'vllm'"),
         (lambda session: change(session, "session.json", workload={"name": "free-run", "sha256": ""}), "another workload"),
-        (lambda session: (session / "session.json").write_text("{}"), "it is no record of a session"),
+        (lambda session: (session / "session.json").write_text("{}"), "it cannot be checked: Object missing required field"),
         (lambda session: (session / "session.json").write_text("{"), "torn or not JSON"),
         (shutil.rmtree, "2 sessions of this cell, 1 are there"),
     ],
@@ -541,7 +558,10 @@ def test_a_session_that_disagrees_is_named_and_nothing_is_packed(
         (lambda cell: change(cell, "forced.json", transcript_sha256="0"), "transcript_sha256"),
         (lambda cell: shutil.rmtree(cell / "forced"), "forced.json"),
         (lambda cell: (cell / "forced.json").unlink(), "has a forced replay of this cell, and there is none"),
-        (lambda cell: (cell / "forced.json").write_text("{}"), "it is no record of forced passes"),
+        (
+            lambda cell: (cell / "forced.json").write_text("{}"),
+            "it cannot be checked: Object missing required field",
+        ),
     ],
 )
 def test_forced_passes_that_disagree_are_named(
