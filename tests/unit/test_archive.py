@@ -498,6 +498,8 @@ def test_what_no_archive_has_is_named(archive: Path, tmp_path: Path, name: str) 
     ("content", "words"),
     [
         ("{", "torn or not JSON"),
+        ("\udc80", "torn or not JSON"),
+        ("[" * 100_000, "torn or not JSON"),
         ("{}", "heading"),
         ("[]", "results/grid.json"),
         (
@@ -510,7 +512,9 @@ def test_a_broken_grid_is_one_disagreement_more(
     archive: Path, tmp_path: Path, content: str, words: str
 ) -> None:
     wrong = edited(
-        archive, tmp_path / "wrong.zip", lambda folder: (folder / "results/grid.json").write_text(content)
+        archive,
+        tmp_path / "wrong.zip",
+        lambda folder: (folder / "results/grid.json").write_bytes(content.encode(errors="surrogateescape")),
     )
     assert any(words in each for each in found(wrong))
 
