@@ -572,7 +572,7 @@ def test_a_session_that_disagrees_is_named_and_nothing_is_packed(
         (lambda cell: (cell / "forced.json").unlink(), "has a forced replay of this cell, and there is none"),
         (
             lambda cell: (cell / "forced.json").write_text("{}"),
-            "it cannot be checked: Object missing required field",
+            "modes: it cannot be checked: Object missing required field",
         ),
     ],
 )
