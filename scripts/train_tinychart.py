@@ -29,7 +29,7 @@ def make_tokenizer(output: Path, episodes: int) -> None:
     from scripts.tinychart.draw import FIRST_TRAINING_SEED, play_oracle, training_ids
     from scripts.tinychart.tokenizer import train_tokenizer
     from scripts.workload.chat import ChatForm
-    from scripts.workload.workspace import Listing
+    from scripts.records.settings import Listing
 
     with tempfile.TemporaryDirectory() as aside:
         bare = Path(aside) / "bare"

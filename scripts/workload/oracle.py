@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from scripts.common.protocol import Generation, Scores
+from scripts.records.engine import Described
 from scripts.workload.charts import Bar, Chart
 from scripts.workload.chat import ChatForm
 from scripts.workload.questions import Parameters, bar, falling, highest, level, lowest, rising, window
@@ -186,6 +186,6 @@ class OracleEngine:
         """Begin the script anew."""
         self._step = self._turn = 0
 
-    def describe(self) -> dict[str, Any]:
-        """What it is."""
-        return {"kind": "oracle"}
+    def describe(self) -> Described:
+        """Nothing: it is no engine that anything is measured of."""
+        return Described(version=None, arguments={}, resolved={}, context_between_turns="kept")
