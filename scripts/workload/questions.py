@@ -55,7 +55,8 @@ def bar(chart: Chart, number: int) -> Bar:
 
 def level(chart: Chart, given: Parameters) -> int:
     """The parameter `level`, written as a price, in ticks."""
-    return round(float(given["level"]) * 10**chart.decimals)
+    ticks: int = round(float(given["level"]) * 10**chart.decimals)
+    return ticks
 
 
 def highest(bars: tuple[Bar, ...]) -> Bar:
