@@ -184,16 +184,12 @@ def train(
         torch=str(torch.__version__),
         episodes=len(ids),
         first_training_seed=first_seed,
-        earlier=None if initial is None else read_training(initial),
+        earlier=None
+        if initial is None
+        else convert(Training, read_json(initial / "training.json"), f"{initial}/training.json"),
         log=log[:: max(1, len(log) // 40)] + log[-1:],
     )
     write_json(output / "training.json", record.as_json())
-
-
-def read_training(folder: Path) -> Training:
-    """The record of an earlier training."""
-    path = folder / "training.json"
-    return convert(Training, read_json(path), str(path))
 
 
 def _export(model: TinyModel, output: Path) -> None:
