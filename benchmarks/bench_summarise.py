@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.common.transcripts import Turn, TurnLogprobs, turn_line
+from scripts.records.session import SessionRecord
+from scripts.records.transcript import Turn, TurnLogprobs
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"equal": 20.0, "distinct": 120.0}
@@ -38,9 +39,18 @@ def make_transcript(tokens: int, flip: int | None) -> str:
             if flip is not None and (scenario, turn) == (0, TURNS - 1):
                 ids[flip % length :] += 8000 * (1 + flip // length)
             text = " ".join(f"w{token}" for token in ids.tolist())
-            lines.append(
-                turn_line(Turn(f"chart-{scenario}", turn, prompt, ids.tolist(), "stop", text, [], [], None))
+            said = Turn(
+                scenario=f"chart-{scenario}",
+                turn=turn,
+                appended_ids=prompt,
+                output_ids=ids.tolist(),
+                finish_reason="stop",
+                text=text,
+                tool_calls=[],
+                tool_results=[],
+                answer=None,
             )
+            lines.append(said.line())
     return "".join(lines)
 
 
@@ -56,7 +66,10 @@ def make_logprobs(tokens: int, noise: np.random.Generator) -> str:
             logprobs = (-steps).astype(np.float32).astype(np.float64)
             ids = plan.integers(0, 8000, (length, 5)).tolist()
             top = [list(zip(*pair, strict=True)) for pair in zip(ids, logprobs.tolist(), strict=True)]
-            lines.append(turn_line(TurnLogprobs(f"chart-{scenario}", turn, logprobs[:, 0].tolist(), top)))
+            computed = TurnLogprobs(
+                scenario=f"chart-{scenario}", turn=turn, chosen=logprobs[:, 0].tolist(), top=top
+            )
+            lines.append(computed.line())
     return "".join(lines)
 
 
@@ -86,9 +99,16 @@ def make_cell(cell: Path, case: str, replays: int, tokens: int) -> None:
     for number in range(sessions):
         home = cell / f"session-{number:02d}"
         count = len(list(home.iterdir())) // 2
-        record: dict[str, object] = {"model": "m", "precision": "p", "engine": "e", "variant": "base"}
-        record |= {"session": number, "tokens": tokens * count, "seconds": 1.0}
-        (home / "session.json").write_text(json.dumps(record))
+        record = SessionRecord(
+            model="m",
+            precision="p",
+            engine="e",
+            variant="base",
+            session=number,
+            tokens=tokens * count,
+            seconds=1.0,
+        )
+        record.write(home / "session.json")
 
 
 def measure(cell: Path) -> tuple[float, float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+import msgspec
+
 from scripts.common.errors import run_command
-from scripts.common.files import write_json
-from scripts.verdict.question import wants_more
+from scripts.records.question import QuestionRound
+from scripts.verdict.question import parse_question
 from scripts.verdict.summary import look
 
 
@@ -18,12 +19,13 @@ def main() -> None:
     parser.add_argument("cell", type=Path, metavar="CELL_DIR", help="folder with session-00, session-01, …")
     parser.add_argument("--sessions", type=int, required=True, metavar="N", help="how many of them count")
     parser.add_argument(
-        "--question", type=json.loads, required=True, metavar="JSON", help="as results/grid.json has it"
+        "--question", type=parse_question, required=True, metavar="JSON", help="as results/grid.json has it"
     )
     parser.add_argument("--output", type=Path, required=True, help="the question/round-NN.json to write")
     given = parser.parse_args()
     found = look(given.cell, given.question, given.sessions)
-    write_json(given.output, {**found, "sessions": given.sessions, "more": wants_more(found)})
+    looked = QuestionRound(**msgspec.structs.asdict(found), sessions=given.sessions, more=found.wants_more)
+    looked.write(given.output)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 from pathlib import Path
 
 from scripts.common.errors import run_command
-from scripts.common.files import write_json
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN
+from scripts.verdict.question import parse_question
 from scripts.verdict.summary import summarise
 
 
@@ -29,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--question",
-        type=json.loads,
+        type=parse_question,
         metavar="JSON",
         help="what the cell is asked, as results/grid.json has it",
     )
@@ -41,16 +40,14 @@ def main() -> None:
     )
     given = parser.parse_args()
     gc.disable()  # what is parsed holds no cycles; looking for some takes an eighth of the time
-    write_json(
-        given.output,
-        summarise(
-            given.cell,
-            first_block=given.first_block,
-            tie_margin=given.tie_margin,
-            asked=given.question,
-            count=given.sessions,
-        ),
+    found = summarise(
+        given.cell,
+        first_block=given.first_block,
+        tie_margin=given.tie_margin,
+        asked=given.question,
+        count=given.sessions,
     )
+    found.write(given.output)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,17 @@ class KnownCandidates(Record, frozen=True, kw_only=True):
     top: list[Candidate]
     """The listed ids with their logprobs, best first."""
 
+    def margin_to(self, other: int | None) -> tuple[float, bool]:
+        """The chosen id's logprob minus that of `other`, nat, and whether `other` was not among the listed.
+
+        Where it was not (nor could be: None, the other replay ended there), the margin is that to the last
+        one listed: the true one is at least as large.
+        """
+        for candidate, logprob in self.top:
+            if candidate == other:
+                return self.chosen - logprob, False
+        return self.chosen - self.top[-1][1], True
+
 
 class CandidatePair(Record, frozen=True, kw_only=True):
     """What both sides recorded where they part; null where a side has no logprobs there."""

@@ -180,6 +180,13 @@ class Modes(Record, frozen=True, kw_only=True):
     decode: ModeSummary | ModeNotRun
     """The recorded ids given one by one."""
 
+    def short(self) -> CellForced:
+        """What cell.json keeps of them."""
+        prefill, decode = (
+            each.short() if isinstance(each, ModeSummary) else each for each in (self.prefill, self.decode)
+        )
+        return CellForced(prefill=prefill, decode=decode)
+
 
 class Forced(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """forced.json: one recorded trajectory fed back several times, and what differed between the passes."""

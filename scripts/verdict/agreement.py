@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import msgspec
 
 from scripts.common.errors import DataError
+from scripts.records.machine import Machine
+from scripts.records.session import SessionRecord
 from scripts.verdict.replays import Session
 
-# What may differ between two like devices of one machine.
-_OWN_TO_A_DEVICE = {"uuid", "serial", "index", "bus", "bus_id", "pci", "minor"}
 
-
-def _devices(record: dict[str, Any]) -> object:
-    machine = record.get("machine")
-    gpus = machine.get("gpus") if isinstance(machine, dict) else None
-    if not isinstance(gpus, list):
-        return gpus
+def _compared(record: SessionRecord) -> list[tuple[str, object]]:
+    """What sessions must have in common, by name; of GPUs not which cards of their machine they were."""
+    machine = record.machine or Machine()
     return [
-        {key: value for key, value in gpu.items() if key not in _OWN_TO_A_DEVICE}
-        if isinstance(gpu, dict)
-        else gpu
-        for gpu in gpus
+        ("model", record.model),
+        ("precision", record.precision),
+        ("engine", record.engine),
+        ("variant", record.variant),
+        ("machine.gpus", machine.gpus and [msgspec.structs.replace(gpu, uuid=None) for gpu in machine.gpus]),
+        ("machine.cpu", machine.cpu),
+        ("machine.driver", machine.driver),
+        ("machine.instruction_sets", machine.instruction_sets),
+        ("engine_record", record.engine_record),
+        ("weights", record.weights),
+        ("workload", record.workload),
+        ("questions", record.questions),
     ]
-
-
-def _processor(record: dict[str, Any]) -> object:
-    machine = record.get("machine")
-    cpu = machine.get("cpu") if isinstance(machine, dict) else None
-    return cpu.get("model", cpu) if isinstance(cpu, dict) else cpu
-
-
-def _of_machine(name: str) -> Callable[[dict[str, Any]], object]:
-    def read(record: dict[str, Any]) -> object:
-        machine = record.get("machine")
-        return machine.get(name) if isinstance(machine, dict) else None
-
-    return read
-
-
-def _key(name: str) -> Callable[[dict[str, Any]], object]:
-    return lambda record: record.get(name)
-
-
-_COMPARED: tuple[tuple[str, Callable[[dict[str, Any]], object]], ...] = (
-    *((name, _key(name)) for name in ("model", "precision", "engine", "variant")),
-    ("machine.gpus", _devices),
-    ("machine.cpu", _processor),
-    *((f"machine.{name}", _of_machine(name)) for name in ("driver", "instruction_sets")),
-    *((name, _key(name)) for name in ("engine_record", "weights", "workload", "questions")),
-)
 
 
 def first_unequal(one: object, other: object, path: str) -> tuple[str, object, object] | None:
@@ -75,11 +52,15 @@ def check_agreement(sessions: list[Session]) -> None:
     Compared wherever two sessions have it: the cell's names, GPUs and their driver, processor, engine
     record (digest or lock), weights, workload and number of questions.
     """
-    for name, read in _COMPARED:
-        known = [(session, value) for session in sessions if (value := read(session.record)) is not None]
+    for column in zip(*(_compared(session.record) for session in sessions), strict=True):
+        known = [
+            (session, msgspec.to_builtins(value))
+            for session, (_, value) in zip(sessions, column, strict=True)
+            if value is not None
+        ]
         for session, value in known[1:]:
             first, expected = known[0]
-            found = first_unequal(expected, value, name)
+            found = first_unequal(expected, value, column[0][0])
             if found:
                 path, left, right = found
                 raise DataError(

@@ -16,13 +16,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
+from scripts.records.figures import Interval
+
 LEAST_SESSIONS = 5
 DRAWS = 2000
 
 
 def flips_bootstrap(
     sessions: Sequence[int], events: Sequence[float], exposure: Sequence[int], *, level: float = 0.95
-) -> dict[str, float] | None:
+) -> Interval | None:
     """The interval of flips per 1,000 tokens; one session, events and exposure a replay.
 
     None below five sessions, and where no event or no exposure is there to be resampled. The draws are
@@ -48,4 +50,4 @@ def flips_bootstrap(
     rates = 1000 * summed[0][known] / summed[1][known]
     side = float(ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - level) / 2)))
     low, high = np.quantile(rates, [side, 1 - side])
-    return {"low": float(low), "high": float(high)}
+    return Interval(low=float(low), high=float(high))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
-DifferenceClass = Literal["harness", "unclassified", "wide", "first-block", "near-tie"]
-CellClass = Literal[
-    "harness", "unclassified", "wide", "first-block", "near-tie", "logits-only", "none observed"
-]
+from scripts.records.cell import CellClass, DifferenceClass, DifferenceKind
+
 ORDER: tuple[DifferenceClass, ...] = ("harness", "unclassified", "wide", "first-block", "near-tie")
 FIRST_BLOCK = 16
 TIE_MARGIN = 0.25
 
 
 def difference_class(
-    kind: Literal["harness", "model"],
+    kind: DifferenceKind,
     position: int,
     margin: float | None,
     *,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from scripts.records.cell import DifferenceKind
 from scripts.verdict.contexts import common_prefix
 from scripts.verdict.streams import END, Ints, Place, Shape, Trajectory
 
-Kind = Literal["harness", "model"]
-
 
 @dataclass(frozen=True)
-class Difference:
+class FirstDifference:
     """The first difference of one scenario.
 
     `place`: its turn, the index in that turn's generated ids (-1 for the prompt) and the tokens before.
@@ -21,13 +19,13 @@ class Difference:
     """
 
     scenario: str
-    kind: Kind
+    kind: DifferenceKind
     place: Place
     token: int | None = None
     other: int | None = None
 
 
-def in_ids(scenario: str, shape: Shape, reference: Ints, other: Ints) -> Difference | None:
+def in_ids(scenario: str, shape: Shape, reference: Ints, other: Ints) -> FirstDifference | None:
     """The first difference in ids between the reference's symbols (cut into turns by `shape`) and others.
 
     Prompts that differ, or a turn that only one of the two has, are the harness's; ids that differ within
@@ -40,8 +38,8 @@ def in_ids(scenario: str, shape: Shape, reference: Ints, other: Ints) -> Differe
     place = shape.place(shared)
     if mine >= END and theirs >= END:
         token, against = (None if symbol == END else symbol for symbol in (mine, theirs))
-        return Difference(scenario, "model", place, token, against)
-    return Difference(scenario, "harness", place)
+        return FirstDifference(scenario, "model", place, token, against)
+    return FirstDifference(scenario, "harness", place)
 
 
 def _raw_turns(path: Path, trajectory: Trajectory) -> dict[str, list[bytes]]:
@@ -54,7 +52,7 @@ def _raw_turns(path: Path, trajectory: Trajectory) -> dict[str, list[bytes]]:
 
 def in_words(
     reference: tuple[Path, Trajectory], other: tuple[Path, Trajectory], scenarios: list[str], *, alone: bool
-) -> list[Difference]:
+) -> list[FirstDifference]:
     """Differences of unequal transcripts in scenarios whose ids are all equal: the harness's.
 
     A tool result after the last generation is the usual one. The position is after the turn's tokens.
@@ -74,6 +72,6 @@ def in_words(
     return found
 
 
-def _after_turn(trajectory: Trajectory, scenario: str, turn: int) -> Difference:
+def _after_turn(trajectory: Trajectory, scenario: str, turn: int) -> FirstDifference:
     lengths = trajectory.shapes[scenario].lengths
-    return Difference(scenario, "harness", Place(turn, -1, int(lengths[: turn + 1].sum())))
+    return FirstDifference(scenario, "harness", Place(turn, -1, int(lengths[: turn + 1].sum())))

@@ -5,41 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.common.errors import DataError
-from scripts.common.transcripts import TurnLogprobs, read_logprobs
+from scripts.records.cell import KnownCandidates
+from scripts.records.transcript import TurnLogprobs
 from scripts.verdict.streams import Trajectory
 
 Floats = NDArray[np.float64]
 Spot = tuple[str, int, int]
 """A generated id: scenario, turn, index in the turn's generated ids."""
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """One position of a replay: the chosen id's logprob, and the listed `(id, logprob)`, best first, nat."""
-
-    chosen: float
-    top: list[tuple[int, float]]
-
-    def as_json(self) -> dict[str, Any]:
-        """The candidates as cell.json has them."""
-        return {"chosen": self.chosen, "top": [list(each) for each in self.top]}
-
-    def margin_to(self, other: int | None) -> tuple[float, bool]:
-        """The chosen id's logprob minus that of `other`, nat, and whether `other` was not among the listed.
-
-        Where it was not (nor could be: None, the other replay ended there), the margin is that to the last
-        one listed: the true one is at least as large.
-        """
-        for candidate, logprob in self.top:
-            if candidate == other:
-                return self.chosen - logprob, False
-        return self.chosen - self.top[-1][1], True
 
 
 @dataclass(frozen=True)
@@ -55,7 +32,7 @@ class StreamLogprobs:
 
 def read_arrays(
     path: Path, transcript: Path, trajectory: Trajectory, spots: Collection[Spot]
-) -> tuple[dict[str, StreamLogprobs], dict[Spot, Candidates]]:
+) -> tuple[dict[str, StreamLogprobs], dict[Spot, KnownCandidates]]:
     """Read a replay's logprobs, one turn in memory at a time, and what it knew at `spots`.
 
     DataError: a missing, torn or empty file, and turns or lengths that are not those of its transcript.
@@ -65,17 +42,18 @@ def read_arrays(
     wanted: dict[tuple[str, int], list[int]] = {}
     for scenario, number, offset in spots:
         wanted.setdefault((scenario, number), []).append(offset)
-    known: dict[Spot, Candidates] = {}
+    known: dict[Spot, KnownCandidates] = {}
     seen = 0
-    for seen, turn in enumerate(read_logprobs(path), start=1):
+    for seen, turn in enumerate(TurnLogprobs.read_lines(path), start=1):
         where = f"{path}:{seen}"
         _check_turn(turn, seen, where, transcript, trajectory)
         logprobs, margins = _turn_arrays(turn, where)
         chosen.setdefault(turn.scenario, []).append(logprobs)
         margin.setdefault(turn.scenario, []).append(margins)
         for offset in wanted.get((turn.scenario, turn.turn), ()):
-            top = [(int(token), float(logprob)) for token, logprob in turn.top[offset]]
-            known[turn.scenario, turn.turn, offset] = Candidates(float(turn.chosen[offset]), top)
+            known[turn.scenario, turn.turn, offset] = KnownCandidates(
+                chosen=turn.chosen[offset], top=turn.top[offset]
+            )
     if seen != len(trajectory.turns):
         raise DataError(
             f"the file has {seen} turns, {transcript.name} has {len(trajectory.turns)}", where=str(path)
@@ -89,13 +67,10 @@ def read_arrays(
 def _check_turn(turn: TurnLogprobs, seen: int, where: str, transcript: Path, trajectory: Trajectory) -> None:
     if seen > len(trajectory.turns) or (turn.scenario, turn.turn) != trajectory.turns[seen - 1]:
         raise DataError(
-            f"turn {turn.turn!r} of {turn.scenario!r} is not line {seen} of {transcript.name}", where=where
+            f"turn {turn.turn} of {turn.scenario!r} is not line {seen} of {transcript.name}", where=where
         )
     tokens = int(trajectory.shapes[turn.scenario].lengths[turn.turn])
-    try:
-        lengths = len(turn.chosen), len(turn.top)
-    except TypeError as error:
-        raise DataError(f"chosen or top is not a list ({error})", where=where) from error
+    lengths = len(turn.chosen), len(turn.top)
     if lengths != (tokens, tokens):
         raise DataError(
             f"the line has {lengths[0]} chosen, {lengths[1]} top entries; {transcript.name} has {tokens} ids",
@@ -104,16 +79,14 @@ def _check_turn(turn: TurnLogprobs, seen: int, where: str, transcript: Path, tra
 
 
 def _turn_arrays(turn: TurnLogprobs, where: str) -> tuple[Floats, Floats]:
-    try:
-        chosen = np.array(turn.chosen, dtype=np.float64)
-        margins = np.array(
-            [top[0][1] - top[1][1] if len(top) > 1 else np.nan for top in turn.top], dtype=np.float64
-        )
-        empty = any(len(top) == 0 for top in turn.top)
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise DataError(f"the logprobs are not numbers ({error})", where=where) from error
-    if empty or chosen.ndim != 1 or not np.isfinite(chosen).all() or np.isinf(margins).any():
-        raise DataError("a logprob is missing or not finite", where=where)
+    if not all(turn.top):
+        raise DataError("a position has no candidates", where=where)
+    chosen = np.array(turn.chosen, dtype=np.float64)
+    margins = np.array(
+        [top[0][1] - top[1][1] if len(top) > 1 else np.nan for top in turn.top], dtype=np.float64
+    )
+    if np.isinf(margins).any():
+        raise DataError("a margin is not finite", where=where)
     if (margins < 0).any():
         raise DataError("the candidates in top are not in order, best first", where=where)
     return chosen, margins

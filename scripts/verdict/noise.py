@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scripts.records.figures import NoiseSpread
 from scripts.verdict.contexts import Path, Run
 from scripts.verdict.logprobs import StreamLogprobs
 from scripts.verdict.quantiles import Quantiles
@@ -43,10 +44,10 @@ class Noise:
         """Contexts at which some replay's best two logprobs are equal, each counted once."""
         return self._ties + len(self._late_ties)
 
-    def summary(self) -> dict[str, dict[str, float] | None] | None:
+    def summary(self) -> NoiseSpread | None:
         """The `noise` of cell.json; None where no position had one context in two replays."""
         chosen, margin = self.chosen.summary(), self.margin.summary()
-        return None if chosen is None and margin is None else {"chosen": chosen, "margin": margin}
+        return None if chosen is None and margin is None else NoiseSpread(chosen=chosen, margin=margin)
 
     def add_first(
         self, arrays: StreamLogprobs, shape: Shape, path: Path, replays: int, *, alone: bool

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.records.figures import Spread
+
 Floats = NDArray[np.float64]
 IN_MEMORY = 16 * 2**20
 _BLOCK = 2**20
@@ -51,11 +53,11 @@ class Quantiles:
         self._zeros += count
         self.total += count
 
-    def summary(self) -> dict[str, float] | None:
+    def summary(self) -> Spread | None:
         """p50, p99 and max; None where nothing was added."""
         if not self.total:
             return None
-        return {"p50": self.at(0.5), "p99": self.at(0.99), "max": self.max}
+        return Spread(p50=self.at(0.5), p99=self.at(0.99), max=self.max)
 
     def at(self, share: float) -> float:
         """The quantile at `share` of 0 to 1, between two numbers by straight line."""

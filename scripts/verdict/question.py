@@ -9,15 +9,19 @@ While no two replays agree none of them is known not to have flipped: one is tak
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import msgspec
 
 from scripts.common.errors import ConfigError
+from scripts.records.base import convert
+from scripts.records.question import Answered, QuestionAsked, QuestionFound
 from scripts.verdict.sequential import Decision, Question, decide, evidence, replays_needed
 
-ANSWERS = {"accept-r0": "at most r0", "accept-r1": "at least r1"}
+ANSWERS: dict[Decision, Answered] = {"accept-r0": "at most r0", "accept-r1": "at least r1"}
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,16 @@ class Witness:
     exposure: float
 
 
-def read_question(given: Mapping[str, Any], where: str = "question") -> Question:
-    """The sequential test's question from a grid's key `question`; ConfigError where it has no answer."""
-    scale = 1000 / given["per"]
+def parse_question(text: str) -> QuestionAsked:
+    """A question as a command's option has it, in JSON; ValueError where that is none, DataError for its keys."""
+    return convert(QuestionAsked, json.loads(text), "--question")
+
+
+def read_question(asked: QuestionAsked, where: str = "question") -> Question:
+    """The sequential test's question; ConfigError where it has no answer."""
+    scale = 1000 / asked.per
     try:
-        return Question(given["r0"] * scale, given["r1"] * scale, given["alpha"], given["beta"])
+        return Question(asked.r0 * scale, asked.r1 * scale, asked.alpha, asked.beta)
     except ValueError as error:
         raise ConfigError(
             f"the question has no answer: {error}",
@@ -60,47 +69,33 @@ def weigh(witnesses: Sequence[Witness], question: Question) -> float:
 
 
 def account(
-    given: Mapping[str, Any], witnesses: Sequence[Witness], *, agreeing: int, sessions: int, tokens: int
-) -> dict[str, Any]:
-    """The `question` of cell.json: the question, its answer (None while open), and after how many replays it came.
-
-    `flipped`: replays that did. `evidence`: the log likelihood ratio of all replays, r1 over r0; `bounds`: the
-    answer is r0 below the first, r1 above the second. `spent`: whether the budget of `sessions` or of `tokens`
-    generated is. `sentence`: all of it for a reader.
-    """
-    question = read_question(given)
+    asked: QuestionAsked, witnesses: Sequence[Witness], *, agreeing: int, sessions: int, tokens: int
+) -> QuestionFound:
+    """What the replays answer, after so many sessions and generated tokens; `agreeing` as in `ask`."""
+    question = read_question(asked)
     decision, count = ask(witnesses, agreeing, question)
-    found = {
-        **given,
-        "answer": ANSWERS.get(decision),
-        "after": count if decision in ANSWERS else None,
-        "replays": len(witnesses),
-        "flipped": sum(each.flipped for each in witnesses),
-        "evidence": weigh(witnesses, question),
-        "bounds": [math.log(question.beta), -math.log(question.alpha)],
-        "spent": is_spent(given["budget"], sessions, tokens),
-    }
-    return {**found, "sentence": _sentence(found)}
+    found = QuestionFound(
+        **msgspec.structs.asdict(asked),
+        answer=ANSWERS.get(decision),
+        after=count if decision in ANSWERS else None,
+        replays=len(witnesses),
+        flipped=sum(each.flipped for each in witnesses),
+        evidence=weigh(witnesses, question),
+        bounds=(math.log(question.beta), -math.log(question.alpha)),
+        spent=asked.budget.is_spent(sessions, tokens),
+        sentence="",
+    )
+    return msgspec.structs.replace(found, sentence=_sentence(found))
 
 
-def is_spent(budget: Mapping[str, int], sessions: int, tokens: int) -> bool:
-    """Whether so many sessions, or so many generated tokens, are all that the budget allows."""
-    return sessions >= budget["sessions"] or ("tokens" in budget and tokens >= budget["tokens"])
-
-
-def wants_more(found: Mapping[str, Any]) -> bool:
-    """Whether another session is needed, by an account."""
-    return found["answer"] is None and not found["spent"]
-
-
-def check_budget(given: Mapping[str, Any], *, replays: int, tokens_per_replay: float, where: str) -> None:
+def check_budget(asked: QuestionAsked, *, replays: int, tokens_per_replay: float, where: str) -> None:
     """ConfigError where not even replays without a flip could answer within the budget.
 
     `replays` a session, of about `tokens_per_replay` each.
     """
-    question, budget = read_question(given, where), given["budget"]
+    question, budget = read_question(asked, where), asked.budget
     needed = max(2, replays_needed(tokens_per_replay, question))
-    room = budget["sessions"] * replays
+    room = budget.sessions * replays
     if room < needed:
         raise ConfigError(
             f"the budget of {room} replays cannot answer: without a single flip it takes {needed} replays of about "
@@ -109,26 +104,26 @@ def check_budget(given: Mapping[str, Any], *, replays: int, tokens_per_replay: f
             remedy="raise the budget's sessions, move r0 and r1 apart, or mend estimate.tokens_per_replay",
         )
     least = math.ceil(1000 * -math.log(question.beta) / (question.r1 - question.r0))
-    if budget.get("tokens", least) < least:
+    if budget.tokens is not None and budget.tokens < least:
         raise ConfigError(
-            f"the budget of {budget['tokens']:,} tokens cannot answer: without a single flip it takes {least:,}",
+            f"the budget of {budget.tokens:,} tokens cannot answer: without a single flip it takes {least:,}",
             where=where,
             remedy="raise the budget's tokens, or move r0 and r1 apart",
         )
 
 
-def _sentence(found: Mapping[str, Any]) -> str:
-    per = "a token" if found["per"] == 1 else f"per {found['per']:,} tokens"
-    r0, r1 = f"{found['r0']:g}", f"{found['r1']:g}"
-    flipped = f"{found['flipped']} of {found['replays']} replays flipped"
-    if found["answer"] is None:
-        why = "the budget is spent" if found["spent"] else "so far"
+def _sentence(found: QuestionFound) -> str:
+    per = "a token" if found.per == 1 else f"per {found.per:,} tokens"
+    r0, r1 = f"{found.r0:g}", f"{found.r1:g}"
+    flipped = f"{found.flipped} of {found.replays} replays flipped"
+    if found.answer is None:
+        why = "the budget is spent" if found.spent else "so far"
         return f"at most {r0} or at least {r1} flips {per}: not answered, {why}; {flipped}"
-    if found["answer"] == ANSWERS["accept-r0"]:
-        said, other, error = f"{r0} or fewer flips {per}", f"{r1} or more", found["beta"]
+    if found.answer == "at most r0":
+        said, other, error = f"{r0} or fewer flips {per}", f"{r1} or more", found.beta
     else:
-        said, other, error = f"{r1} or more flips {per}", f"{r0} or fewer", found["alpha"]
+        said, other, error = f"{r1} or more flips {per}", f"{r0} or fewer", found.alpha
     return (
-        f"{said} rather than {other}: answered after {found['after']} replays, {flipped}; "
+        f"{said} rather than {other}: answered after {found.after} replays, {flipped}; "
         f"with {other} the chance of this answer is at most {100 * error:g} %"
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from scipy.special import gammaincinv
+
+from scripts.records.cell import AtMost
+from scripts.records.figures import Rate
 
 
 def poisson_interval(events: int, exposure: float, level: float = 0.95) -> tuple[float, float]:
@@ -26,23 +28,23 @@ def upper_bound(events: int, exposure: float, level: float = 0.95) -> float:
     return float(gammaincinv(events + 1, level)) / exposure
 
 
-def flips_per_1000(events: int, exposure: int) -> dict[str, float | int | None]:
+def flips_per_1000(events: int, exposure: int) -> Rate:
     """The `flips_per_1000_tokens` of cell.json; rate and bounds None where nothing was compared."""
     if exposure == 0:
-        return {"events": events, "exposure": 0, "rate": None, "low": None, "high": None}
+        return Rate(events=events, exposure=0, rate=None, low=None, high=None)
     low, high = poisson_interval(events, exposure)
     rate = 1000 * events / exposure
-    return {"events": events, "exposure": exposure, "rate": rate, "low": 1000 * low, "high": 1000 * high}
+    return Rate(events=events, exposure=exposure, rate=rate, low=1000 * low, high=1000 * high)
 
 
-def at_most(events: int, exposure: int) -> dict[str, Any] | None:
+def at_most(events: int, exposure: int) -> AtMost | None:
     """The `at_most` of cell.json: the one-sided 95 % bound as a rate, in tokens, and as a sentence."""
     if exposure == 0:
         return None
     bound = upper_bound(events, exposure)
     tokens = math.floor(1 / bound)
     sentence = f"at most one flip in {tokens:,} tokens, with 95 % confidence"
-    return {"flips_per_1000_tokens": 1000 * bound, "one_flip_in_tokens": tokens, "sentence": sentence}
+    return AtMost(flips_per_1000_tokens=1000 * bound, one_flip_in_tokens=tokens, sentence=sentence)
 
 
 def _check(events: int, exposure: float) -> None:

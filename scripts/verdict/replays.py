@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json, sha256_file
+from scripts.common.files import sha256_file
+from scripts.records.session import FileSum, ReplayFiles, SessionRecord
 
-NEEDED = ("model", "precision", "engine", "variant", "session", "tokens", "seconds")
-AGAIN = "run the session again: snakemake -R SESSION_JSON -- results/table.md"
+AGAIN = SessionRecord.REMEDY
 _SESSION = re.compile(r"session-(\d+)")
 _FILE = re.compile(r"replay-(\d+)\.(transcript|logprobs)\.jsonl")
 
@@ -22,7 +21,7 @@ class Session:
 
     number: int
     folder: Path
-    record: dict[str, Any]
+    record: SessionRecord
 
     @property
     def where(self) -> str:
@@ -65,24 +64,17 @@ def find_sessions(cell: Path) -> list[Session]:
 
 
 def _read_session(number: int, folder: Path) -> Session:
-    where = str(folder / "session.json")
-    record = read_json(folder / "session.json")
-    if not isinstance(record, dict):
-        raise DataError("the file is not a JSON object", where=where, remedy=AGAIN)
-    missing = [key for key in NEEDED if key not in record]
-    if missing:
-        raise DataError(f"the keys {missing} are missing", where=where, remedy=AGAIN)
-    for key in ("tokens", "seconds"):
-        value = record[key]
-        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-            raise DataError(f"{key} is {value!r}, not a number from 0 on", where=where, remedy=AGAIN)
-    if record["session"] != number:
+    session = Session(number, folder, SessionRecord.read(folder / "session.json"))
+    for key, value in (("tokens", session.record.tokens), ("seconds", session.record.seconds)):
+        if value < 0:
+            raise DataError(f"{key} is {value}, not a number from 0 on", where=session.where, remedy=AGAIN)
+    if session.record.session != number:
         raise DataError(
-            f"the folder is number {number}, its session.json says session {record['session']!r}",
-            where=where,
+            f"the folder is number {number}, its session.json says session {session.record.session}",
+            where=session.where,
             remedy="put the folder back where it was written, or " + AGAIN,
         )
-    return Session(number, folder, record)
+    return session
 
 
 def find_replays(sessions: list[Session]) -> list[Replay]:
@@ -114,9 +106,11 @@ def _session_replays(session: Session) -> list[Replay]:
                     f"replay {number} is there twice, as {found[kind][number].name} too", where=str(path)
                 )
             found[kind][number] = path
-    listed = _listed(session)
+    record = session.record
     present = set(found["transcript"]) | set(found["logprobs"])
-    numbers = sorted(listed) if listed is not None else _counted(session, present)
+    listed = {entry.replay: entry for entry in record.files or ()}
+    count = max(present, default=-1) + 1 if record.replays is None else record.replays
+    numbers = sorted(listed) if record.files is not None else list(range(count))
     if not numbers:
         raise DataError("the session has no replay", where=str(session.folder), remedy=AGAIN)
     for number in numbers:
@@ -131,58 +125,34 @@ def _session_replays(session: Session) -> list[Replay]:
             where=str(path),
             remedy="remove it if it was put there by hand, or " + AGAIN,
         )
-    entries = listed or {}
     return [
         _hashed(
             session,
-            number,
             found["transcript"][number],
             found["logprobs"].get(number),
-            entries.get(number, {}),
+            listed.get(number, ReplayFiles(replay=number)),
         )
         for number in numbers
     ]
 
 
-def _counted(session: Session, present: set[int]) -> list[int]:
-    count = session.record.get("replays")
-    if isinstance(count, int) and not isinstance(count, bool):
-        return list(range(count))
-    return list(range(max(present, default=-1) + 1))
-
-
-def _listed(session: Session) -> dict[int, dict[str, Any]] | None:
-    files = session.record.get("files")
-    if files is None:
-        return None
-    try:
-        return {int(entry["replay"]): dict(entry) for entry in files}
-    except (TypeError, KeyError, ValueError) as error:
-        raise DataError(
-            f"files is not a list of replays ({error!r})", where=session.where, remedy=AGAIN
-        ) from error
-
-
-def _hashed(
-    session: Session, number: int, transcript: Path, logprobs: Path | None, entry: dict[str, Any]
-) -> Replay:
-    text = _checked_sha256(transcript, entry.get("transcript"))
+def _hashed(session: Session, transcript: Path, logprobs: Path | None, listed: ReplayFiles) -> Replay:
+    text = _checked_sha256(transcript, listed.transcript)
     if logprobs is None:
-        if entry.get("logprobs"):
+        if listed.logprobs:
             where = str(transcript).replace(".transcript.", ".logprobs.")
             raise DataError("the file is missing", where=where, remedy=AGAIN)
-        return Replay(session.number, number, transcript, text, None, None)
-    bits = _checked_sha256(logprobs, entry.get("logprobs"))
-    return Replay(session.number, number, transcript, text, logprobs, bits)
+        return Replay(session.number, listed.replay, transcript, text, None, None)
+    bits = _checked_sha256(logprobs, listed.logprobs)
+    return Replay(session.number, listed.replay, transcript, text, logprobs, bits)
 
 
-def _checked_sha256(path: Path, recorded: object) -> str:
+def _checked_sha256(path: Path, recorded: FileSum | None) -> str:
     digest = sha256_file(path)
-    expected = recorded.get("sha256") if isinstance(recorded, dict) else None
-    if expected is not None and expected != digest:
+    if recorded is not None and recorded.sha256 != digest:
         raise DataError(
             f"the file is torn or was changed: its sha256 is {digest[:12]}…, "
-            f"its session recorded {str(expected)[:12]}…",
+            f"its session recorded {recorded.sha256[:12]}…",
             where=str(path),
             remedy=AGAIN,
         )

@@ -1,9 +1,7 @@
 """Forced passes of a Mixture-of-Experts model: whether the experts that were chosen differed before the logits did.
 
-Where an engine names the experts, a pass file's line has two keys more. `routing`: for each generated id 16 hexadecimal
-digits over the experts that the layers chose in the step that computed its distribution. `read`: what was read since
-the turn before, `digests` (as in forced.py; empty where its logits were not asked for) and `routing` (as many; where
-there are no digests one for all that was read).
+Where an engine names the experts, a pass file's line has two keys more (records/forced.py): digests over the experts
+that the layers chose in the step that computed each generated id's distribution, and what was read before.
 
 A step's experts are chosen before its logits are there. Along an episode each later pass is compared with the first
 one, step by step, up to the first step in which anything differs, and that is counted once:
@@ -18,26 +16,16 @@ one, step by step, up to the first step in which anything differs, and that is c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.records.forced import FirstDiffering, PassTurn, RoutingFound
 from scripts.verdict.shares import share
 
 Digests = NDArray[np.uint64]
-ROUTING_KEYS = ("read", "routing")
-FIRST = ("logits", "same_step", "experts", "prompt", "neither")
-
-
-@dataclass(frozen=True)
-class Read:
-    """What a turn read before its first id: digests of its logits, one a position or none, and of its experts."""
-
-    digests: list[str]
-    routing: list[str]
 
 
 @dataclass(frozen=True)
@@ -97,13 +85,15 @@ def as_digests(texts: Sequence[str]) -> Digests:
     return np.array([int(each, 16) for each in texts], dtype=np.uint64)
 
 
-def parse_routing(line: Mapping[str, Any], ids: int) -> TurnRouting | None:
-    """What a pass file's line says of experts, None where it says nothing; ValueError where it does not fit `ids`."""
-    if not any(key in line for key in ROUTING_KEYS):
+def parse_routing(line: PassTurn) -> TurnRouting | None:
+    """What a pass file's line says of experts, None where it says nothing; ValueError where it does not fit its ids."""
+    if line.routing is None and line.read is None:
         return None
-    generated = as_digests(line["routing"])
-    read, logits = as_digests(line["read"]["routing"]), as_digests(line["read"]["digests"])
-    if len(generated) != ids or len(logits) not in (0, len(read)):
+    if line.routing is None or line.read is None:
+        raise ValueError("of routing and read it has one only")
+    generated = as_digests(line.routing)
+    read, logits = as_digests(line.read.routing), as_digests(line.read.digests)
+    if len(generated) != len(line.digests) or len(logits) not in (0, len(read)):
         raise ValueError("its experts are not of as many ids as its digests")
     return TurnRouting(generated, read, logits)
 
@@ -141,31 +131,33 @@ def join_routing(
     return Routing(np.stack(generated), episodes)
 
 
-def routing_summary(digests: Digests, routing: Routing) -> dict[str, Any]:
-    """What differed in the experts of one mode; `digests`: passes × generated ids, of the logits.
-
-    `other_experts`, `unequal_bits_same_experts`: positions, and their share, at which not all passes chose the same
-    experts, and at which they did though not all logits are equal. `first`: what differed first, by FIRST, and how many
-    `comparisons` of a pass and an episode with pass 0 there were.
-    """
+def routing_summary(digests: Digests, routing: Routing) -> RoutingFound:
+    """What differed in the experts of one mode; `digests`: passes × generated ids, of the logits."""
     other = (routing.generated != routing.generated[0]).any(axis=0)
     unequal = (digests != digests[0]).any(axis=0)
     counts: Counter[str] = sum((each.first() for each in routing.episodes), Counter())
-    return {
-        "other_experts": share(other),
-        "unequal_bits_same_experts": share(unequal & ~other),
-        "first": {"comparisons": counts.total(), **{name: counts[name] for name in FIRST}},
-    }
+    return RoutingFound(
+        other_experts=share(other),
+        unequal_bits_same_experts=share(unequal & ~other),
+        first=FirstDiffering(
+            comparisons=counts.total(),
+            logits=counts["logits"],
+            same_step=counts["same_step"],
+            experts=counts["experts"],
+            prompt=counts["prompt"],
+            neither=counts["neither"],
+        ),
+    )
 
 
-def in_words(found: Mapping[str, Any]) -> str:
+def in_words(found: RoutingFound) -> str:
     """What differed first, as the end of a sentence: `logits in 3 of 4 comparisons, …`."""
-    first = found["first"]
-    names = {
-        "logits": "the logits, with every expert so far the same,",
-        "same_step": "experts and logits in one step",
-        "experts": "experts, in a step whose logits were equal,",
-        "prompt": "experts in a prompt, whose logits were not looked at,",
-        "neither": "nothing",
-    }
-    return ", ".join(f"{words} in {first[name]:,}" for name, words in names.items() if first[name])
+    first = found.first
+    counts = (
+        (first.logits, "the logits, with every expert so far the same,"),
+        (first.same_step, "experts and logits in one step"),
+        (first.experts, "experts, in a step whose logits were equal,"),
+        (first.prompt, "experts in a prompt, whose logits were not looked at,"),
+        (first.neither, "nothing"),
+    )
+    return ", ".join(f"{words} in {count:,}" for count, words in counts if count)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.records.figures import Share
 
-def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    """How many `positions` are hit, and their `share` of all; None where there is none."""
+
+def share(hits: NDArray[np.bool_]) -> Share:
+    """How many positions are hit, and their share of all."""
     count = int(hits.sum())
-    return {"positions": count, "share": count / hits.size if hits.size else None}
+    return Share(positions=count, share=count / hits.size if hits.size else None)

@@ -11,13 +11,12 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.common.errors import DataError
-from scripts.common.transcripts import read_transcript
+from scripts.records.transcript import Turn
 
 END = -1
 OVER = -2
@@ -85,18 +84,11 @@ class PromptCodes:
         return self._codes.setdefault(key, FIRST_PROMPT - len(self._codes))
 
 
-def id_array(values: Any) -> Ints:
-    """Token ids as int32; ValueError where they are not whole numbers from 0 on."""
-    if not isinstance(values, list):
-        raise ValueError("token ids are not a list")
-    array = np.array(values) if values else np.empty(0, dtype=np.int64)
-    if (
-        array.ndim != 1
-        or array.dtype.kind != "i"
-        or (array.size and not 0 <= array.min() <= array.max() < 2**31)
-    ):
+def id_array(values: list[int]) -> Ints:
+    """Token ids as int32; ValueError where they are not from 0 on and below 2^31."""
+    if values and not 0 <= min(values) <= max(values) < 2**31:
         raise ValueError("token ids are not whole numbers from 0 on")
-    return array.astype(np.int32)
+    return np.array(values, dtype=np.int32)
 
 
 def read_trajectory(path: Path, codes: PromptCodes) -> tuple[Trajectory, dict[str, Ints]]:
@@ -108,15 +100,15 @@ def read_trajectory(path: Path, codes: PromptCodes) -> tuple[Trajectory, dict[st
     lengths: dict[str, list[int]] = {}
     turns: list[tuple[str, int]] = []
     answers: dict[tuple[str, str], bool] = {}
-    for number, turn in enumerate(read_transcript(path), start=1):
+    for number, turn in enumerate(Turn.read_lines(path), start=1):
         try:
             scenario = sys.intern(turn.scenario)
             if turn.turn != len(lengths.setdefault(scenario, [])):
-                raise ValueError(f"turn {turn.turn!r} where turn {len(lengths[scenario])} should be")
+                raise ValueError(f"turn {turn.turn} where turn {len(lengths[scenario])} should be")
             appended, output = id_array(turn.appended_ids), id_array(turn.output_ids)
             if turn.answer is not None:
-                answers[scenario, str(turn.answer["question"])] = turn.answer["correct"] is True
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+                answers[scenario, str(turn.answer.question)] = turn.answer.correct
+        except ValueError as error:
             raise DataError(
                 f"the turn is not what a session writes ({error})", where=f"{path}:{number}"
             ) from error

@@ -7,25 +7,34 @@ is parsed once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json
+from scripts.records.cell import (
+    CandidatePair,
+    Cell,
+    Difference,
+    KnownCandidates,
+    ReplayHashes,
+    ReplayName,
+    Ties,
+)
+from scripts.records.figures import Interval
+from scripts.records.forced import CellForced, Forced, Mode
+from scripts.records.question import QuestionAsked, QuestionFound
 from scripts.verdict import outcomes, question, ties
 from scripts.verdict.agreement import check_agreement
 from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
 from scripts.verdict.contexts import ContextTree, Walks
 from scripts.verdict.contexts import Path as Walk
-from scripts.verdict.differences import Difference, in_ids, in_words
-from scripts.verdict.forced import Mode, check_turns, deterministic, read_passes, short
+from scripts.verdict.differences import FirstDifference, in_ids, in_words
+from scripts.verdict.forced import check_turns, deterministic, read_passes
 from scripts.verdict.grouping import groups, identical, largest_group
-from scripts.verdict.logprobs import Candidates, Spot, read_arrays
+from scripts.verdict.logprobs import Spot, read_arrays
 from scripts.verdict.noise import Noise
 from scripts.verdict.rates import at_most, flips_per_1000
 from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
@@ -43,7 +52,7 @@ class Walked:
     replays: list[int]
     trajectory: Trajectory
     walks: dict[str, Walk]
-    differences: list[Difference]
+    differences: list[FirstDifference]
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ class Computed:
     """
 
     noise: Noise
-    reference: dict[Spot, Candidates]
-    others: dict[int, dict[Spot, Candidates]]
+    reference: dict[Spot, KnownCandidates]
+    others: dict[int, dict[Spot, KnownCandidates]]
 
 
 def summarise(
@@ -71,22 +80,21 @@ def summarise(
     *,
     first_block: int = FIRST_BLOCK,
     tie_margin: float = TIE_MARGIN,
-    asked: Mapping[str, Any] | None = None,
+    asked: QuestionAsked | None = None,
     count: int | None = None,
-) -> dict[str, Any]:
-    """The content of cell.json for the cell in that folder; DataError where anything is missing or torn.
+) -> Cell:
+    """The verdict of the cell in that folder; DataError where anything is missing or torn.
 
-    `asked`: the cell's question, as the grid's record has it. `count`: how many of its sessions count, the first ones.
+    `asked`: the cell's question. `count`: how many of its sessions count, the first ones.
     """
     sessions = find_sessions(cell)[:count]
     check_agreement(sessions)
     replays = find_replays(sessions)
     said = read_said(replays)
     computed = read_computed(replays, said) if replays[0].logprobs is not None else None
-    forced = read_forced(cell, replays, said)
+    forced, near_ties = read_forced(cell, replays, said)
     noise = computed.noise.summary() if computed else None
-    margin_noise = noise["margin"] if noise else None
-    p99 = margin_noise["p99"] if margin_noise else None
+    p99 = noise.margin.p99 if noise and noise.margin else None
 
     differences = [
         _difference(index, replays, found, computed, p99, first_block=first_block, tie_margin=tie_margin)
@@ -101,41 +109,42 @@ def summarise(
     k_bits = identical(bits) if computed else None
     reference = replays[said.walked[0].replays[0]]
     record = sessions[0].record
-    return {
-        "status": "done",
-        "reason": None,
-        **{key: record[key] for key in ("model", "precision", "engine", "variant")},
-        "sessions": len(sessions),
-        "replays": len(replays),
-        "text_identical": k_text,
-        "logprobs_identical": k_bits,
-        "hashes": [_hashes(replay) for replay in replays],
-        "reference": {"session": reference.session, "replay": reference.number},
-        "class": cell_class(
-            (each["class"] for each in differences),
+    return Cell(
+        model=record.model,
+        precision=record.precision,
+        engine=record.engine,
+        variant=record.variant,
+        sessions=len(sessions),
+        replays=len(replays),
+        text_identical=k_text,
+        logprobs_identical=k_bits,
+        hashes=[_hashes(replay) for replay in replays],
+        reference=ReplayName(session=reference.session, replay=reference.number),
+        class_=cell_class(
+            (each.class_ for each in differences),
             bits_equal=None if k_bits is None else k_bits == len(replays),
         ),
-        "differences": differences,
-        "flips_per_1000_tokens": flips_per_1000(events, exposure),
-        "flips_bootstrap": _bootstrap(replays, said),
-        "at_most": at_most(events, exposure),
-        "noise": noise,
-        "exact_ties": computed.noise.exact_ties if computed else None,
-        "score": outcomes.score(trajectories, sessions),
-        "tokens": outcomes.tokens([each.tokens for each in trajectories]),
-        "tokens_per_second": outcomes.tokens_per_second(sessions),
-        "forced": forced.short,
-        "deterministic": deterministic(
-            replays=len(replays), text_identical=k_text, bits_identical=k_bits, forced=forced.short
+        differences=differences,
+        flips_per_1000_tokens=flips_per_1000(events, exposure),
+        flips_bootstrap=_bootstrap(replays, said),
+        at_most=at_most(events, exposure),
+        noise=noise,
+        exact_ties=computed.noise.exact_ties if computed else None,
+        score=outcomes.score(trajectories, sessions),
+        tokens=outcomes.tokens([each.tokens for each in trajectories]),
+        tokens_per_second=outcomes.tokens_per_second(sessions),
+        forced=forced,
+        deterministic=deterministic(
+            replays=len(replays), text_identical=k_text, bits_identical=k_bits, forced=forced
         ),
-        "ties": forced.ties,
-        "question": None if asked is None else answer(asked, said, len(sessions), len(replays)),
-        "first_block": first_block,
-        "tie_margin": tie_margin,
-    }
+        ties=near_ties,
+        question=None if asked is None else answer(asked, said, len(sessions), len(replays)),
+        first_block=first_block,
+        tie_margin=tie_margin,
+    )
 
 
-def look(cell: Path, asked: Mapping[str, Any], count: int) -> dict[str, Any]:
+def look(cell: Path, asked: QuestionAsked, count: int) -> QuestionFound:
     """What the first `count` sessions of the cell in that folder answer to its question; their text alone is read."""
     sessions = find_sessions(cell)[:count]
     check_agreement(sessions)
@@ -143,8 +152,8 @@ def look(cell: Path, asked: Mapping[str, Any], count: int) -> dict[str, Any]:
     return answer(asked, read_said(replays), len(sessions), len(replays))
 
 
-def answer(asked: Mapping[str, Any], said: Said, sessions: int, replays: int) -> dict[str, Any]:
-    """The `question` of cell.json, from what so many sessions and replays said."""
+def answer(asked: QuestionAsked, said: Said, sessions: int, replays: int) -> QuestionFound:
+    """What so many sessions and replays answer by what they said."""
     witnesses = [question.Witness(False, 0.0)] * replays
     for each in said.walked:
         seen = _witness(each, said.walked[0].trajectory)
@@ -206,7 +215,7 @@ def _check_scenarios(
 
 def _first_differences(
     reference: tuple[Path, Trajectory, dict[str, Ints]], other: tuple[Path, Trajectory, dict[str, Ints]]
-) -> list[Difference]:
+) -> list[FirstDifference]:
     path, trajectory, symbols = reference
     found = {
         scenario: in_ids(scenario, trajectory.shapes[scenario], symbols[scenario], other[2][scenario])
@@ -220,7 +229,7 @@ def _first_differences(
     return [difference for difference in found.values() if difference is not None]
 
 
-def _spot(difference: Difference) -> Spot:
+def _spot(difference: FirstDifference) -> Spot:
     return difference.scenario, difference.place.turn, difference.place.offset
 
 
@@ -236,8 +245,8 @@ def _spots(walked: Walked, *, reference: bool) -> set[Spot]:
 def read_computed(replays: list[Replay], said: Said) -> Computed:
     """Read each distinct logprobs file once (per transcript it belongs to)."""
     noise = Noise()
-    at_reference: dict[Spot, Candidates] = {}
-    others: dict[int, dict[Spot, Candidates]] = {}
+    at_reference: dict[Spot, KnownCandidates] = {}
+    others: dict[int, dict[Spot, KnownCandidates]] = {}
     wanted = set().union(*(_spots(each, reference=True) for each in said.walked))
     for number, each in enumerate(said.walked):
         files = groups([replays[index].logprobs_sha256 for index in each.replays])
@@ -259,45 +268,37 @@ def read_computed(replays: list[Replay], said: Said) -> Computed:
     return Computed(noise, at_reference, others)
 
 
-@dataclass(frozen=True)
-class Forced:
-    """What forced passes add: the short form of forced.json (None where there is none), and the near-ties."""
+def read_forced(cell: Path, replays: list[Replay], said: Said) -> tuple[CellForced | None, Ties]:
+    """What forced.json and the passes beside it say, None where there is none, and of near-ties.
 
-    short: dict[str, Any] | None
-    ties: dict[str, Any]
-
-
-def read_forced(cell: Path, replays: list[Replay], said: Said) -> Forced:
-    """Read forced.json where there is one and the passes beside it; DataError where they do not fit."""
+    DataError where they do not fit.
+    """
     path = cell / "forced.json"
     if not path.exists():
-        return Forced(None, ties.account(None, None, _none(), _none()))
-    content = read_json(path)
-    try:
-        found = short(content)
-        source = content["trajectory"]
-        session, number, scenarios = source["session"], source["replay"], list(source["scenarios"])
-    except (TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"the file is no summary of forced passes ({error!r})", where=str(path)) from error
-    index = next(
-        (n for n, each in enumerate(replays) if (each.session, each.number) == (session, number)), None
-    )
+        return None, ties.account(None, None, _none(), _none())
+    content = Forced.read(path)
+    found, source = content.modes.short(), content.trajectory
+    places = {(each.session, each.number): index for index, each in enumerate(replays)}
+    index = places.get((source.session, source.replay))
     walked = next((each for each in said.walked if index in each.replays), None)
     if walked is None:
         raise DataError(
-            f"it forced replay {number!r} of session {session!r}, which is not there", where=str(path)
+            f"it forced replay {source.replay} of session {source.session}, which is not there",
+            where=str(path),
         )
     lengths = {name: shape.lengths for name, shape in walked.trajectory.shapes.items()}
     turns = [
-        (name, turn, int(lengths[name][turn])) for name, turn in walked.trajectory.turns if name in scenarios
+        (name, turn, int(lengths[name][turn]))
+        for name, turn in walked.trajectory.turns
+        if name in source.scenarios
     ]
     preferred: tuple[Mode, ...] = ("decode", "prefill")
     for mode in preferred:
-        passes = read_passes(cell, mode) if "not_run" not in found.get(mode, {"not_run": ""}) else None
+        passes = read_passes(cell, mode) if mode in found.run() else None
         if passes is not None:
             check_turns(passes, turns, str(path))
-            return Forced(found, ties.account(passes, mode, *_along(said, walked, turns)))
-    return Forced(found, ties.account(None, None, _none(), _none()))
+            return found, ties.account(passes, mode, *_along(said, walked, turns))
+    return found, ties.account(None, None, _none(), _none())
 
 
 def _none() -> ties.Counts:
@@ -318,7 +319,7 @@ def _along(said: Said, walked: Walked, turns: list[tuple[str, int, int]]) -> tup
     return replays, events
 
 
-def _bootstrap(replays: list[Replay], said: Said) -> dict[str, float] | None:
+def _bootstrap(replays: list[Replay], said: Said) -> Interval | None:
     if len({replay.session for replay in replays}) < LEAST_SESSIONS:
         return None
     walks = {name: Walks(tree) for name, tree in said.trees.items()}
@@ -330,7 +331,7 @@ def _bootstrap(replays: list[Replay], said: Said) -> dict[str, float] | None:
     return flips_bootstrap([replay.session for replay in replays], events, exposure)
 
 
-def _by_replay(replays: list[Replay], said: Said) -> list[tuple[int, Difference]]:
+def _by_replay(replays: list[Replay], said: Said) -> list[tuple[int, FirstDifference]]:
     of_replay = {index: each.differences for each in said.walked for index in each.replays}
     return [(index, found) for index in range(len(replays)) for found in of_replay[index]]
 
@@ -338,27 +339,27 @@ def _by_replay(replays: list[Replay], said: Said) -> list[tuple[int, Difference]
 def _difference(
     index: int,
     replays: list[Replay],
-    found: Difference,
+    found: FirstDifference,
     computed: Computed | None,
     margin_noise_p99: float | None,
     *,
     first_block: int,
     tie_margin: float,
-) -> dict[str, Any]:
+) -> Difference:
     mine = computed.reference.get(_spot(found)) if computed and found.kind == "model" else None
     theirs = computed.others[index].get(_spot(found)) if computed and found.kind == "model" else None
     margin, censored = mine.margin_to(found.other) if mine else (None, False)
     other_margin, other_censored = theirs.margin_to(found.token) if theirs else (None, False)
-    return {
-        "session": replays[index].session,
-        "replay": replays[index].number,
-        "scenario": found.scenario,
-        "turn": found.place.turn,
-        "kind": found.kind,
-        "position": found.place.position,
-        "margin": margin,
-        "margin_censored": censored,
-        "class": difference_class(
+    return Difference(
+        session=replays[index].session,
+        replay=replays[index].number,
+        scenario=found.scenario,
+        turn=found.place.turn,
+        kind=found.kind,
+        position=found.place.position,
+        margin=margin,
+        margin_censored=censored,
+        class_=difference_class(
             found.kind,
             found.place.position,
             margin,
@@ -366,21 +367,18 @@ def _difference(
             first_block=first_block,
             tie_margin=tie_margin,
         ),
-        "token": found.token,
-        "other_token": found.other,
-        "other_margin": other_margin,
-        "other_margin_censored": other_censored,
-        "candidates": {
-            "reference": mine.as_json() if mine else None,
-            "other": theirs.as_json() if theirs else None,
-        },
-    }
+        token=found.token,
+        other_token=found.other,
+        other_margin=other_margin,
+        other_margin_censored=other_censored,
+        candidates=CandidatePair(reference=mine, other=theirs),
+    )
 
 
-def _hashes(replay: Replay) -> dict[str, Any]:
-    return {
-        "session": replay.session,
-        "replay": replay.number,
-        "transcript": replay.transcript_sha256,
-        "logprobs": replay.logprobs_sha256,
-    }
+def _hashes(replay: Replay) -> ReplayHashes:
+    return ReplayHashes(
+        session=replay.session,
+        replay=replay.number,
+        transcript=replay.transcript_sha256,
+        logprobs=replay.logprobs_sha256,
+    )

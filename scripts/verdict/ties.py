@@ -13,15 +13,15 @@ The interval is predictive: it holds what is uncertain about noise and margins, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.verdict.forced import Mode, Passes
+from scripts.records.cell import Account, HeldOut, Predicted, Ties
+from scripts.records.forced import Mode
+from scripts.verdict.forced import Passes
 from scripts.verdict.rates import flips_per_1000
 
-Account = Literal["consistent", "contradicted", "not testable"]
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 DRAWS = 2000
@@ -91,7 +91,7 @@ def _interval(draws: Counts) -> tuple[float, float, float]:
     return float(draws.mean()), float(low), float(high)
 
 
-def held_out(signed: Floats, argmax: NDArray[np.int64]) -> dict[str, Any] | None:
+def held_out(signed: Floats, argmax: NDArray[np.int64]) -> HeldOut | None:
     """Fit on every other pass, predict the events among the rest; None with fewer than four passes."""
     if signed.shape[0] < 4:
         return None
@@ -101,18 +101,18 @@ def held_out(signed: Floats, argmax: NDArray[np.int64]) -> dict[str, Any] | None
     agreeing = np.array([(rest == row).sum(axis=0) for row in rest]).max(axis=0)
     observed = int((rest.shape[0] - agreeing).sum())
     mean, low, high = _interval(draw_events(model, replays))
-    return {
-        "fitted_on": model.passes,
-        "tested_on": int(rest.shape[0]),
-        "predicted_events": mean,
-        "low": low,
-        "high": high,
-        "observed_events": observed,
-        "consistent": low <= observed <= high,
-    }
+    return HeldOut(
+        fitted_on=model.passes,
+        tested_on=int(rest.shape[0]),
+        predicted_events=mean,
+        low=low,
+        high=high,
+        observed_events=observed,
+        consistent=low <= observed <= high,
+    )
 
 
-def account(passes: Passes | None, mode: Mode | None, replays: Counts, events: Counts) -> dict[str, Any]:
+def account(passes: Passes | None, mode: Mode | None, replays: Counts, events: Counts) -> Ties:
     """The `ties` of cell.json: predicted and observed flips on the forced trajectory's contexts.
 
     `passes`: those of decode, else of prefill (`mode`). `replays`, `events`: at each position of the
@@ -131,18 +131,18 @@ def account(passes: Passes | None, mode: Mode | None, replays: Counts, events: C
     mean, low, high = _interval(draw_events(fit(signed), replays))
     scale = 1000 / exposure
     verdict, reason = _verdict(observed, low, high, test)
-    return {
-        "near_tie_account": verdict,
-        "reason": reason,
-        "mode": mode,
-        "predicted_flips_per_1000_tokens": {"rate": mean * scale, "low": low * scale, "high": high * scale},
-        "observed_flips_per_1000_tokens": flips_per_1000(observed, exposure),
-        "held_out": test,
-    }
+    return Ties(
+        near_tie_account=verdict,
+        reason=reason,
+        mode=mode,
+        predicted_flips_per_1000_tokens=Predicted(rate=mean * scale, low=low * scale, high=high * scale),
+        observed_flips_per_1000_tokens=flips_per_1000(observed, exposure),
+        held_out=test,
+    )
 
 
-def _verdict(observed: int, low: float, high: float, test: dict[str, Any] | None) -> tuple[Account, str]:
-    if test is not None and not test["consistent"]:
+def _verdict(observed: int, low: float, high: float, test: HeldOut | None) -> tuple[Account, str]:
+    if test is not None and not test.consistent:
         return "not testable", "the noise of half of the forced passes does not predict the other half"
     said = f"{observed} flips seen, {low:.0f} to {high:.0f} predicted"
     if low <= observed <= high:
@@ -152,12 +152,12 @@ def _verdict(observed: int, low: float, high: float, test: dict[str, Any] | None
     return "contradicted", said
 
 
-def _untested(reason: str, mode: Mode | None = None) -> dict[str, Any]:
-    return {
-        "near_tie_account": "not testable",
-        "reason": reason,
-        "mode": mode,
-        "predicted_flips_per_1000_tokens": None,
-        "observed_flips_per_1000_tokens": None,
-        "held_out": None,
-    }
+def _untested(reason: str, mode: Mode | None = None) -> Ties:
+    return Ties(
+        near_tie_account="not testable",
+        reason=reason,
+        mode=mode,
+        predicted_flips_per_1000_tokens=None,
+        observed_flips_per_1000_tokens=None,
+        held_out=None,
+    )

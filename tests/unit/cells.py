@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import run_command
-from scripts.common.transcripts import FinishReason, Turn, TurnLogprobs, turn_line
+from scripts.records.transcript import Answer, FinishReason, Turn, TurnLogprobs
 
 ROOT = Path(__file__).resolve().parents[2]
 Top = list[tuple[int, float]]
@@ -31,7 +31,7 @@ class Part:
     chosen: list[float]
     top: list[Top]
     results: list[str] = field(default_factory=list)
-    answer: dict[str, Any] | None = None
+    answer: Answer | None = None
     reason: FinishReason = "stop"
 
 
@@ -50,7 +50,7 @@ def part(
     tops: Mapping[int, Top] | None = None,
     shifts: Mapping[int, float] | None = None,
     results: Sequence[str] = (),
-    answer: dict[str, Any] | None = None,
+    answer: Answer | None = None,
     reason: FinishReason = "stop",
 ) -> Part:
     """A turn with usual candidates; `tops` replaces those of an index, `shifts` adds nat to the first."""
@@ -62,9 +62,9 @@ def part(
     return Part(list(prompt), list(ids), chosen, top, list(results), answer, reason)
 
 
-def answered(question: int, correct: bool) -> dict[str, Any]:
+def answered(question: int, correct: bool) -> Answer:
     """The answer of a turn."""
-    return {"question": question, "value": "7", "correct": correct}
+    return Answer(question=question, value="7", correct=correct)
 
 
 def _lines(replay: PlantedReplay) -> tuple[str, str]:
@@ -82,8 +82,9 @@ def _lines(replay: PlantedReplay) -> tuple[str, str]:
                 tool_results=each.results,
                 answer=each.answer,
             )
-            said.append(turn_line(turn))
-            computed.append(turn_line(TurnLogprobs(scenario, number, each.chosen, each.top)))
+            said.append(turn.line())
+            logprobs = TurnLogprobs(scenario=scenario, turn=number, chosen=each.chosen, top=each.top)
+            computed.append(logprobs.line())
     return "".join(said), "".join(computed)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.records.figures import Spread
 from scripts.verdict import quantiles
 from scripts.verdict.quantiles import Quantiles
 
@@ -34,7 +35,7 @@ def test_zeros_and_unknown() -> None:
     found = Quantiles()
     found.add(np.array([np.nan, 0.0, 4.0]))
     found.add_zeros(2)
-    assert found.summary() == {"p50": 0.0, "p99": pytest.approx(3.88), "max": 4.0}
+    assert found.summary() == Spread(p50=0.0, p99=pytest.approx(3.88), max=4.0)
 
 
 def test_nothing_has_no_summary() -> None:

@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError
-from scripts.verdict.question import Witness, ask, check_budget, read_question, wants_more
+from scripts.records.question import Budget, QuestionAsked, QuestionFound, QuestionRound
+from scripts.verdict.question import Witness, ask, check_budget, read_question
 from scripts.verdict.sequential import Question
 from scripts.verdict.summary import look, summarise
 from tests.unit.cells import PlantedReplay, command, part, write_cell
 
 LONG = list(range(10, 40))
-ASKED: dict[str, Any] = {
-    "r0": 1,
-    "r1": 40,
-    "per": 1000,
-    "alpha": 0.05,
-    "beta": 0.05,
-    "budget": {"sessions": 5},
-}
+ASKED = QuestionAsked(r0=1, r1=40, budget=Budget(sessions=5))
 
 
 def usual() -> PlantedReplay:
@@ -53,22 +47,28 @@ def test_replays_of_which_no_two_agree_never_accept_the_lower_rate() -> None:
 
 def test_clean_replays_answer_the_lower_rate(tmp_path: Path) -> None:
     cell = write_cell(tmp_path / "cell", [[usual(), usual()]])
-    found = summarise(cell, asked=ASKED)["question"]
+    found = summarise(cell, asked=ASKED).question
     # 60 tokens a replay: -2.34 each, and log(0.05) is -3.00.
-    assert found == {
-        **ASKED,
-        "answer": "at most r0",
-        "after": 2,
-        "replays": 2,
-        "flipped": 0,
-        "evidence": pytest.approx(-2 * 60 * 0.039),
-        "bounds": [pytest.approx(math.log(0.05)), pytest.approx(-math.log(0.05))],
-        "spent": False,
-        "sentence": "1 or fewer flips per 1,000 tokens rather than 40 or more: answered after 2 replays, 0 of 2 replays flipped; "
+    assert found == QuestionFound(
+        r0=1,
+        r1=40,
+        per=1000,
+        alpha=0.05,
+        beta=0.05,
+        budget=Budget(sessions=5),
+        answer="at most r0",
+        after=2,
+        replays=2,
+        flipped=0,
+        evidence=pytest.approx(-2 * 60 * 0.039),
+        bounds=(pytest.approx(math.log(0.05)), pytest.approx(-math.log(0.05))),
+        spent=False,
+        sentence="1 or fewer flips per 1,000 tokens rather than 40 or more: answered after 2 replays, 0 of 2 replays flipped; "
         "with 40 or more the chance of this answer is at most 5 %",
-    }
-    assert not wants_more(found)
-    assert summarise(cell)["question"] is None
+    )
+    assert found is not None
+    assert not found.wants_more
+    assert summarise(cell).question is None
 
 
 def test_flips_answer_the_higher_rate_and_what_came_later_does_not_count(tmp_path: Path) -> None:
@@ -76,35 +76,35 @@ def test_flips_answer_the_higher_rate_and_what_came_later_does_not_count(tmp_pat
     replays = [[flipped(77), flipped(77)], [flipped(78), flipped(79, at=3)], [flipped(77), usual()]]
     cell = write_cell(tmp_path / "cell", replays)
     once = look(cell, ASKED, 1)
-    assert (once["answer"], once["replays"], wants_more(once)) == ("at most r0", 2, False)
-    assert look(cell, {**ASKED, "r1": 20}, 1)["answer"] is None
-    twice = look(cell, {**ASKED, "r1": 20}, 2)
-    assert (twice["answer"], twice["after"], twice["flipped"]) == ("at least r1", 4, 2)
-    assert twice == summarise(cell, asked={**ASKED, "r1": 20}, count=2)["question"]
-    assert summarise(cell, asked=ASKED, count=2)["sessions"] == 2
+    assert (once.answer, once.replays, once.wants_more) == ("at most r0", 2, False)
+    assert look(cell, replace(ASKED, r1=20), 1).answer is None
+    twice = look(cell, replace(ASKED, r1=20), 2)
+    assert (twice.answer, twice.after, twice.flipped) == ("at least r1", 4, 2)
+    assert twice == summarise(cell, asked=replace(ASKED, r1=20), count=2).question
+    assert summarise(cell, asked=ASKED, count=2).sessions == 2
 
 
 def test_a_prompt_that_differs_is_no_flip_and_ends_what_is_compared(tmp_path: Path) -> None:
     found = look(write_cell(tmp_path / "cell", [[leaked(n) for n in range(4)]]), ASKED, 1)
     # The first one's 60 tokens, and 30 of each other.
-    assert (found["answer"], found["flipped"]) == (None, 0)
-    assert found["evidence"] == pytest.approx(-(60 + 3 * 30) * 0.039)
+    assert (found.answer, found.flipped) == (None, 0)
+    assert found.evidence == pytest.approx(-(60 + 3 * 30) * 0.039)
 
 
 @pytest.mark.parametrize(
     ("budget", "spent"),
     [
-        ({"sessions": 2}, True),
-        ({"sessions": 3}, False),
-        ({"sessions": 9, "tokens": 200}, True),
-        ({"sessions": 9, "tokens": 241}, False),
+        (Budget(sessions=2), True),
+        (Budget(sessions=3), False),
+        (Budget(sessions=9, tokens=200), True),
+        (Budget(sessions=9, tokens=241), False),
     ],
 )
-def test_the_budget_ends_it(tmp_path: Path, budget: dict[str, int], spent: bool) -> None:
+def test_the_budget_ends_it(tmp_path: Path, budget: Budget, spent: bool) -> None:
     cell = write_cell(tmp_path / "cell", [[usual()] * 2] * 2)
-    found = look(cell, {**ASKED, "r0": 0.01, "r1": 0.02, "budget": budget}, 2)
-    assert (found["answer"], found["spent"], wants_more(found)) == (None, spent, not spent)
-    assert ("the budget is spent" in found["sentence"]) == spent
+    found = look(cell, replace(ASKED, r0=0.01, r1=0.02, budget=budget), 2)
+    assert (found.answer, found.spent, found.wants_more) == (None, spent, not spent)
+    assert ("the budget is spent" in found.sentence) == spent
 
 
 def test_the_command_says_whether_another_session_is_needed(tmp_path: Path) -> None:
@@ -117,31 +117,42 @@ def test_the_command_says_whether_another_session_is_needed(tmp_path: Path) -> N
             "--sessions",
             str(sessions),
             "--question",
-            json.dumps(ASKED),
+            json.dumps(ASKED.as_json()),
             "--output",
             str(output),
         )
         assert done.returncode == 0, done.stderr
-        found = json.loads(output.read_text())
-        assert (found["sessions"], found["more"]) == (sessions, more)
+        found = QuestionRound.read(output)
+        assert (found.sessions, found.more) == (sessions, more)
+        assert found.answer == look(cell, ASKED, sessions).answer
+
+
+def test_a_question_that_is_none_names_its_key(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path / "cell", [[usual()]])
+    asked = json.dumps(ASKED.as_json() | {"r1": "many"})
+    done = command("summarise_cell", str(cell), "--output", str(cell / "cell.json"), "--question", asked)
+    assert done.returncode == 1
+    assert "--question: r1" in done.stderr
 
 
 @pytest.mark.parametrize(("per", "scale"), [(1, 1000), (1000, 1), (10_000, 0.1)])
 def test_rates_are_given_for_so_many_tokens(per: int, scale: float) -> None:
-    question = read_question({**ASKED, "per": per})
+    question = read_question(replace(ASKED, per=per))
     assert (question.r0, question.r1) == (pytest.approx(scale), pytest.approx(40 * scale))
 
 
 def test_questions_that_cannot_be_answered_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"here: the question has no answer: r0 2.0 and r1 1.0"):
-        read_question({**ASKED, "r0": 2, "r1": 1}, "here")
-    asked = {**ASKED, "r0": 0.1, "r1": 1}
+        read_question(replace(ASKED, r0=2, r1=1), "here")
+    asked = replace(ASKED, r0=0.1, r1=1)
     check_budget(asked, replays=2, tokens_per_replay=1000, where="here")
     with pytest.raises(ConfigError, match=r"here: the budget of 2 replays cannot answer.*takes 4 replays"):
-        check_budget({**asked, "budget": {"sessions": 1}}, replays=2, tokens_per_replay=1000, where="here")
+        check_budget(
+            replace(asked, budget=Budget(sessions=1)), replays=2, tokens_per_replay=1000, where="here"
+        )
     with pytest.raises(ConfigError, match=r"the budget of 3,000 tokens cannot answer.*takes 3,329"):
         check_budget(
-            {**asked, "budget": {"sessions": 9, "tokens": 3000}},
+            replace(asked, budget=Budget(sessions=9, tokens=3000)),
             replays=2,
             tokens_per_replay=1000,
             where="here",

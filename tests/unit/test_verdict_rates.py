@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import chi2
 
+from scripts.records.figures import Rate
 from scripts.verdict.grouping import groups, identical, largest_group
 from scripts.verdict.rates import flips_per_1000, poisson_interval, upper_bound
 
@@ -52,12 +53,12 @@ def test_one_event_as_tables_have_it() -> None:
 
 def test_rate_is_per_thousand_tokens() -> None:
     found = flips_per_1000(3, 6000)
-    assert found["rate"] == 0.5
-    assert found["high"] == pytest.approx(8.7673 / 6, abs=1e-4)
+    assert found.rate == 0.5
+    assert found.high == pytest.approx(8.7673 / 6, abs=1e-4)
 
 
 def test_nothing_compared_has_no_rate() -> None:
-    assert flips_per_1000(0, 0) == {"events": 0, "exposure": 0, "rate": None, "low": None, "high": None}
+    assert flips_per_1000(0, 0) == Rate(events=0, exposure=0, rate=None, low=None, high=None)
 
 
 def test_impossible_counts_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from scripts.common.errors import DataError
+from scripts.records.cell import Cell, read_cell
 from scripts.verdict.agreement import first_unequal
 from scripts.verdict.summary import summarise
 from tests.unit.cells import ROOT, command, part, write_cell
 
 SAID = "replay-01.transcript.jsonl"
 COMPUTED = "replay-01.logprobs.jsonl"
+ENGINE = {"engine": "e", "kind": "vllm", "runtime": "docker", "image": "vllm", "digest": None}
+ASKED = {"name": "tinychart"}
+RESOLVED = {"version": "1", "arguments": {}, "context_between_turns": "kept"}
 
 
 def cell_of_four(folder: Path, **options: Any) -> Path:
@@ -34,9 +39,10 @@ def test_the_command_writes_the_summary(tmp_path: Path) -> None:
     cell = cell_of_four(tmp_path, listed=True)
     done = run(cell, "--first-block", "0", "--tie-margin", "9", apart=True)
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads((cell / "cell.json").read_text())
+    found = read_cell(cell / "cell.json")
     assert found == summarise(cell, first_block=0, tie_margin=9)
-    assert found["class"] == "near-tie"
+    assert isinstance(found, Cell)
+    assert found.class_ == "near-tie"
 
 
 def test_the_same_cell_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -131,10 +137,12 @@ def test_logprobs_of_another_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("chosen", [0.1, None, 0.1], "not finite"),
-        ("chosen", [0.1, "x", 0.1], "not numbers"),
-        ("chosen", 3, "not a list"),
-        ("top", [[], [], []], "not finite"),
+        ("chosen", [0.1, None, 0.1], "Expected `float`, got `null` - at `$.chosen[1]`"),
+        ("chosen", [0.1, "x", 0.1], "Expected `float`, got `str` - at `$.chosen[1]`"),
+        ("chosen", [0.1, math.inf, 0.1], "malformed"),
+        ("chosen", 3, "Expected `array`, got `int` - at `$.chosen`"),
+        ("top", [[], [], []], "no candidates"),
+        ("top", [[[1, 1e308], [2, -1e308]]] * 3, "not finite"),
         ("top", [[[1, -2.0], [2, -1.0]]] * 3, "not in order"),
         ("turn", 1, "not line 1"),
     ],
@@ -217,10 +225,14 @@ def test_a_torn_record(tmp_path: Path) -> None:
     ("records", "words"),
     [
         ([{}, {"session": 3}], "session 3"),
-        ([{}, {"tokens": "many"}], "tokens is 'many'"),
+        ([{}, {"tokens": "many"}], r"session-01/session.json: tokens: Expected `int`, got `str`"),
         ([{}, {"seconds": -1}], "seconds is -1"),
-        ([{}, {"files": [{"name": "x"}]}], "files is not a list of replays"),
-        ([{"questions": 1.5}, {}], "questions is 1.5"),
+        (
+            [{}, {"files": [{"name": "x"}]}],
+            r"session-01/session.json: files\[0\]: .*missing required field `replay`",
+        ),
+        ([{"questions": 1.5}, {}], "session-00/session.json: questions: Expected `int"),
+        ([{"questions": -1}, {}], "questions is -1, but a replay answered 0"),
     ],
 )
 def test_a_record_that_no_session_writes(
@@ -257,17 +269,17 @@ def test_no_folder_no_session_no_replay(tmp_path: Path) -> None:
             {"machine": {"gpus": [{"name": "B200", "uuid": "b"}]}},
             r"machine.gpus\[0\].name: 'H200' in session 0, 'B200' in session 1",
         ),
-        ({"machine": {"gpus": ["H200"]}}, {"machine": {"gpus": []}}, "machine.gpus"),
-        ({"machine": {"cpu": {"model": "x"}}}, {"machine": {"cpu": {"model": "y"}}}, "machine.cpu: 'x'"),
+        ({"machine": {"gpus": [{"name": "H200"}]}}, {"machine": {"gpus": []}}, "machine.gpus"),
+        ({"machine": {"cpu": "x"}}, {"machine": {"cpu": "y"}}, "machine.cpu: 'x'"),
         ({"machine": {"driver": "580"}}, {"machine": {"driver": "590"}}, "machine.driver: '580'"),
         (
-            {"engine_record": {"digest": "a1"}},
-            {"engine_record": {"digest": "b2"}},
+            {"engine_record": ENGINE | {"digest": "a1"}},
+            {"engine_record": ENGINE | {"digest": "b2"}},
             "engine_record.digest: 'a1'",
         ),
         (
-            {"engine_record": {"packages": {"numpy": "1"}}},
-            {"engine_record": {"packages": {"numpy": "2"}}},
+            {"engine_record": ENGINE | {"packages": {"numpy": "1"}}},
+            {"engine_record": ENGINE | {"packages": {"numpy": "2"}}},
             "engine_record.packages.numpy",
         ),
         (
@@ -275,7 +287,7 @@ def test_no_folder_no_session_no_replay(tmp_path: Path) -> None:
             {"weights": {"manifest_sha256": "b"}},
             "weights.manifest_sha256",
         ),
-        ({"workload": {"sha256": "a"}}, {"workload": {"sha256": "b"}}, "workload.sha256"),
+        ({"workload": ASKED | {"sha256": "a"}}, {"workload": ASKED | {"sha256": "b"}}, "workload.sha256"),
         ({"questions": 30}, {"questions": 20}, "questions: 30"),
     ],
 )
@@ -287,16 +299,24 @@ def test_sessions_that_disagree(
 
 
 def test_what_may_differ_between_sessions(tmp_path: Path) -> None:
-    gpu = {"name": "H200", "driver": "580"}
+    gpu = {"name": "H200"}
     records = [
-        {"machine": {"gpus": [gpu | {"uuid": "a", "index": 0}]}, "started": "x", "resolved": {"tuned": 1}},
-        {"machine": {"gpus": [gpu | {"uuid": "b", "index": 1}]}, "started": "y", "resolved": {"tuned": 2}},
+        {
+            "machine": {"gpus": [gpu | {"uuid": "a"}]},
+            "started": "x",
+            "resolved": RESOLVED | {"resolved": {"tuned": 1}},
+        },
+        {
+            "machine": {"gpus": [gpu | {"uuid": "b"}]},
+            "started": "y",
+            "resolved": RESOLVED | {"resolved": {"tuned": 2}},
+        },
     ]
-    assert summarise(cell_of_four(tmp_path, records=records))["sessions"] == 2
+    assert summarise(cell_of_four(tmp_path, records=records)).sessions == 2
 
 
 def test_what_only_one_session_records_is_no_disagreement(tmp_path: Path) -> None:
-    assert summarise(cell_of_four(tmp_path, records=[{"workload": {"sha256": "a"}}]))["sessions"] == 2
+    assert summarise(cell_of_four(tmp_path, records=[{"workload": ASKED | {"sha256": "a"}}])).sessions == 2
 
 
 def test_first_unequal_names_the_path() -> None:

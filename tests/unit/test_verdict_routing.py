@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scripts.common.errors import DataError
 from scripts.engines.routing import routing_digest, routing_digests, split_layers
-from scripts.verdict.forced import Mode, mode_summary, pass_line, read_passes, short, summarise_forced
-from scripts.verdict.routing import FIRST, Read, Steps, in_words
+from scripts.records.forced import FirstDiffering, Mode, ModeForced, ModeSummary, PassTurn, Read, RoutingFound
+from scripts.verdict.forced import mode_summary, read_passes, summarise_forced
+from scripts.verdict.routing import Steps, in_words
 
 Turn = tuple[str, str, tuple[str, str]]
 """Of a turn: a letter for each generated id's logits, its experts, and the same of what was read before."""
@@ -26,16 +28,16 @@ def write(cell: Path, number: int, turns: list[Turn], mode: Mode = "prefill", sc
         for turn, (logits, experts, read) in enumerate(turns):
             count = len(logits)
             stream.write(
-                pass_line(
-                    scenario,
-                    turn,
+                PassTurn(
+                    scenario=scenario,
+                    turn=turn,
                     digests=_digests(logits),
                     margins=[1.0] * count,
                     argmax=[5] * count,
                     chosen=[-0.5] * count,
                     routing=_digests(experts),
-                    read=Read(_digests(read[0]), _digests(read[1])),
-                )
+                    read=Read(digests=_digests(read[0]), routing=_digests(read[1])),
+                ).line()
             )
 
 
@@ -43,10 +45,19 @@ def _digests(letters: str) -> list[str]:
     return [each * 16 for each in letters]
 
 
-def summary(cell: Path, mode: Mode = "prefill") -> dict[str, Any]:
+def summary(cell: Path, mode: Mode = "prefill") -> RoutingFound:
     passes = read_passes(cell, mode)
     assert passes is not None
-    found: dict[str, Any] = mode_summary(passes)["routing"]
+    found = mode_summary(passes)
+    assert isinstance(found, ModeSummary)
+    assert found.routing is not None
+    return found.routing
+
+
+def kept(cell: Path) -> ModeForced:
+    """What cell.json keeps of the passes in prefill."""
+    found = summarise_forced(cell, scenarios=["a"]).modes.short().prefill
+    assert isinstance(found, ModeForced)
     return found
 
 
@@ -70,9 +81,10 @@ def test_what_differed_first(tmp_path: Path, other: Turn, first: str, experts: i
     write(tmp_path, 0, [BASE])
     write(tmp_path, 1, [other])
     found = summary(tmp_path)
-    assert found["first"] == {"comparisons": 1} | dict.fromkeys(FIRST, 0) | {first: 1}
-    assert found["other_experts"]["positions"] == experts
-    assert found["unequal_bits_same_experts"]["positions"] == same
+    none = FirstDiffering(comparisons=1, logits=0, same_step=0, experts=0, prompt=0, neither=0)
+    assert found.first == replace(none, **{first: 1})
+    assert found.other_experts.positions == experts
+    assert found.unequal_bits_same_experts.positions == same
 
 
 def test_experts_of_a_prompt_whose_logits_are_not_known(tmp_path: Path) -> None:
@@ -80,8 +92,8 @@ def test_experts_of_a_prompt_whose_logits_are_not_known(tmp_path: Path) -> None:
     write(tmp_path, 0, [("ab", "cd", ("", "e"))], "decode")
     write(tmp_path, 1, [("cd", "cd", ("", "f"))], "decode")
     write(tmp_path, 2, [("cb", "cd", ("", "e"))], "decode")
-    first = summary(tmp_path, "decode")["first"]
-    assert (first["prompt"], first["logits"], first["comparisons"]) == (1, 1, 2)
+    first = summary(tmp_path, "decode").first
+    assert (first.prompt, first.logits, first.comparisons) == (1, 1, 2)
 
 
 def test_each_episode_is_compared_by_itself_and_turn_after_turn(tmp_path: Path) -> None:
@@ -89,20 +101,22 @@ def test_each_episode_is_compared_by_itself_and_turn_after_turn(tmp_path: Path) 
     write(tmp_path, 1, [BASE, ("abc", "dff", ("ab", "cd"))])
     for number in range(2):
         write(tmp_path, number, [BASE], scenario="b")
-    first = summary(tmp_path)["first"]
-    assert (first["comparisons"], first["experts"], first["neither"]) == (2, 1, 1)
+    first = summary(tmp_path).first
+    assert (first.comparisons, first.experts, first.neither) == (2, 1, 1)
 
 
 def test_a_cell_keeps_what_was_found_and_one_without_experts_says_nothing(tmp_path: Path) -> None:
     write(tmp_path, 0, [BASE])
     write(tmp_path, 1, [("abd", "def", ("ab", "cd"))])
-    kept = short(summarise_forced(tmp_path, scenarios=["a"]))["prefill"]["routing"]
-    assert kept["first"]["logits"] == 1
-    assert in_words(kept) == "the logits, with every expert so far the same, in 1"
+    found = kept(tmp_path).routing
+    assert found is not None
+    assert found.first.logits == 1
+    assert in_words(found) == "the logits, with every expert so far the same, in 1"
     for path in (tmp_path / "forced").iterdir():
         line = json.loads(path.read_text())
         path.write_text(json.dumps({key: line[key] for key in line if key not in ("read", "routing")}) + "\n")
-    assert "routing" not in short(summarise_forced(tmp_path, scenarios=["a"]))["prefill"]
+    assert kept(tmp_path).routing is None
+    assert "routing" not in kept(tmp_path).as_json()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +126,7 @@ def test_a_cell_keeps_what_was_found_and_one_without_experts_says_nothing(tmp_pa
         ({"routing": ["a" * 15] * 3}, "16 digits"),
         ({"read": {"digests": ["a" * 16], "routing": ["a" * 16] * 2}}, "not of as many ids"),
         ({"read": {"digests": []}}, "routing"),
-        ({"read": None}, "NoneType"),
+        ({"read": None}, "one only"),
         ({"read": {"digests": [], "routing": ["a" * 16]}}, "other steps"),
     ],
 )

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from scripts.records.figures import Interval
 from scripts.verdict.bootstrap import flips_bootstrap
 from scripts.verdict.sequential import Question, decide, evidence, replays_needed
 
@@ -81,7 +82,7 @@ def test_no_bootstrap_below_five_sessions_or_without_a_flip() -> None:
 
 
 def test_bootstrap_of_equal_replays_is_a_point() -> None:
-    assert flips_bootstrap(list(range(6)), [1.0] * 6, [200] * 6) == {"low": 5.0, "high": 5.0}
+    assert flips_bootstrap(list(range(6)), [1.0] * 6, [200] * 6) == Interval(low=5.0, high=5.0)
 
 
 def test_bootstrap_is_seeded_and_takes_sessions_of_any_size() -> None:
@@ -90,7 +91,7 @@ def test_bootstrap_is_seeded_and_takes_sessions_of_any_size() -> None:
     found = flips_bootstrap(sessions, events, [100] * 7)
     assert found is not None
     assert found == flips_bootstrap(sessions, events, [100] * 7)
-    assert 0 <= found["low"] < 1000 * 6 / 700 < found["high"] <= 30
+    assert 0 <= found.low < 1000 * 6 / 700 < found.high <= 30
 
 
 def test_unlike_sessions_widen_the_bootstrap() -> None:
@@ -99,7 +100,7 @@ def test_unlike_sessions_widen_the_bootstrap() -> None:
     unlike = flips_bootstrap(sessions, [1.0] * 10 + [0.0] * 30, [100] * 40)
     assert alike is not None
     assert unlike is not None
-    assert unlike["high"] - unlike["low"] > 1.3 * (alike["high"] - alike["low"])
+    assert unlike.high - unlike.low > 1.3 * (alike.high - alike.low)
 
 
 def test_replays_of_unlike_rates_do_not_raise_false_alarms() -> None:

@@ -17,14 +17,14 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from scripts.common.transcripts import Turn, turn_line
+from scripts.records.figures import NoiseSpread, Rate, Spread
+from scripts.records.question import Budget, QuestionAsked
+from scripts.records.transcript import Turn
 from scripts.verdict.classes import difference_class
-from scripts.verdict.question import wants_more
 from scripts.verdict.summary import look, summarise
 from tests.unit.cells import Part, Top, part, write_cell
 
@@ -49,10 +49,20 @@ def write_streams(folder: Path, replays: Sequence[Sequence[Stream]], sessions: i
             if (scenario, ids) not in known:
                 cut = len(ids) // 2
                 turns = [
-                    Turn(scenario, turn, [turn, 7], [*some, ENDS], "stop", "", [], [], None)
+                    Turn(
+                        scenario=scenario,
+                        turn=turn,
+                        appended_ids=[turn, 7],
+                        output_ids=[*some, ENDS],
+                        finish_reason="stop",
+                        text="",
+                        tool_calls=[],
+                        tool_results=[],
+                        answer=None,
+                    )
                     for turn, some in enumerate((ids[:cut], ids[cut:]))
                 ]
-                known[scenario, ids] = "".join(map(turn_line, turns))
+                known[scenario, ids] = "".join(turn.line() for turn in turns)
             lines.append(known[scenario, ids])
         session = number % sessions
         path = homes[session] / f"replay-{counts[session]:02d}.transcript.jsonl"
@@ -122,12 +132,18 @@ class Ties:
 
 def measure(
     folder: Path, processes: Sequence[Process], replays: int, length: int, generator: np.random.Generator
-) -> dict[str, Any]:
+) -> Rate:
     """Draw a cell, one process a scenario, write it, and read its rate."""
     drawn = [draw(replays, length, generator)[0] for draw in processes]
     write_streams(folder, [[streams[n] for streams in drawn] for n in range(replays)])
-    rate: dict[str, Any] = summarise(folder)["flips_per_1000_tokens"]
-    return rate
+    return summarise(folder).flips_per_1000_tokens
+
+
+def covers(found: Rate, rate: float) -> bool:
+    """Whether the interval holds that rate."""
+    assert found.low is not None
+    assert found.high is not None
+    return found.low <= rate <= found.high
 
 
 LENGTHS = {0.1: 1500, 1.0: 500, 10.0: 150, 30.0: 100, 100.0: 50}
@@ -141,8 +157,8 @@ def test_intervals_cover_a_steady_rate(tmp_path: Path, rate: float) -> None:
         generator = np.random.default_rng([round(10 * rate), replays, alternatives])
         processes = [steady(rate / 1000, alternatives)] * len(SCENARIOS)
         found = [measure(tmp_path / "cell", processes, replays, LENGTHS[rate], generator) for _ in range(50)]
-        covered += [each["low"] <= rate <= each["high"] for each in found]
-        events, exposure = (sum(each[key] for each in found) for key in ("events", "exposure"))
+        covered += [covers(each, rate) for each in found]
+        events, exposure = sum(each.events for each in found), sum(each.exposure for each in found)
         ratios.append(1000 * events / exposure / rate)
     assert len(covered) == 400
     assert np.mean(covered) >= 0.935
@@ -166,7 +182,7 @@ def test_intervals_cover_the_rate_of_near_ties(
         truth = 1000 * again[:, 0].sum() / again[:, 1].sum()
         for _ in range(10):
             found = measure(tmp_path / "cell", scenarios, replays, length, generator)
-            covered.append(found["low"] <= truth <= found["high"])
+            covered.append(covers(found, truth))
     assert len(covered) == 120
     assert np.mean(covered) >= 0.935
 
@@ -177,24 +193,24 @@ def test_events_and_exposure_are_those_drawn(tmp_path: Path, seed: int) -> None:
     process = Ties(0.05, (0.5, 0.3, 0.2), seed)
     streams, events, exposure = process.draw(8, 150, generator)
     write_streams(tmp_path / "cell", [[each] for each in streams])
-    found = summarise(tmp_path / "cell")["flips_per_1000_tokens"]
+    found = summarise(tmp_path / "cell").flips_per_1000_tokens
     # The end id of the second turn is shared by those whose streams are equal, that of the first by those
     # whose first halves are.
     ends = [each[:75] for each in streams], streams
     shared = sum(n for each in ends for n in (each.count(one) for one in set(each)) if n >= 2)
-    assert (found["events"], found["exposure"]) == (events, exposure + shared)
+    assert (found.events, found.exposure) == (events, exposure + shared)
 
 
 @pytest.mark.parametrize("rate", [0.1, 2.0])
 def test_the_sequential_test_keeps_its_error_rates(tmp_path: Path, rate: float) -> None:
-    question = {"r0": 0.1, "r1": 2.0, "per": 1000, "alpha": 0.05, "beta": 0.05, "budget": {"sessions": 8}}
+    question = QuestionAsked(r0=0.1, r1=2.0, budget=Budget(sessions=8))
     wrong, cells = 0, 250
     generator = np.random.default_rng(round(10 * rate))
     for _ in range(cells):
         drawn = [steady(rate / 1000, 3)(16, 330, generator)[0] for _ in SCENARIOS]
         write_streams(tmp_path / "cell", [[streams[n] for streams in drawn] for n in range(16)], sessions=8)
         looks = (look(tmp_path / "cell", question, sessions) for sessions in range(1, 9))
-        answer = next(each["answer"] for each in looks if not wants_more(each))
+        answer = next(each.answer for each in looks if not each.wants_more)
         wrong += answer == ("at least r1" if rate == 0.1 else "at most r0")
     assert wrong / cells <= 0.05
 
@@ -290,31 +306,31 @@ def test_what_is_planted_is_read(tmp_path: Path, what: str) -> None:
         place = rng.randrange(1, 5)
         replays.insert(place, {"a": other})
         found = summarise(write_cell(tmp_path / f"cell-{seed}", [replays[:3], replays[3:]]))
-        assert found["text_identical"] == 4
+        assert found.text_identical == 4
         # A leak before the last turn's prompt leaves all that was computed as it was.
-        assert found["logprobs_identical"] in ((2, 3) if what == "harness" else (2,))
-        assert len(found["differences"]) == 1
-        first = found["differences"][0]
-        assert 3 * first["session"] + first["replay"] == place
-        assert (first["kind"], first["turn"], first["position"]) == (
+        assert found.logprobs_identical in ((2, 3) if what == "harness" else (2,))
+        assert len(found.differences) == 1
+        first = found.differences[0]
+        assert 3 * first.session + first.replay == place
+        assert (first.kind, first.turn, first.position) == (
             expected.kind,
             expected.turn,
             expected.position,
         )
-        assert (first["margin"], first["margin_censored"]) == (expected.margin, expected.censored)
+        assert (first.margin, first.margin_censored) == (expected.margin, expected.censored)
         tokens = sum(len(each.ids) for each in turns)
         noise = [abs(shift) for shift in shifts[1:] for _ in range(tokens)] + [0.0] * expected.position
-        assert found["noise"]["margin"] == {
-            "p50": pytest.approx(np.quantile(noise, 0.5)),
-            "p99": pytest.approx(np.quantile(noise, 0.99)),
-            "max": max(noise),
-        }
-        assert found["noise"]["chosen"] == found["noise"]["margin"]
-        assert found["exact_ties"] == exact_ties(turns) + expected.ties
-        assert first["class"] == difference_class(
+        spread = Spread(
+            p50=pytest.approx(np.quantile(noise, 0.5)),
+            p99=pytest.approx(np.quantile(noise, 0.99)),
+            max=max(noise),
+        )
+        assert found.noise == NoiseSpread(chosen=spread, margin=spread)
+        assert found.exact_ties == exact_ties(turns) + expected.ties
+        assert first.class_ == difference_class(
             "harness" if what == "harness" else "model",
             expected.position,
             expected.margin,
             margin_noise_p99=float(np.quantile(noise, 0.99)),
         )
-        assert found["class"] == first["class"]
+        assert found.class_ == first.class_

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from scripts.records.cell import Ties
 from scripts.verdict import ties
 from scripts.verdict.forced import Passes
 
@@ -66,15 +67,16 @@ def test_known_noise_predicts_what_free_replays_do(free: int, monkeypatch: pytes
         passes = passes_of(margins + jitter(generator, (5, 1500)))
         others = (margins + jitter(generator, (free, 1500)) < 0).sum(axis=0)
         found = ties.account(passes, "decode", np.full(1500, free), np.minimum(others, free - others))
-        inside += found["near_tie_account"] == "consistent"
-        tested += found["held_out"]["consistent"]
+        inside += found.near_tie_account == "consistent"
+        assert found.held_out is not None
+        tested += found.held_out.consistent
     assert inside >= 0.85 * cells
     assert tested >= 0.88 * cells
 
 
 def one_account(
     seed: int, *, noise: float, events: int, position: Literal["low", "high"] = "low", passes: int = 5
-) -> dict[str, object]:
+) -> Ties:
     generator = np.random.default_rng(seed)
     margins = np.sort(generator.exponential(4, 2000))
     seen = np.zeros(2000, dtype=np.int64)
@@ -86,35 +88,35 @@ def one_account(
 
 def test_flips_without_noise_contradict_the_account() -> None:
     found = one_account(1, noise=0.0, events=3)
-    assert found["near_tie_account"] == "contradicted"
-    assert found["reason"] == "3 flips seen, 0 to 0 predicted"
+    assert found.near_tie_account == "contradicted"
+    assert found.reason == "3 flips seen, 0 to 0 predicted"
 
 
 def test_far_more_flips_than_noise_predicts_contradict_it() -> None:
-    assert one_account(2, noise=0.2, events=400)["near_tie_account"] == "contradicted"
+    assert one_account(2, noise=0.2, events=400).near_tie_account == "contradicted"
 
 
 def test_no_flip_where_many_are_predicted_contradicts_it() -> None:
-    assert one_account(3, noise=5.0, events=0)["near_tie_account"] == "contradicted"
+    assert one_account(3, noise=5.0, events=0).near_tie_account == "contradicted"
 
 
 def test_nothing_predicted_and_nothing_seen_tests_nothing() -> None:
     found = one_account(4, noise=0.0, events=0)
-    assert found["near_tie_account"] == "not testable"
-    assert found["reason"] == "no flip was seen and none was predicted"
+    assert found.near_tie_account == "not testable"
+    assert found.reason == "no flip was seen and none was predicted"
 
 
 def test_fewer_than_four_passes_hold_nothing_out() -> None:
-    assert one_account(5, noise=1.0, events=30, passes=3)["held_out"] is None
-    assert one_account(5, noise=1.0, events=30, passes=1)["reason"] == "there is one forced pass only"
+    assert one_account(5, noise=1.0, events=30, passes=3).held_out is None
+    assert one_account(5, noise=1.0, events=30, passes=1).reason == "there is one forced pass only"
 
 
 def test_what_cannot_be_tested_says_why() -> None:
     none = np.zeros(4, dtype=np.int64)
-    assert ties.account(None, None, none, none)["reason"] == "the cell has no forced passes"
+    assert ties.account(None, None, none, none).reason == "the cell has no forced passes"
     found = ties.account(passes_of(np.ones((3, 4))), "prefill", np.ones(4, dtype=np.int64), none)
-    assert found["reason"] == "no two free replays share a context of the forced trajectory"
-    assert found["mode"] == "prefill"
+    assert found.reason == "no two free replays share a context of the forced trajectory"
+    assert found.mode == "prefill"
 
 
 def test_noise_that_drifts_is_caught_by_the_passes_held_out() -> None:
@@ -123,8 +125,8 @@ def test_noise_that_drifts_is_caught_by_the_passes_held_out() -> None:
     signed = margins + 0.001 * jitter(generator, (6, 2000))
     signed[1::2] += generator.normal(0, 1.0, (3, 2000))
     found = ties.account(passes_of(signed), "decode", np.full(2000, 6), np.zeros(2000, dtype=np.int64))
-    assert found["near_tie_account"] == "not testable"
-    assert "half of the forced passes" in found["reason"]
+    assert found.near_tie_account == "not testable"
+    assert "half of the forced passes" in found.reason
 
 
 def test_predictions_are_seeded() -> None:
