@@ -31,7 +31,7 @@ from scripts.provenance.environments import env_python
 from scripts.quants.build import build_quant
 from scripts.records.base import convert
 from scripts.records.engines import EngineEntry
-from scripts.records.forced import MODES, Mode
+from scripts.records.forced import MODES, Mode, ModeSummary
 from scripts.records.models import Precision
 from scripts.records.settings import HarnessSettings, Settings
 from scripts.sessions.force import FORCE, pass_file, recorded_episodes
@@ -88,7 +88,9 @@ def compare(cell: Path, mode: Mode) -> tuple[float, int]:
     begun = time.perf_counter()
     passes = read_passes(cell, mode)
     assert passes is not None
-    unequal = mode_summary(passes).unequal_bits.positions
+    found = mode_summary(passes)
+    assert isinstance(found, ModeSummary)
+    unequal = found.unequal_bits.positions
     return (time.perf_counter() - begun) / (passes.passes * passes.positions), unequal
 
 
