@@ -29,12 +29,11 @@ def main() -> None:
     arguments = parser.parse_args()
     verify_manifest(arguments.manifest)
     folder = arguments.manifest.parent
-    sizes = LlamaCppArguments()
     with (
         tempfile.TemporaryDirectory() as aside,
-        closing(LlamaCppPython(folder / "model.gguf", sizes, Path(aside) / "log")) as engine,
+        closing(LlamaCppPython(folder / "model.gguf", LlamaCppArguments(), Path(aside) / "log")) as engine,
     ):
-        score = score_held_out(engine, ChatForm(folder), arguments.episodes, context=sizes.n_ctx)
+        score = score_held_out(engine, ChatForm(folder), arguments.episodes, context=4096)
     for kind in sorted(score.asked):
         print(f"{kind:20} {score.right[kind]:4} of {score.asked[kind]}")
     print(
