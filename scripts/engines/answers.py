@@ -9,13 +9,13 @@ from typing import Any
 from scripts.common.errors import EngineError
 from scripts.common.files import canonical_json, sha256_bytes
 from scripts.common.protocol import Generation, Scores
-from scripts.common.transcripts import FinishReason
 from scripts.engines.routing import Layer, routing_digest, routing_digests
+from scripts.records.transcript import Candidate, FinishReason
 
-Candidates = list[tuple[int, float]]
+Candidates = list[Candidate]
 
 
-def ordered(candidates: Sequence[tuple[int, float]], count: int) -> Candidates:
+def ordered(candidates: Sequence[Candidate], count: int) -> Candidates:
     """The `count` most likely, best first, equal ones by id."""
     return sorted(candidates, key=lambda each: (-each[1], each[0]))[:count]
 

@@ -7,51 +7,41 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
+from docker.types import Mount
 
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
+from scripts.engines.container_plan import WEIGHTS, ContainerPlan
 from scripts.engines.http import Server, log_end
 from scripts.engines.nodes import address, node_flags, nodes_of, serve_workers
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
-from scripts.engines.server_kinds import MODEL, Client, ServerKind, command, server_kind, weights_argument
-from scripts.provenance.containers import guarded, link_mounts, reap, remove_container, said
+from scripts.engines.server_kinds import MODEL, Client, command
+from scripts.provenance.containers import guarded, reap, remove_container, said
 from scripts.provenance.docker_engine import connect
+from scripts.records.engine import EngineRecord
+from scripts.records.machine import ContainerFacts
+from scripts.records.settings import Settings
 
 PORT = 8000  # inside the container
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # inside the container; outside only 127.0.0.1 leads to it
 STOP_SECONDS = 20
-ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = "/weights"
-OWN_CODE = "/tempzero"
-OWN_FILES = (
-    "scripts/__init__.py",
-    "scripts/engines/__init__.py",
-    "scripts/engines/sglang_serve.py",
-    "scripts/engines/vllm_force.py",
-    "scripts/engines/vllm_patches.py",
-)
 
 
 @contextmanager
-def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Client]:
+def serve_container(settings: Settings, weights: Path, log: Path, record: EngineRecord) -> Iterator[Client]:
     """The client of a server of `settings` in a container over the folder `weights`; its log goes to the file `log`.
 
-    `settings["record"]` is the engine's record (results/engines/): the image that it names by id is run, and nothing
-    else. EngineError, with the log's end, where Docker cannot be used, the image is not there, or the server does not
-    start, is not ready in time, or dies.
+    The image that the engine's record (results/engines/) names by id is run, and nothing else. EngineError, with the
+    log's end, where Docker cannot be used, the image is not there, or the server does not start, is not ready in time,
+    or dies.
     """
-    kind = server_kind(settings["kind"])
-    record = settings["record"]
-    box: Mapping[str, Any] = settings.get("container", {})
     key = secrets.token_hex(16)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
@@ -59,15 +49,13 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
         client = stack.enter_context(connect())
         reap(client)
         nodes = nodes_of(settings)
-        devices = stack.enter_context(hold_gpus(int(settings.get("gpus", 0)) // max(len(nodes), 1)))
+        devices = stack.enter_context(hold_gpus(settings.gpus // max(len(nodes), 1)))
+        plan = ContainerPlan(settings, record, weights, nodes, devices)
         image = find_image(client, record)
-        port = take_port(settings.get("port"))
+        port = take_port(settings.port)
         labels = stack.enter_context(guarded(nodes[1:], address(nodes[0]) if nodes else ""))
-        options = _options(kind, settings, image, weights, devices)
-        workers = stack.enter_context(
-            serve_workers(settings, kind, nodes, _served(kind, weights), options, _own_files(kind), log)
-        )
-        container = _create(client, kind, settings, image, weights, options, port, key, labels, nodes)
+        workers = stack.enter_context(serve_workers(plan, log))
+        container = create_head(client, plan, image, port, key, labels)
         stack.callback(remove_container, client, container)
         _start(container, port)
         stack.enter_context(_follow(container, log))
@@ -76,23 +64,23 @@ def serve_container(settings: Mapping[str, Any], weights: Path, log: Path) -> It
             key,
             lambda: log.read_text("utf-8", "replace"),
             lambda: _death(container, workers),
-            {"container": _given(container, box, fixed_port=settings.get("port") is not None)},
+            given_facts(container, plan),
             weights,
         )
-        wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
-        engine = kind.client(server, {**settings["arguments"]}, MODEL)
-        stack.callback(engine.close)
-        yield engine
+        wait_until_ready(server, plan.kind, settings.start_seconds or START_SECONDS)
+        yield stack.enter_context(closing(plan.kind.client(server, settings.arguments, MODEL)))
 
 
-def find_image(client: docker.DockerClient, record: Mapping[str, Any]) -> str:
+def find_image(client: docker.DockerClient, record: EngineRecord) -> str:
     """The id of the record's image, verified to be here; EngineError where it is not, or another under its name."""
-    remedy = f"delete results/engines/{record['engine']}.json and run the command again: the image is then had anew"
+    remedy = (
+        f"delete results/engines/{record.engine}.json and run the command again: the image is then had anew"
+    )
     try:
-        return str(client.images.get(record["image_id"]).id)
+        return str(client.images.get(record.image_id).id)
     except ImageNotFound as error:
         raise EngineError(
-            f"the image {record['image']} ({record['image_id'][:19]}) is not here any more", remedy=remedy
+            f"the image {record.image} ({str(record.image_id)[:19]}) is not here any more", remedy=remedy
         ) from error
 
 
@@ -117,107 +105,31 @@ def hold_gpus(count: int) -> Iterator[list[str]]:
         yield [str(number) for number in range(count)]
 
 
-def _create(
-    client: docker.DockerClient,
-    kind: ServerKind,
-    settings: Mapping[str, Any],
-    image: str,
-    weights: Path,
-    options: Mapping[str, Any],
-    port: int,
-    key: str,
-    labels: dict[str, str],
-    nodes: list[str],
+def create_head(
+    client: docker.DockerClient, plan: ContainerPlan, image: str, port: int, key: str, labels: dict[str, str]
 ) -> Container:
     """The container of the server; of several machines' the head's, which the others reach by the machine's network."""
-    box = settings.get("container", {})
-    entrypoint = list(box.get("entrypoint", [part.format(python="python3") for part in kind.program]))
+    nodes, kind = plan.nodes, plan.kind
     host, inside = (HOST, port) if nodes else (EVERYWHERE, PORT)
-    served = _served(kind, weights)
-    argv = command(kind, settings["arguments"], served, host=host, port=inside, python="python3", key=key)
-    environment = dict(options["environment"])
-    if kind.key_variable:
-        environment[kind.key_variable] = key
-    if nodes:
-        environment["VLLM_HOST_IP"] = address(nodes[0])
-    own = [Mount(at, str(file), type="bind", read_only=True) for at, file in _own_files(kind).items()]
+    arguments = plan.settings.arguments
+    argv = command(kind, arguments, plan.served, host=host, port=inside, python="python3", key=key)
+    own = [Mount(at, str(file), type="bind", read_only=True) for at, file in plan.own_files.items()]
     try:
-        return client.containers.create(
+        return plan.create(
+            client,
             image,
+            entrypoint=plan.box.entrypoint or argv[: len(kind.program)],
             command=[*argv[len(kind.program) :], *node_flags(nodes, 0)],
-            entrypoint=entrypoint,
-            ports={} if nodes else {f"{PORT}/tcp": (HOST, port)},
             labels=labels,
-            **{**options, "environment": environment, "mounts": [*options["mounts"], *own]},
+            environment={
+                **({kind.key_variable: key} if kind.key_variable else {}),
+                **({"VLLM_HOST_IP": address(nodes[0])} if nodes else {}),
+            },
+            mounts=own,
+            ports={} if nodes else {f"{PORT}/tcp": (HOST, port)},
         )
     except DockerException as error:
-        raise EngineError(
-            f"the container cannot be made: {said(error)}", where=settings["record"]["image"]
-        ) from error
-
-
-def _options(
-    kind: ServerKind,
-    settings: Mapping[str, Any],
-    image: str,
-    weights: Path,
-    devices: list[str],
-) -> dict[str, Any]:
-    """What Docker is asked for on every machine that serves."""
-    box: Mapping[str, Any] = settings.get("container", {})
-    environment = {**kind.environment, **settings["environment"]}
-    if _own_files(kind):
-        environment["PYTHONPATH"] = OWN_CODE
-    options: dict[str, Any] = {
-        "environment": environment,
-        "mounts": [
-            Mount(WEIGHTS, str(weights.resolve()), type="bind", read_only=True),
-            *link_mounts(weights),
-            *_caches(box, settings, image),
-        ],
-        "init": True,
-        "security_opt": ["no-new-privileges"],
-        "log_config": LogConfig(type=LogConfig.types.JSON),
-    }
-    if devices:
-        options["device_requests"] = [DeviceRequest(device_ids=devices, capabilities=[["gpu"]])]
-        options["ulimits"] = [
-            Ulimit(name="memlock", soft=-1, hard=-1),
-            Ulimit(name="stack", soft=2**26, hard=2**26),
-        ]
-    if "shm_gb" in box:
-        options["shm_size"] = int(box["shm_gb"] * 10**9)
-    if box.get("ipc") == "host":
-        options["ipc_mode"] = "host"
-    if settings.get("nodes", 1) > 1:
-        options["network_mode"] = "host"
-    return options
-
-
-def _served(kind: ServerKind, weights: Path) -> str:
-    """The weights as a container sees them."""
-    return str(PurePosixPath(WEIGHTS) / weights_argument(kind, weights))
-
-
-def _own_files(kind: ServerKind) -> dict[str, Path]:
-    """The files of this project that the server imports, by the place where a container has them."""
-    if not kind.program[-1].startswith(("vllm", "scripts")):
-        return {}
-    return {f"{OWN_CODE}/{file}": ROOT / file for file in OWN_FILES}
-
-
-def _caches(box: Mapping[str, Any], settings: Mapping[str, Any], image: str) -> list[Mount]:
-    """Compiled kernels in a volume that stays, tuning results in memory (unless the variant keeps them)."""
-    name = f"tempzero-{settings['engine']}-{image.removeprefix('sha256:')[:12]}"
-    mounts: list[Mount] = []
-    if "cache" in box:
-        mounts.append(Mount(box["cache"], f"{name}-kernels", type="volume"))
-    if "tuning" in box:
-        keep = box.get("warm_tuning", False)
-        mounts.append(
-            Mount(box["tuning"], f"{name}-tuning" if keep else None, type="volume" if keep else "tmpfs")
-        )
-    return mounts
+        raise EngineError(f"the container cannot be made: {said(error)}", where=plan.record.image) from error
 
 
 def _start(container: Container, port: int) -> None:
@@ -274,13 +186,9 @@ def _death(container: Container, workers: Sequence[tuple[str, Container]] = ()) 
     return "it ran out of memory" if state.get("OOMKilled") else f"exit status {state['ExitCode']}"
 
 
-def _given(container: Container, box: Mapping[str, Any], *, fixed_port: bool) -> dict[str, Any]:
-    """What Docker says that it gave the started container."""
+def given_facts(container: Container, plan: ContainerPlan) -> ContainerFacts:
+    """What Docker says that it gave the container."""
     container.reload()
-    own = {
-        WEIGHTS,
-        *(f"{OWN_CODE}/{file}" for file in OWN_FILES),
-        box.get("cache", ""),
-        box.get("tuning", ""),
-    }
-    return container_facts(container.attrs, box, own=own, fixed_port=fixed_port)
+    own = {WEIGHTS, *plan.own_files, plan.box.cache or "", plan.box.tuning or ""}
+    fixed = plan.settings.port is not None
+    return container_facts(container.attrs, plan.box, own=own, fixed_port=fixed)

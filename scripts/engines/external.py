@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.common.protocol import Engine
 from scripts.engines.http import Connection, Server
-from scripts.engines.llamacpp_server import LlamaCppServer
 from scripts.engines.openai_server import OpenAIServer
-from scripts.engines.sglang_server import SglangServer
-from scripts.engines.vllm_server import VllmServer
+from scripts.engines.server_kinds import SERVER_KINDS
+from scripts.records.engine import EngineRecord
+from scripts.records.settings import Settings
 
 KEY_VARIABLE = "TEMPZERO_API_KEY"
 # Who answers these with 200 is that kind of server; anything else is a chat endpoint.
@@ -22,30 +21,18 @@ SIGNS = {"sglang": "/get_model_info", "vllm": "/version", "llamacpp": "/props"}
 
 
 @contextmanager
-def use_external(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Engine]:
-    """The client of the endpoint that `settings["record"]` names, by its own interface where there is a tokenizer.
+def use_external(settings: Settings, weights: Path, log: Path, record: EngineRecord) -> Iterator[Engine]:
+    """The client of the endpoint of `settings`, by the interface in its record where there is a tokenizer.
 
     EngineError where it is down, refuses the key, or drops the connection.
     """
-    record = settings["record"]
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("the server was not started here: its log is elsewhere\n", encoding="utf-8")
-    server = reach(settings["endpoint"])
-    kind = record["interface"] if (weights / "tokenizer.json").is_file() else "openai"
-    model, arguments = record["model"], settings["arguments"]
-    engine: VllmServer | SglangServer | LlamaCppServer | OpenAIServer
-    if kind == "vllm":
-        engine = VllmServer(server, arguments, model, strict_reset=False)
-    elif kind == "sglang":
-        engine = SglangServer(server, arguments, model)
-    elif kind == "llamacpp":
-        engine = LlamaCppServer(server, arguments, model)
-    else:
-        engine = OpenAIServer(server, arguments, model)
-    try:
-        yield engine
-    finally:
-        engine.close()
+    server = reach(settings.endpoint or "")
+    kind = record.interface if (weights / "tokenizer.json").is_file() else "openai"
+    engine = SERVER_KINDS[kind].client if kind in SERVER_KINDS else OpenAIServer
+    with closing(engine(server, settings.arguments, record.model or "")) as client:
+        yield client
 
 
 def reach(endpoint: str) -> Server:
@@ -57,11 +44,11 @@ def reach(endpoint: str) -> Server:
             remedy="give it as endpoint=http://127.0.0.1:8000/v1",
         )
     root = endpoint.rstrip("/").removesuffix("/v1")
-    return Server(root, os.environ.get(KEY_VARIABLE) or None, lambda: "", lambda: None)
+    return Server(root, os.environ.get(KEY_VARIABLE) or None, lambda: "", lambda: None, ours=False)
 
 
-def find_interface(endpoint: str, model: str | None) -> dict[str, Any]:
-    """Which interface an endpoint has and which model it serves: `{"interface", "model", "version"}`.
+def find_interface(engine: str, endpoint: str, model: str | None) -> EngineRecord:
+    """The record of the `engine` at an endpoint: which interface it has, which model it serves, in which version.
 
     EngineError where it is down, refuses the key (the variable that holds it is named), or serves no such model.
     """
@@ -91,7 +78,16 @@ def find_interface(endpoint: str, model: str | None) -> dict[str, Any]:
             where=endpoint,
             remedy=f"set endpoint_model to one of: {', '.join(known)}" if known else "set endpoint_model",
         )
-    return {"interface": interface, "model": chosen, "version": version}
+    return EngineRecord(
+        engine=engine,
+        kind="openai",
+        runtime="external",
+        image=None,
+        digest=None,
+        interface=interface,
+        model=chosen,
+        server_version=version,
+    )
 
 
 def _models(connection: Connection) -> list[str]:

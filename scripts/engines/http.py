@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 
 from scripts.common.errors import EngineError
+from scripts.records.base import Value
+from scripts.records.machine import ContainerFacts
+from scripts.records.settings import Arguments
 
 LOG_LINES = 15
 CONNECT_SECONDS = 10.0
@@ -22,15 +26,17 @@ class Server:
     """A server that runs: `url` without a slash at its end, the API key it wants, and how to look after it.
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
-    `given`: what its runtime really gave it, for the record. `weights`: the folder it serves, where that is known.
+    `given`: what Docker really gave its container, of one. `weights`: the folder it serves, where that is known.
+    `ours`: whether it was started here.
     """
 
     url: str
     key: str | None
     log: Callable[[], str]
     death: Callable[[], str | None]
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: ContainerFacts | None = None
     weights: Path | None = None
+    ours: bool = True
 
     def failure(self, what: str) -> EngineError:
         """An error that says what happened, whether the engine still lives, and how its log ends."""
@@ -56,7 +62,7 @@ class Connection:
         """The JSON that GET gives."""
         return self._json("GET", path, None)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    def post(self, path: str, body: Mapping[str, Value]) -> Any:
         """The JSON that POST of the JSON `body` gives; floats are the doubles that their text reads as."""
         return self._json("POST", path, body)
 
@@ -68,7 +74,7 @@ class Connection:
         """Close the connection."""
         self._session.close()
 
-    def _json(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _json(self, method: str, path: str, body: Mapping[str, Value] | None) -> Any:
         answer = self.send(method, path, body)
         if answer.status_code != 200:
             said = " ".join(answer.text.split())[:500]
@@ -86,7 +92,7 @@ class Connection:
                 f"{method} {path} was answered with what is no JSON ({error}): {said}"
             ) from error
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+    def send(self, method: str, path: str, body: Mapping[str, Value] | None = None) -> requests.Response:
         """One request; EngineError where the connection is refused or dropped, or no answer comes in time."""
         try:
             return self._session.request(
@@ -94,6 +100,22 @@ class Connection:
             )
         except requests.RequestException as error:
             raise self.server.failure(f"{method} {path} failed: {reason(error)}") from error
+
+
+class ServerClient:
+    """What every client of a server has. `arguments`: what it was started with; `model`: the name that it serves."""
+
+    def __init__(self, server: Server, arguments: Arguments, model: str) -> None:
+        self._connection = Connection(server)
+        self._server, self._arguments, self._model = server, arguments, model
+
+    def another(self) -> closing[Self]:
+        """A further client of the same server."""
+        return closing(type(self)(self._server, self._arguments, self._model))
+
+    def close(self) -> None:
+        """Close the connection; the server is its runtime's to stop."""
+        self._connection.close()
 
 
 def reason(error: BaseException) -> str:

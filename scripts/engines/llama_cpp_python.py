@@ -1,7 +1,7 @@
 """llama.cpp in this process, through llama-cpp-python: greedy, one sequence, full logits at hand.
 
-The context only grows inside an episode, and each prompt extends what it holds; `reset` empties it. With
-`keep_cache` (the variant prompt-cache) it is kept instead, and the longest common prefix is used again.
+`reset` empties the context. With `keep_cache` (the variant prompt-cache) it is kept instead, and the longest common
+prefix is used again.
 Low-level API of llama-cpp-python: llama_decode, llama_get_logits_ith, llama_memory_seq_rm.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,57 +19,46 @@ from typing import Any
 import llama_cpp
 import numpy as np
 
-from scripts.common.errors import ConfigError, EngineError, nearest
-from scripts.common.protocol import Generation, Scores
-from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
+from scripts.common.errors import EngineError
+from scripts.common.protocol import Scores
+from scripts.engines.distribution import Row
+from scripts.engines.in_process import InProcess
 from scripts.engines.llama_cpp_routing import RoutingTap
 from scripts.engines.routing import routing_digest, routing_digests
+from scripts.records.engine import Described
+from scripts.records.settings import LlamaCppArguments
 
-DEFAULTS: dict[str, Any] = {
-    "n_threads": 1,
-    "n_threads_batch": 1,
-    "n_batch": 512,
-    "n_ubatch": 512,
-    "n_ctx": 4096,
-    "n_gpu_layers": 0,
-    "flash_attn": False,
-    "keep_cache": False,
-    "jitter": 0.0,
-    "routed_experts": False,
-}
-# Rows of logits that are turned into logprobs one after another: between two decodings each would find the processor's
-# caches cold, and take five times as long.
-ROWS_AT_ONCE = 32
 # Without llama.cpp's own layouts for weights, of which AMX's is one. GCC 12, for one, tells its optimiser that
 # `ldtilecfg` reads 8 of the 64 bytes that it reads: what is left of the configuration of AMX's tiles is whatever the
 # stack held, and the process dies of it, or computes with it.
-WEIGHTS_AS_THEY_ARE: dict[str, Any] = {"use_extra_bufts": False}
-_LOADING = ("n_threads", "n_threads_batch", "n_batch", "n_ubatch", "n_ctx", "n_gpu_layers", "flash_attn")
+WEIGHTS_AS_THEY_ARE = {"use_extra_bufts": False}
 
 
-class LlamaCppPython:
-    """The engine over one GGUF file. `arguments` are the keys of DEFAULTS; jitter is in nat; llama.cpp's
-    log goes to the file `log`."""
+class LlamaCppPython(InProcess):
+    """The engine over one GGUF file. llama.cpp's log goes to the file `log`."""
 
-    def __init__(self, weights: Path, arguments: Mapping[str, Any], log: Path) -> None:
-        for key in arguments:
-            if key not in DEFAULTS:
-                raise ConfigError(
-                    f"llama-cpp-python takes no argument {key!r}",
-                    where="config/engines.yaml",
-                    remedy=nearest(key, DEFAULTS),
-                )
-        self._arguments = {**DEFAULTS, **arguments}
+    def __init__(self, weights: Path, arguments: LlamaCppArguments, log: Path) -> None:
+        self._arguments = arguments
         write_log_to(log)
         self._log = log
-        self._tap = RoutingTap() if self._arguments["routed_experts"] else None
+        self._tap = RoutingTap() if arguments.routed_experts else None
         try:
             with (
                 _defaults("llama_model_default_params", **(WEIGHTS_AS_THEY_ARE if uses_amx() else {})),
-                _defaults("llama_context_default_params", **self._tap.parameters if self._tap else {}),
+                _defaults(
+                    "llama_context_default_params", **({"cb_eval": self._tap.callback} if self._tap else {})
+                ),
             ):
                 self._llama = llama_cpp.Llama(
-                    str(weights), verbose=False, **{key: self._arguments[key] for key in _LOADING}
+                    str(weights),
+                    verbose=False,
+                    n_threads=arguments.n_threads,
+                    n_threads_batch=arguments.n_threads_batch,
+                    n_batch=arguments.n_batch,
+                    n_ubatch=arguments.n_ubatch,
+                    n_ctx=arguments.n_ctx,
+                    n_gpu_layers=arguments.n_gpu_layers,
+                    flash_attn=arguments.flash_attn,
                 )
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"llama.cpp cannot load the weights: {error}", where=str(weights)) from error
@@ -77,75 +66,33 @@ class LlamaCppPython:
             self._tap.measure(self._llama.metadata)
         self._context = self._llama.ctx
         self._vocabulary = self._llama.n_vocab()
-        self._room = int(self._llama.n_ctx())
         self._row_type = ctypes.c_float * self._vocabulary
-        self._held: list[int] = []
         self._noise = np.random.default_rng()
-
-    def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
-    ) -> Generation:
-        """Greedy decoding: the most likely id, the smallest where several are equal."""
-        self._forget_experts()
-        self._extend_to(prompt_ids)
-        output: list[int] = []
-        chosen: list[float] = []
-        top: list[list[tuple[int, float]]] = []
-        kept: list[Row] = []
-        while True:
-            logits = self._last_logits().copy()
-            token = int(logits.argmax())
-            output.append(token)
-            kept.append(logits)
-            ended = token in stop_ids
-            if ended or len(output) == max_tokens or len(kept) == ROWS_AT_ONCE:
-                for each, row in zip(output[-len(kept) :], map(log_softmax, kept), strict=True):
-                    chosen.append(float(row[each]))
-                    top.append(top_candidates(row, top_logprobs))
-                kept.clear()
-            if ended or len(output) == max_tokens:
-                return Generation(output, "stop" if ended else "length", chosen, top)
-            self._decode([token])
+        batch = int(llama_cpp.llama_n_batch(self._context))
+        super().__init__(batch=batch, room=int(self._llama.n_ctx()), room_key="n_ctx")
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Prefill in batches of n_batch, logits of every position; the caches are emptied first."""
-        self._forget()
-        self._forget_experts()
-        rows = (
-            row
-            for start in range(0, len(ids), self._batch)
-            for row in self._prefill(ids[start : start + self._batch])
-        )
-        found = self._scores(1, rows, list(ids[1:]), top_logprobs)
-        return self._with_experts(found, len(ids) - 1)
+        return self._with_experts(super().score(ids, top_logprobs=top_logprobs), len(ids) - 1)
 
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Decode the given ids one by one and keep the logits before each."""
-        self._forget_experts()
-        self._extend_to(prompt_ids)
-
-        def rows() -> Iterator[Row]:
-            for token in output_ids:
-                yield self._last_logits()
-                self._decode([token])
-
-        # The last id is not decoded: nobody asks for what comes after it.
-        return self._with_experts(self._scores(len(prompt_ids), rows(), list(output_ids), top_logprobs))
+        return self._with_experts(super().force(prompt_ids, output_ids, top_logprobs=top_logprobs))
 
     def reset(self) -> None:
         """Empty the context, unless the variant keeps it."""
-        if not self._arguments["keep_cache"]:
-            self._forget()
+        if not self._arguments.keep_cache:
+            super().reset()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Versions, the build's instruction sets, the arguments, and what llama.cpp made of them: `resolved`
         is read from its API and its log, None where neither says."""
         log = self._log.read_text("utf-8", "replace")
-        return {
-            "version": version("llama-cpp-python"),
-            "build": " ".join(llama_cpp.llama_print_system_info().decode().replace("|", " ").split()),
-            "arguments": dict(self._arguments),
-            "resolved": {
+        return Described(
+            version=version("llama-cpp-python"),
+            build=" ".join(llama_cpp.llama_print_system_info().decode().replace("|", " ").split()),
+            arguments=self._arguments.as_json(),
+            resolved={
                 "n_ctx": self._llama.n_ctx(),
                 "n_batch": int(llama_cpp.llama_n_batch(self._context)),
                 "n_ubatch": int(llama_cpp.llama_n_ubatch(self._context)),
@@ -157,59 +104,32 @@ class LlamaCppPython:
                 "moe_backend": None,
                 "weights": "as they are, AMX off" if uses_amx() else "as llama.cpp lays them out",
             },
-            "context_between_turns": "kept; over episodes too" if self._arguments["keep_cache"] else "kept",
-        }
+            context_between_turns="kept; over episodes too" if self._arguments.keep_cache else "kept",
+        )
 
     def close(self) -> None:
         """Free the model and its context."""
         self._llama.close()
 
-    @property
-    def context(self) -> int:
-        """Ids that prompt and generation may have together."""
-        return self._room
-
-    @property
-    def _batch(self) -> int:
-        return int(llama_cpp.llama_n_batch(self._context))
-
-    def _forget(self) -> None:
+    def _empty(self) -> None:
+        self._forget_experts()
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
         self._held = []
 
     def _extend_to(self, ids: Sequence[int]) -> None:
-        """Bring the context to exactly `ids`, reading what it does not hold; the last id is always read anew
-        where nothing else is left to read."""
-        wanted, held = list(ids), self._held
-        if not wanted:
-            raise EngineError("the prompt is empty")
-        keep = len(held) if wanted[: len(held)] == held else _common(held, wanted)
-        keep = min(keep, len(wanted) - 1)
-        if keep < len(held):
-            memory = llama_cpp.llama_get_memory(self._context)
-            if not llama_cpp.llama_memory_seq_rm(memory, 0, keep, -1):
-                raise EngineError("llama.cpp cannot cut its context: run the cell without keep_cache")
-            self._held = held[:keep]
-        for start in range(keep, len(wanted), self._batch):
-            self._decode(wanted[start : start + self._batch])
+        self._forget_experts()
+        super()._extend_to(ids)
 
-    def _decode(self, ids: Sequence[int]) -> None:
-        self._check_room(len(ids))
+    def _cut(self, keep: int) -> None:
+        memory = llama_cpp.llama_get_memory(self._context)
+        if not llama_cpp.llama_memory_seq_rm(memory, 0, keep, -1):
+            raise EngineError("llama.cpp cannot cut its context: run the cell without keep_cache")
+
+    def _read(self, ids: Sequence[int]) -> None:
         array = (llama_cpp.llama_token * len(ids))(*ids)
-        code = llama_cpp.llama_decode(self._context, llama_cpp.llama_batch_get_one(array, len(ids)))
-        if code != 0:
-            raise EngineError(f"llama_decode failed after {len(self._held)} ids: code {code}")
-        self._held.extend(ids)
+        self._check(llama_cpp.llama_decode(self._context, llama_cpp.llama_batch_get_one(array, len(ids))))
 
-    def _check_room(self, ids: int) -> None:
-        if len(self._held) + ids > self._room:
-            raise EngineError(
-                f"no room left in llama.cpp's context of {self._room} ids",
-                remedy="raise n_ctx in config/engines.yaml",
-            )
-
-    def _prefill(self, ids: Sequence[int]) -> Iterator[Row]:
-        self._check_room(len(ids))
+    def _read_rows(self, ids: Sequence[int]) -> Iterator[Row]:
         batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
         try:
             batch.n_tokens = len(ids)
@@ -219,23 +139,17 @@ class LlamaCppPython:
                 batch.n_seq_id[i] = 1
                 batch.seq_id[i][0] = 0
                 batch.logits[i] = 1
-            code = llama_cpp.llama_decode(self._context, batch)
+            self._check(llama_cpp.llama_decode(self._context, batch))
         finally:
             llama_cpp.llama_batch_free(batch)
+        return map(self._logits, range(len(ids)))
+
+    def _check(self, code: int) -> None:
         if code != 0:
             raise EngineError(f"llama_decode failed after {len(self._held)} ids: code {code}")
-        self._held.extend(ids)
-        for i in range(len(ids)):
-            yield self._logits(i)
 
-    def _scores(self, first: int, rows: Iterator[Row], ids: list[int], top_logprobs: int) -> Scores:
-        digests, chosen, top = [], [], []
-        for token, logits in zip(ids, rows, strict=False):
-            row = log_softmax(logits)
-            digests.append(row_digest(logits))
-            chosen.append(float(row[token]))
-            top.append(top_candidates(row, top_logprobs))
-        return Scores(first, digests, chosen, top)
+    def _last_row(self) -> Row:
+        return self._logits(-1)
 
     def _forget_experts(self) -> None:
         if self._tap is not None:
@@ -255,13 +169,10 @@ class LlamaCppPython:
         if not pointer:
             raise EngineError(f"llama.cpp returned no logits for position {index} of the batch")
         row = np.frombuffer(self._row_type.from_address(ctypes.addressof(pointer.contents)), np.float32)
-        jitter = float(self._arguments["jitter"])
+        jitter = self._arguments.jitter
         if not jitter:
             return row
         return row + self._noise.uniform(-jitter, jitter, len(row)).astype(np.float32)
-
-    def _last_logits(self) -> Row:
-        return self._logits(-1)
 
 
 def uses_amx() -> bool:
@@ -313,11 +224,3 @@ _callbacks: list[object] = []  # llama.cpp keeps only a pointer to them
 def _found(pattern: str, log: str) -> str | None:
     match = re.search(pattern, log)
     return match.group(1).strip() if match else None
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the longest common prefix."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -21,7 +20,7 @@ NODE = b"ffn_moe_argsort-"
 
 
 class RoutingTap:
-    """What is read off a context made with its `parameters`; `experts`, `used`: of each layer, by `measure`."""
+    """What is read off a context that calls `callback`; `experts`, `used`: of each layer, by `measure`."""
 
     def __init__(self) -> None:
         self._read: dict[int, list[Layer]] = {}
@@ -54,11 +53,6 @@ class RoutingTap:
         layers = [np.concatenate(self._read[number]) for number in sorted(self._read)]
         self.forget()
         return layers
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of a context that calls this tap."""
-        return {"cb_eval": self.callback}
 
     def _look(self, tensor: int, asked: bool, _: object) -> bool:
         """llama.cpp's callback: whether it wants the node (`asked`), then the node itself. It must not raise."""

@@ -7,14 +7,14 @@ end of generation. Prefill logprobs it does not give; a quant that it serves is 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from typing import Any
+from collections.abc import Sequence
 
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
+from scripts.records.base import Value
+from scripts.records.engine import Described
 
 RESOLVED = {
     "quantisation": r"file type\s*=\s*(.+)",
@@ -28,12 +28,8 @@ RESOLVED = {
 }
 
 
-class LlamaCppServer:
-    """A llama.cpp server. `arguments`: what it was started with."""
-
-    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, dict(arguments), model
+class LlamaCppServer(ServerClient):
+    """A llama.cpp server."""
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -45,7 +41,7 @@ class LlamaCppServer:
         """
         if not prompt_ids:
             raise EngineError("the prompt is empty")
-        body = {
+        body: dict[str, Value] = {
             "prompt": list(prompt_ids),
             "n_predict": max_tokens,
             "temperature": 0.0,
@@ -98,33 +94,27 @@ class LlamaCppServer:
         Without `cache_prompt` every request reads its whole prompt again, and nothing is left to empty.
         """
         if self._arguments.get("cache_prompt"):
-            for slot in range(int(self._arguments.get("parallel", 1))):
-                body = {"prompt": [0], "n_predict": 1, "cache_prompt": False, "id_slot": slot}
-                self._connection.post("/completion", body)
+            slots = self._arguments.get("parallel", 1)
+            assert isinstance(slots, int)
+            for slot in range(slots):
+                short: dict[str, Value] = {"prompt": [0], "n_predict": 1, "cache_prompt": False}
+                self._connection.post("/completion", {**short, "id_slot": slot})
 
-    def another(self) -> closing[LlamaCppServer]:
-        """A further client of the same server."""
-        return closing(LlamaCppServer(self._server, self._arguments, self._model))
-
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Build from the API; `resolved` from the log, None where it does not say."""
         properties = self._connection.get("/props")
         log = self._server.log()
         with checked("/props", self._server.failure):
             found = {name: re.search(pattern, log) for name, pattern in RESOLVED.items()}
-            return {
-                "version": properties.get("build_info"),
-                "arguments": self._arguments,
-                "resolved": {
+            return Described(
+                version=properties.get("build_info"),
+                arguments=self._arguments,
+                resolved={
                     "n_ctx": properties.get("default_generation_settings", {}).get("n_ctx"),
                     "moe_backend": None,
                     **{name: match[1].strip() if match else None for name, match in found.items()},
                 },
-                "cache_reset": True,
-                "context_between_turns": "kept" if self._arguments.get("cache_prompt") else "read again",
-                **self._server.given,
-            }
-
-    def close(self) -> None:
-        """Close the connection; the server is its runtime's to stop."""
-        self._connection.close()
+                cache_reset=True,
+                context_between_turns="kept" if self._arguments.get("cache_prompt") else "read again",
+                container=self._server.given,
+            )

@@ -11,35 +11,36 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 
 from scripts.common.errors import ConfigError, EngineError
-from scripts.engines.server_kinds import MODEL, ServerKind, flags, forcing
+from scripts.engines.container_plan import ContainerPlan
+from scripts.engines.server_kinds import MODEL, flags, forcing
 from scripts.provenance.containers import HEAD, node_client, remove_container, said
+from scripts.records.engine import EngineRecord
+from scripts.records.settings import Settings
 
 VARIABLE = "TEMPZERO_NODES"  # the addresses, this machine's first
 PROGRAM = ["vllm", "serve"]  # the module that the head is started by knows no --headless
 
 
-def nodes_of(settings: Mapping[str, Any]) -> list[str]:
+def nodes_of(settings: Settings) -> list[str]:
     """The addresses of the machines that serve the engine together, this one first; empty where it is this one alone.
 
     ConfigError where they are not as many as the engine wants.
     """
-    wanted = int(settings.get("nodes", 1))
-    if wanted == 1:
+    if settings.nodes == 1:
         return []
     found = [each for each in os.environ.get(VARIABLE, "").split(",") if each]
-    if len(found) != wanted:
+    if len(found) != settings.nodes:
         raise ConfigError(
-            f"{settings['engine']} wants {wanted} machines, and {len(found)} are named",
+            f"{settings.engine} wants {settings.nodes} machines, and {len(found)} are named",
             where="nodes",
             remedy="name them, this one first: --workflow-profile config/profiles/multinode",
         )
@@ -51,7 +52,7 @@ def address(node: str) -> str:
     return node.rpartition("@")[2]
 
 
-def node_flags(nodes: list[str], rank: int) -> list[str]:
+def node_flags(nodes: Sequence[str], rank: int) -> list[str]:
     """What tells a vLLM which of the machines it is; nothing where there is one."""
     if not nodes:
         return []
@@ -59,35 +60,20 @@ def node_flags(nodes: list[str], rank: int) -> list[str]:
     return own if rank == 0 else [*own, "--headless"]
 
 
-def worker_command(
-    kind: ServerKind, arguments: Mapping[str, Any], weights: str, nodes: list[str], rank: int
-) -> list[str]:
-    """The arguments of PROGRAM on the machine `rank`; `weights` as its container sees them."""
-    return [
-        weights,
-        "--served-model-name",
-        MODEL,
-        *forcing(kind, arguments),
-        *flags(kind, arguments),
-        *node_flags(nodes, rank),
-    ]
+def worker_command(plan: ContainerPlan, rank: int) -> list[str]:
+    """The arguments of PROGRAM on the machine `rank`."""
+    kind, arguments = plan.kind, plan.settings.arguments
+    served = [plan.served, "--served-model-name", MODEL]
+    return [*served, *forcing(kind, arguments), *flags(kind, arguments), *node_flags(plan.nodes, rank)]
 
 
 @contextmanager
-def serve_workers(
-    settings: Mapping[str, Any],
-    kind: ServerKind,
-    nodes: list[str],
-    weights: str,
-    options: Mapping[str, Any],
-    own_files: Mapping[str, Path],
-    log: Path,
-) -> Iterator[list[tuple[str, Container]]]:
+def serve_workers(plan: ContainerPlan, log: Path) -> Iterator[list[tuple[str, Container]]]:
     """The containers of all machines but the head, by address; at the end their logs lie beside `log`.
 
-    `options`: what Docker is asked for, the same as for the head but for what differs here. `own_files`: files of this
-    machine by the place where the container has them. EngineError where a machine, its image or its GPUs are not there.
+    EngineError where a machine, its image or its GPUs are not there.
     """
+    nodes = plan.nodes
     with ExitStack() as stack:
         started = []
         for rank, node in enumerate(nodes[1:], 1):
@@ -96,19 +82,17 @@ def serve_workers(
                 label = f"{address(nodes[0])} {node}"
                 for left in client.containers.list(all=True, filters={"label": f"{HEAD}={label}"}):
                     remove_container(client, left)
-                container = client.containers.create(
-                    _image(client, settings["record"]),
+                container = plan.create(
+                    client,
+                    _image(client, plan.record),
                     entrypoint=PROGRAM,
-                    command=worker_command(kind, settings["arguments"], weights, nodes, rank),
-                    **{
-                        **options,
-                        "labels": {HEAD: label},
-                        "environment": {**options["environment"], "VLLM_HOST_IP": address(node)},
-                    },
+                    command=worker_command(plan, rank),
+                    labels={HEAD: label},
+                    environment={"VLLM_HOST_IP": address(node)},
                 )
                 stack.callback(remove_container, client, container)
                 stack.callback(_keep_log, container, log.with_name(f"{log.stem}.node-{rank}{log.suffix}"))
-                container.put_archive("/", _archive(own_files))
+                container.put_archive("/", _archive(plan.own_files))
                 container.start()
             except DockerException as error:
                 raise EngineError(f"the container cannot be run there: {said(error)}", where=node) from error
@@ -116,16 +100,14 @@ def serve_workers(
         yield started
 
 
-def _image(client: docker.DockerClient, record: Mapping[str, Any]) -> str:
+def _image(client: docker.DockerClient, record: EngineRecord) -> str:
     """The id of the record's image on another machine, pulled there by its digest where it is missing."""
     with suppress(ImageNotFound):
-        return str(client.images.get(record["image_id"]).id)
-    repository, _, digest = record["image"].partition("@")
-    found = client.images.pull(f"{repository.rpartition(':')[0] or repository}@{digest or record['digest']}")
-    if found.id != record["image_id"]:
-        raise EngineError(
-            f"the image is {found.id}, and {record['image_id']} runs here", where=record["image"]
-        )
+        return str(client.images.get(record.image_id).id)
+    repository, _, digest = str(record.image).partition("@")
+    found = client.images.pull(f"{repository.rpartition(':')[0] or repository}@{digest or record.digest}")
+    if found.id != record.image_id:
+        raise EngineError(f"the image is {found.id}, and {record.image_id} runs here", where=record.image)
     return str(found.id)
 
 

@@ -1,31 +1,32 @@
-"""Any chat endpoint in OpenAI's form, in text mode: `/v1/chat/completions`, one message after the other."""
+"""Any chat endpoint in OpenAI's form, in text mode: `/v1/chat/completions`, one message after the other.
+
+A `Mapping[str, Any]` is what the endpoint answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, ordered
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
+from scripts.records.base import Value
+from scripts.records.engine import Described
 from scripts.workload.text_form import END, code_points, read_messages, token_id
 
 
-class OpenAIServer:
+class OpenAIServer(ServerClient):
     """A chat endpoint. Its logprobs are recorded where it offers them, else None."""
 
-    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, dict(arguments), model
-        self._logprobs: bool | None = None
+    _logprobs: bool | None = None
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
     ) -> Generation:
         """One answer at temperature 0. Whether logprobs are offered is found out at the first request."""
-        body: dict[str, Any] = {
+        body: dict[str, Value] = {
             "model": self._model,
             "messages": read_messages(prompt_ids),
             "temperature": 0,
@@ -75,7 +76,7 @@ class OpenAIServer:
             top.append([(END, chosen[-1])])
         return Generation(ids, "stop" if stopped else "length", chosen, top)
 
-    def _offers_logprobs(self, body: Mapping[str, Any]) -> bool:
+    def _offers_logprobs(self, body: Mapping[str, Value]) -> bool:
         try:
             answer = self._connection.post(
                 "/v1/chat/completions", {**body, "max_tokens": 1, "logprobs": True, "top_logprobs": 1}
@@ -103,30 +104,17 @@ class OpenAIServer:
     def reset(self) -> None:
         """Nothing: the endpoint's caches are its own."""
 
-    def another(self) -> closing[OpenAIServer]:
-        """A further client of the same server."""
-        return closing(OpenAIServer(self._server, self._arguments, self._model))
-
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """What is known of an endpoint: that it is one."""
-        return {
-            "version": None,
-            "arguments": self._arguments,
-            "resolved": {
-                "attention_backend": None,
-                "moe_backend": None,
-                "kv_cache_dtype": None,
-                "quantisation": None,
-            },
-            "logprobs": bool(self._logprobs),
-            "mode": "text",
-            "cache_reset": None,
-            "context_between_turns": "unknown",
-        }
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        unknown = ("attention_backend", "moe_backend", "kv_cache_dtype", "quantisation")
+        return Described(
+            version=None,
+            arguments=self._arguments,
+            resolved=dict.fromkeys(unknown),
+            logprobs=bool(self._logprobs),
+            mode="text",
+            context_between_turns="unknown",
+        )
 
 
 def _bytes(row: Mapping[str, Any]) -> bytes:

@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError
 from scripts.common.files import read_json, sha256_bytes
+from scripts.records.base import convert
 
 ASKED = "enable_return_routed_experts"  # vLLM's argument and SGLang's
 
@@ -57,6 +58,11 @@ def split_layers(flat: NDArray[np.integer], positions: int, experts: int) -> lis
     return list(flat.reshape(positions, -1, experts).transpose(1, 0, 2))
 
 
+class _Config(msgspec.Struct):
+    num_experts_per_tok: int | None = None
+    text_config: _Config | None = None
+
+
 @cache
 def experts_per_token(weights: Path | None) -> int:
     """How many experts of a layer a token goes through, from config.json of the folder `weights`.
@@ -64,9 +70,10 @@ def experts_per_token(weights: Path | None) -> int:
     ConfigError where it has none, or where the folder is not known.
     """
     where = None if weights is None else weights / "config.json"
-    config: dict[str, Any] = read_json(where) if where is not None and where.is_file() else {}
-    found = {**config, **(config.get("text_config") or {})}.get("num_experts_per_tok")
-    if not isinstance(found, int) or found < 1:
+    known = read_json(where) if where is not None and where.is_file() else {}
+    config = convert(_Config, known, str(where))
+    found = (config.text_config or config).num_experts_per_tok or config.num_experts_per_tok
+    if found is None or found < 1:
         raise ConfigError(
             f"{ASKED} is set, and the model's config.json names no num_experts_per_tok",
             where=str(where or "the weights are not on this machine"),

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import ConfigError, nearest
 from scripts.engines.http import Server
 from scripts.engines.llamacpp_server import LlamaCppServer
 from scripts.engines.sglang_server import SglangServer
 from scripts.engines.vllm_server import VllmServer
+from scripts.records.settings import Arguments
 
 MODEL = "tempzero"  # the name under which every server serves
 Client = VllmServer | SglangServer | LlamaCppServer
@@ -38,7 +38,7 @@ class ServerKind:
     key_flag: str | None
     health: str
     environment: Mapping[str, str]
-    client: Callable[[Server, Mapping[str, Any], str], Client]
+    client: Callable[[Server, Arguments, str], Client]
 
 
 SERVER_KINDS: dict[str, ServerKind] = {
@@ -93,7 +93,7 @@ def server_kind(kind: str) -> ServerKind:
     return SERVER_KINDS[kind]
 
 
-def flags(kind: ServerKind, arguments: Mapping[str, Any]) -> list[str]:
+def flags(kind: ServerKind, arguments: Arguments) -> list[str]:
     """Command-line flags of `arguments`, in the order given.
 
     `max_num_seqs: 1` is `--max-num-seqs 1`; true is the flag alone; false is `--no-…` where the kind has that, else
@@ -108,7 +108,7 @@ def flags(kind: ServerKind, arguments: Mapping[str, Any]) -> list[str]:
             found.append(f"--{name}")
         elif value is False:
             found.append(f"{kind.off}{name}")
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             found += [f"--{name}", json.dumps(value, separators=(",", ":"))]
         elif isinstance(value, list):
             found += [f"--{name}", *map(str, value)]
@@ -134,7 +134,7 @@ def weights_argument(kind: ServerKind, folder: Path) -> str:
 
 def command(
     kind: ServerKind,
-    arguments: Mapping[str, Any],
+    arguments: Arguments,
     weights: str,
     *,
     host: str,
@@ -158,7 +158,7 @@ def command(
     ]
 
 
-def forcing(kind: ServerKind, arguments: Mapping[str, Any]) -> list[str]:
+def forcing(kind: ServerKind, arguments: Arguments) -> list[str]:
     """What lets vLLM decode given ids; with speculative decoding it would refuse to start with it."""
     if kind.client is not VllmServer or arguments.get("speculative_config"):
         return []

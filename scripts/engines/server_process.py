@@ -7,36 +7,38 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import EngineError
 from scripts.engines.http import Server, log_end
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command, server_kind, weights_argument
+from scripts.records.settings import Settings
 
 STOP_SECONDS = 90.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def serve_process(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Client]:
+def serve_process(
+    settings: Settings, weights: Path, log: Path, *, python: str = sys.executable
+) -> Iterator[Client]:
     """The client of a server of `settings` over the folder `weights`; all the server writes goes to the file `log`.
 
+    `python`: that of the environment that has the server, where it is not this one's.
     The server runs under a guard (guard_process.py) in a session of its own; it is gone, with every process that it
     started, when this returns: after an exception or Ctrl-C too. Should this process be killed, the guard ends it.
     EngineError with the log's end where it does not start, is not ready in time, or dies.
     """
-    kind = server_kind(settings["kind"])
-    port = take_port(settings.get("port"))
+    kind = server_kind(settings.kind)
+    port = take_port(settings.port)
     key = secrets.token_hex(16)
-    python = settings.get("python") or sys.executable
     served = (weights / weights_argument(kind, weights)).as_posix()
-    argv = command(kind, settings["arguments"], served, host=HOST, port=port, python=python, key=key)
+    argv = command(kind, settings.arguments, served, host=HOST, port=port, python=python, key=key)
     check_program(argv[0])
-    environment = {**os.environ, **kind.environment, **settings["environment"], "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **kind.environment, **settings.environment, "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = str(ROOT)
     if kind.key_variable:
         environment[kind.key_variable] = key
@@ -60,12 +62,9 @@ def serve_process(settings: Mapping[str, Any], weights: Path, log: Path) -> Iter
         f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), death, weights=weights
     )
     try:
-        wait_until_ready(server, kind, float(settings.get("start_seconds") or START_SECONDS))
-        client = kind.client(server, settings["arguments"], MODEL)
-        try:
+        wait_until_ready(server, kind, settings.start_seconds or START_SECONDS)
+        with closing(kind.client(server, settings.arguments, MODEL)) as client:
             yield client
-        finally:
-            client.close()
     finally:
         stop(guard, log)
 

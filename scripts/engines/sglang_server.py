@@ -1,7 +1,8 @@
 """SGLang behind the engine protocol: `/generate` with `input_ids`, ids and logprobs taken from `meta_info`.
 
 SGLang's custom logit processors run before its logprobs are taken, so a forced decode would return the logprobs of the
-forced distribution: it is refused, and a cell is forced in prefill alone.
+forced distribution: it is refused, and a cell is forced in prefill alone. A
+`dict[str, Any]` is what the server answers.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ import numpy as np
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, scores
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
+from scripts.records.base import Value
+from scripts.records.engine import Described
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -37,12 +39,8 @@ RESOLVED = {
 }
 
 
-class SglangServer:
-    """An SGLang server. `arguments`: what it was started with."""
-
-    def __init__(self, server: Server, arguments: Mapping[str, Any], model: str) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, dict(arguments), model
+class SglangServer(ServerClient):
+    """An SGLang server."""
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -101,11 +99,7 @@ class SglangServer:
                 )
             time.sleep(0.05)
 
-    def another(self) -> closing[SglangServer]:
-        """A further client of the same server."""
-        return closing(SglangServer(self._server, self._arguments, self._model))
-
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Version, and what SGLang made of its arguments, from its server information."""
         path = (
             "/get_server_info"
@@ -114,18 +108,14 @@ class SglangServer:
         )
         said = self._connection.get(path)
         with checked(path, self._server.failure):
-            return {
-                "version": said.get("version"),
-                "arguments": self._arguments,
-                "resolved": {name: said.get(key) for name, key in RESOLVED.items()},
-                "cache_reset": True,
-                "context_between_turns": "read again",
-                **self._server.given,
-            }
-
-    def close(self) -> None:
-        """Close the connection; the server is its runtime's to stop."""
-        self._connection.close()
+            return Described(
+                version=said.get("version"),
+                arguments=self._arguments,
+                resolved={name: said.get(key) for name, key in RESOLVED.items()},
+                cache_reset=True,
+                context_between_turns="read again",
+                container=self._server.given,
+            )
 
     def _layers(self, meta: Mapping[str, Any], ids: int) -> list[Layer] | None:
         """The experts of all `ids` but the last, layer by layer; None where the server was not started to return them.
@@ -145,7 +135,7 @@ class SglangServer:
     def _ask(self, prompt: Sequence[int], top_logprobs: int, start: int, **sampling: Any) -> dict[str, Any]:
         if not prompt:
             raise EngineError("the prompt is empty")
-        body = {
+        body: dict[str, Value] = {
             "input_ids": list(prompt),
             "sampling_params": {"temperature": 0.0, **sampling},
             "return_logprob": True,

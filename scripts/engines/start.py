@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from scripts.common.errors import ConfigError, nearest
 from scripts.common.protocol import Engine
+from scripts.records.base import Record, convert
+from scripts.records.engine import EngineRecord
+from scripts.records.settings import EngineKind, LlamaCppArguments, Settings
 
-Starter = Callable[[Mapping[str, Any], Path, Path], AbstractContextManager[Engine]]
+Starter = Callable[[Settings, Path, Path, EngineRecord | None], AbstractContextManager[Engine]]
+R = TypeVar("R", bound=Record)
 
 
-@contextmanager
-def _llama_cpp_python(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Engine]:
+def typed_arguments(kind: type[R], settings: Settings) -> R:
+    """The arguments of an engine in process as its `kind`; ConfigError names the nearest known one of an unknown."""
+    for key in settings.arguments:
+        if key not in kind.__struct_fields__:
+            raise ConfigError(
+                f"{settings.kind} takes no argument {key!r}",
+                where="config/engines.yaml",
+                remedy=nearest(key, kind.__struct_fields__),
+            )
+    return convert(kind, settings.arguments, "config/engines.yaml")
+
+
+# Each engine is imported where it is started, since an environment need not hold them all.
+
+
+def _llama_cpp_python(
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None
+) -> AbstractContextManager[Engine]:
     from scripts.engines.llama_cpp_python import LlamaCppPython
 
-    engine = LlamaCppPython(weights / "model.gguf", settings["arguments"], log)
-    try:
-        yield engine
-    finally:
-        engine.close()
+    arguments = typed_arguments(LlamaCppArguments, settings)
+    return closing(LlamaCppPython(weights / "model.gguf", arguments, log))
 
 
-@contextmanager
-def _server(settings: Mapping[str, Any], weights: Path, log: Path) -> Iterator[Engine]:
-    """A server, by its runtime; each is imported where it is used, since an environment need not hold them all."""
-    runtime = settings["runtime"]
-    serve: Starter
-    if runtime == "process":
+def _server(
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None
+) -> AbstractContextManager[Engine]:
+    """A server, by its runtime."""
+    if settings.runtime == "process":
         from scripts.engines.server_process import serve_process
 
-        serve = serve_process
-    elif runtime == "docker":
+        return serve_process(settings, weights, log)
+    if record is None:
+        raise ConfigError(f"a server of the runtime {settings.runtime} is started by its engine record alone")
+    if settings.runtime == "docker":
         from scripts.engines.docker_runtime import serve_container
 
-        serve = serve_container
-    elif runtime == "external":
-        from scripts.engines.external import use_external
+        return serve_container(settings, weights, log, record)
+    from scripts.engines.external import use_external
 
-        serve = use_external
-    else:
-        raise ConfigError(
-            f"{settings['kind']} has no runtime {runtime!r}",
-            where="config/engines.yaml",
-            remedy=nearest(runtime, ("process", "docker", "external")),
-        )
-    with serve(settings, weights, log) as engine:
-        yield engine
+    return use_external(settings, weights, log, record)
 
 
-STARTERS: dict[str, Starter] = {
+STARTERS: dict[EngineKind, Starter] = {
     "llama-cpp-python": _llama_cpp_python,
     "vllm": _server,
     "sglang": _server,
@@ -60,14 +69,12 @@ STARTERS: dict[str, Starter] = {
 }
 
 
-def start_engine(settings: Mapping[str, Any], weights: Path, log: Path) -> AbstractContextManager[Engine]:
+def start_engine(
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None = None
+) -> AbstractContextManager[Engine]:
     """The running engine of a cell's `settings` over the folder `weights`; its log goes to the file `log`.
 
-    EngineError, with the end of the log, where it does not start or dies.
+    `record`: the engine's record, which a container or a server that runs cannot do without. EngineError, with the end
+    of the log, where it does not start or dies.
     """
-    kind = settings["kind"]
-    if kind not in STARTERS:
-        raise ConfigError(
-            f"unknown kind of engine {kind!r}", where="config/engines.yaml", remedy=nearest(kind, STARTERS)
-        )
-    return STARTERS[kind](settings, weights, log)
+    return STARTERS[settings.kind](settings, weights, log, record)

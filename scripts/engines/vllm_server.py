@@ -5,6 +5,7 @@ texts collide), `logprobs`, `prompt_logprobs`; `vllm_xargs` carries
 the ids of a forced decode to scripts/engines/vllm_force.py;
 `/reset_prefix_cache` is a route of the development mode; `routed_experts` is what a choice holds under
 `--enable-return-routed-experts`: a .npy of every id but the last, its layers, the experts of each.
+A `dict[str, Any]` is what the server answers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,9 @@ import numpy as np
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
-from scripts.engines.http import Connection, Server
+from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer
+from scripts.records.engine import Described, Resolved, Speculation
 
 FORCED = "tempzero_force"
 LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
@@ -49,8 +50,8 @@ RESOLVED = {
 }
 
 
-def speculation(metrics: str) -> dict[str, int] | None:
-    """`drafted` and `accepted` tokens, from the text of vLLM's /metrics; None where it does not count them."""
+def speculation(metrics: str) -> Speculation | None:
+    """Drafted and accepted tokens, from the text of vLLM's /metrics; None where it does not count them."""
     found = {
         name: [
             float(value)
@@ -60,19 +61,15 @@ def speculation(metrics: str) -> dict[str, int] | None:
         ]
         for name, key in (("drafted", "draft"), ("accepted", "accepted"))
     }
-    return {name: round(sum(values)) for name, values in found.items()} if all(found.values()) else None
+    if not all(found.values()):
+        return None
+    return Speculation(**{name: round(sum(values)) for name, values in found.items()})
 
 
-class VllmServer:
-    """A vLLM server. `arguments`: what it was started with; `model`: the name that it serves."""
+class VllmServer(ServerClient):
+    """A vLLM server."""
 
-    def __init__(
-        self, server: Server, arguments: Mapping[str, Any], model: str, *, strict_reset: bool = True
-    ) -> None:
-        self._connection = Connection(server)
-        self._server, self._arguments, self._model = server, dict(arguments), model
-        self._strict_reset = strict_reset
-        self._can_reset: bool | None = None
+    _can_reset: bool | None = None
 
     def generate(
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
@@ -132,7 +129,7 @@ class VllmServer:
             return
         until = time.monotonic() + RESET_SECONDS
         while True:
-            if not self._strict_reset and self._can_reset is None:
+            if not self._server.ours and self._can_reset is None:
                 self._can_reset = self._connection.status("POST", "/reset_prefix_cache") == 200
                 if not self._can_reset:
                     return
@@ -145,38 +142,28 @@ class VllmServer:
                 raise self._server.failure("the prefix cache was not reset: the server still holds blocks")
             time.sleep(0.05)
 
-    def another(self) -> closing[VllmServer]:
-        """A further client of the same server."""
-        return closing(
-            VllmServer(self._server, self._arguments, self._model, strict_reset=self._strict_reset)
-        )
-
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Described:
         """Version from the API; `resolved` from the layers and the log, None where neither says."""
         version = self._connection.get("/version")
         log = self._server.log()
-        resolved: dict[str, Any] = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+        resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
         if layers := LAYERS.search(log):
             resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
-        return {
-            "version": version.get("version") if isinstance(version, dict) else None,
-            "arguments": self._arguments,
-            "resolved": resolved,
-            "cache_reset": self._can_reset,
-            "context_between_turns": "read again",
-            "speculation": self._speculation(),
-            **self._server.given,
-        }
+        return Described(
+            version=version.get("version") if isinstance(version, dict) else None,
+            arguments=self._arguments,
+            resolved=resolved,
+            cache_reset=self._can_reset,
+            context_between_turns="read again",
+            speculation=self._speculation(),
+            container=self._server.given,
+        )
 
-    def _speculation(self) -> dict[str, int] | None:
+    def _speculation(self) -> Speculation | None:
         """What the server counted of drafted tokens since its start; None without speculative decoding."""
         if not self._arguments.get("speculative_config"):
             return None
         return speculation(self._connection.send("GET", "/metrics").text)
-
-    def close(self) -> None:
-        """Close the connection; the server is its runtime's to stop."""
-        self._connection.close()
 
     def _refuse_speculation(self) -> None:
         if self._arguments.get("speculative_config"):

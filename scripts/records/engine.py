@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from scripts.records.base import FileRecord, Record, Value
 from scripts.records.machine import ContainerFacts
+
+Resolved = dict[str, str | int | float | bool | None]
 
 
 class Adopted(FileRecord, frozen=True, kw_only=True):
@@ -59,8 +63,15 @@ class EngineRecord(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """By which interface a server that runs is asked."""
     model: str | None = None
     """The model that a server that runs is asked for."""
-    version: str | None = None
+    server_version: str | None = None
     """The version that a server that runs says it has."""
+
+    @classmethod
+    def parse(cls, content: object, where: str) -> Self:
+        """The record of a file's JSON value; in an older file a server's version stands as `version`."""
+        if isinstance(content, dict) and isinstance(content.get("version"), str):
+            content = {**content, "server_version": content["version"], "version": 0}
+        return super().parse(content, where)
 
 
 class Speculation(Record, frozen=True, kw_only=True):
@@ -79,7 +90,7 @@ class Described(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Its version; null where it does not say."""
     arguments: dict[str, Value]
     """What it was started with, by the engine's own names."""
-    resolved: dict[str, str | int | float | bool | None]
+    resolved: Resolved
     """Kernel, backend or size → what it made of its arguments; null where neither its API nor its log says."""
     context_between_turns: str
     """kept, read again, or unknown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,9 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
+import yaml
 
 from scripts.provenance.environments import create_environment, env_python
+from scripts.records.base import convert
+from scripts.records.engines import EngineEntry, Engines
+from scripts.records.settings import EngineKind, HarnessSettings, Settings
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
@@ -29,6 +35,51 @@ def environment_python(name: str) -> str:
     return str(env_python(lock))
 
 
+def engine_entry(engine: str) -> EngineEntry:
+    """The entry of config/engines.yaml."""
+    path = ROOT / "config/engines.yaml"
+    return convert(Engines, yaml.safe_load(path.read_text()), str(path)).engines[engine]
+
+
+def engine_settings(engine: str, **changes: Any) -> Settings:
+    """A cell's settings for an engine of config/engines.yaml, but for `changes`."""
+    entry = engine_entry(engine)
+    found = kind_settings(
+        entry.kind,
+        engine=engine,
+        runtime=entry.runtime,
+        arguments=entry.arguments,
+        environment=entry.environment,
+        container=entry.container,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def kind_settings(kind: EngineKind, **changes: Any) -> Settings:
+    """A cell's settings for a kind of engine, but for `changes`."""
+    found = Settings(
+        model="tinychart-dense",
+        architecture="dense",
+        precision="bf16",
+        engine=kind,
+        variant="base",
+        kind=kind,
+        runtime="process",
+        arguments={},
+        environment={},
+        harness=HarnessSettings(),
+        top_logprobs=5,
+        start_seconds=600,
+    )
+    return msgspec.structs.replace(found, **changes)
+
+
+def marked_settings(settings: Settings, marker: str, **changes: Any) -> Settings:
+    """The settings with the marker in the engine's environment, by which `marked` finds its processes."""
+    environment = {**settings.environment, "TEMPZERO_TEST": marker}
+    return msgspec.structs.replace(settings, environment=environment, **changes)
+
+
 def checkpoint(architecture: str, folder: Path) -> Path:
     """The tinychart checkpoint, `dense` or `moe`, with its tokenizer beside it."""
     source = ROOT / "resources" / "tinychart"
@@ -42,27 +93,20 @@ def checkpoint(architecture: str, folder: Path) -> Path:
 
 def gguf_quant(architecture: str, folder: Path, precision: str = "q6_k") -> Path:
     """The quant as the workflow builds it, in `folder`."""
-    build = "import json, sys; from pathlib import Path; from scripts.quants.build import build_quant\n"
-    build += "for p, e in json.loads(sys.argv[1]).items(): build_quant(sys.argv[2], p, e, Path(sys.argv[3]) / p / 'manifest.json')"
     entries = {
         "bf16": {"recipe": "gguf-bf16", "source": f"resources/tinychart/{architecture}"},
         "q6_k": {"recipe": "llama-quantize", "from": "bf16", "type": "Q6_K"},
     }
-    import json
-
-    subprocess.run(
-        [
+    for name, entry in entries.items():
+        build = [
             environment_python("llamacpp"),
-            "-c",
-            build,
-            json.dumps(entries),
+            "-m",
+            "scripts.build_weights",
             f"tinychart-{architecture}",
-            str(folder),
-        ],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
+            name,
+        ]
+        build += ["--entry", json.dumps(entry), "--output", str(folder / name / "manifest.json")]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     return folder / precision
 
 

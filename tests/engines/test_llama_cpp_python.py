@@ -13,9 +13,13 @@ import pytest
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.engines.start import start_engine
+from scripts.records.forced import Mode, ModeSummary
+from scripts.records.manifest import Manifest
+from scripts.records.models import Precision
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
+from tests.engines.serving import kind_settings
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("dense", "moe")
@@ -27,9 +31,9 @@ def quants(llamacpp_environment: Path, tmp_path_factory: pytest.TempPathFactory)
 
     root = tmp_path_factory.mktemp("quants")
     for model in MODELS:
-        entry = {"recipe": "gguf-bf16", "source": f"resources/tinychart/{model}"}
+        entry = Precision(recipe="gguf-bf16", source=f"resources/tinychart/{model}")
         build_quant(model, "bf16", entry, root / model / "bf16" / "manifest.json", root=ROOT)
-    entry = {"recipe": "llama-quantize", "from": "bf16", "type": "Q4_K_M"}
+    entry = Precision(recipe="llama-quantize", from_="bf16", type="Q4_K_M")
     build_quant("moe", "q4_k_m", entry, root / "moe" / "q4_k_m" / "manifest.json", root=ROOT)
     return root
 
@@ -47,9 +51,8 @@ def prompt() -> list[int]:
 
 
 def opened(weights: Path, tmp_path: Path, **arguments: Any) -> Any:
-    return start_engine(
-        {"kind": "llama-cpp-python", "arguments": arguments}, weights, tmp_path / "engine.log"
-    )
+    settings = kind_settings("llama-cpp-python", arguments=arguments)
+    return start_engine(settings, weights, tmp_path / "engine.log")
 
 
 @pytest.fixture
@@ -154,12 +157,12 @@ def test_prompt_cache_keeps_the_episode_before(weights: Path, tmp_path: Path, pr
 
 def test_what_is_described_was_read(engine: Any) -> None:
     described = engine.describe()
-    resolved = described["resolved"]
+    resolved = described.resolved
     assert resolved["n_threads"] == 1 and resolved["n_batch"] == 512 and resolved["n_ctx"] == 4096
     assert resolved["kv_cache_dtype"] == "f16"
     assert resolved["quantisation"] == "BF16"
     assert resolved["flash_attention"] in ("disabled", "0")
-    assert described["version"] == "0.3.36" and described["build"]
+    assert described.version == "0.3.36" and described.build
 
 
 def test_a_context_that_is_full_says_so(weights: Path, tmp_path: Path, prompt: list[int]) -> None:
@@ -179,15 +182,13 @@ def test_a_mistyped_argument_is_named(weights: Path, tmp_path: Path) -> None:
 
 
 def test_a_quant_says_what_is_quantised(quants: Path) -> None:
-    from scripts.common.files import read_json
-
-    manifest = read_json(quants / "moe" / "q4_k_m" / "manifest.json")
-    assert manifest["tensor_types"]["router"] == {"F32": 6}
-    assert sum(manifest["tensor_types"]["experts"].values()) == 18
-    assert "BF16" not in str(manifest["tensor_types"])
-    assert "experts" in manifest["quantised"] and "router" in manifest["quantised"]
-    bf16 = read_json(quants / "moe" / "bf16" / "manifest.json")
-    assert bf16["quantised"] == "nothing (bf16)"
+    manifest = Manifest.read(quants / "moe" / "q4_k_m" / "manifest.json")
+    assert manifest.tensor_types["router"] == {"F32": 6}
+    assert sum(manifest.tensor_types["experts"].values()) == 18
+    assert "BF16" not in str(manifest.tensor_types)
+    assert "experts" in manifest.quantised and "router" in manifest.quantised
+    bf16 = Manifest.read(quants / "moe" / "bf16" / "manifest.json")
+    assert bf16.quantised == "nothing (bf16)"
 
 
 def test_gguf_holds_the_bits_of_the_checkpoint(quants: Path) -> None:
@@ -211,11 +212,11 @@ def test_experts_alone_are_quantised_where_that_is_asked(quants: Path) -> None:
     from scripts.quants.build import build_quant
     from scripts.quants.manifest import verify_manifest
 
-    entry = {"recipe": "llama-quantize", "from": "bf16", "type": "Q8_0", "experts_only": True}
+    entry = Precision(recipe="llama-quantize", from_="bf16", type="Q8_0", experts_only=True)
     build_quant("moe", "q8-experts", entry, quants / "moe" / "q8-experts" / "manifest.json", root=ROOT)
     manifest = verify_manifest(quants / "moe" / "q8-experts" / "manifest.json")
-    assert manifest["quantised"] == "experts: Q8_0 (not: attention, embedding, norms, router)"
-    assert manifest["tensor_types"]["experts"] == {"Q8_0": 18}
+    assert manifest.quantised == "experts: Q8_0 (not: attention, embedding, norms, router)"
+    assert manifest.tensor_types["experts"] == {"Q8_0": 18}
 
 
 def test_the_forward_pass_of_pruning_is_the_engine_s(quants: Path, tmp_path: Path, prompt: list[int]) -> None:
@@ -297,11 +298,14 @@ def test_forced_passes_with_jitter_say_that_routing_is_not_the_cause(
             for mode, force in (("prefill", force_prefill), ("decode", force_decode)):
                 engine.reset()
                 with open(tmp_path / "forced" / f"pass-{number:02d}.{mode}.jsonl", "w") as stream:
-                    force(engine, "a", [turn], stream)
-    for mode in ("prefill", "decode"):
+                    stream.writelines(line.line() for line in force(engine, "a", [turn]))
+    modes: tuple[Mode, ...] = ("prefill", "decode")
+    for mode in modes:
         passes = read_passes(tmp_path, mode)
         assert passes is not None
-        found = mode_summary(passes)["routing"]
-        assert found["other_experts"]["positions"] == 0
-        assert found["unequal_bits_same_experts"]["positions"] == len(made.output_ids)
-        assert (found["first"]["comparisons"], found["first"]["logits"]) == (2, 2)
+        summary = mode_summary(passes)
+        assert isinstance(summary, ModeSummary) and summary.routing is not None
+        found = summary.routing
+        assert found.other_experts.positions == 0
+        assert found.unequal_bits_same_experts.positions == len(made.output_ids)
+        assert (found.first.comparisons, found.first.logits) == (2, 2)

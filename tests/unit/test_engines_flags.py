@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from scripts.engines.http import log_end
 from scripts.engines.server_kinds import SERVER_KINDS, command, flags
+from scripts.records.settings import Arguments
 
 
 def test_each_kind_of_value_becomes_its_flag() -> None:
-    given = {
+    given: Arguments = {
         "a_b": 1,
         "on": True,
         "off": False,
@@ -23,7 +24,7 @@ def test_each_kind_of_value_becomes_its_flag() -> None:
 
 
 def test_vllm_is_forced_by_a_processor_but_not_with_speculation() -> None:
-    def argv(arguments: dict[str, object]) -> list[str]:
+    def argv(arguments: Arguments) -> list[str]:
         return command(
             SERVER_KINDS["vllm"], arguments, "/w", host="127.0.0.1", port=1, python="py", key="secret"
         )

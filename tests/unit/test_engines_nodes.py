@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 
 from scripts.common.errors import ConfigError
-from scripts.engines.docker_runtime import _options
+from scripts.engines.container_plan import ContainerPlan
 from scripts.engines.nodes import VARIABLE, node_flags, nodes_of, worker_command
 from scripts.engines.server_kinds import command, server_kind
 from scripts.grid.configuration import load_configuration
 from scripts.grid.resolve import cell_settings, resolve_cells
+from scripts.records.engine import EngineRecord
+from scripts.records.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 NODES = "10.0.0.1,me@10.0.0.2,10.0.0.3"
@@ -23,9 +25,11 @@ SHARED = [
     *("--max-logprobs", "20"),
 ]
 
+RECORD = EngineRecord(engine="x", kind="vllm", runtime="docker", image=None, digest=None, image_id="sha256:0")
+
 
 @pytest.fixture
-def settings() -> dict[str, Any]:
+def settings() -> Settings:
     configuration = load_configuration(ROOT, {"grid": "blackwell", "nodes": NODES})
     cells = resolve_cells(configuration)
     path = "qwen3.5-397b-a17b/bf16/vllm-0.24.0-multinode/base"
@@ -33,12 +37,12 @@ def settings() -> dict[str, Any]:
 
 
 def test_the_others_are_told_their_rank_and_serve_nothing(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, NODES)
-    nodes = nodes_of(settings)
+    plan = ContainerPlan(settings, RECORD, tmp_path, nodes_of(settings))
     for rank in (1, 2):
-        assert worker_command(server_kind("vllm"), settings["arguments"], "/weights", nodes, rank) == [
+        assert worker_command(plan, rank) == [
             *("/weights", "--served-model-name", "tempzero"),
             *("--logits-processors", "scripts.engines.vllm_force:Force"),
             *SHARED,
@@ -47,12 +51,12 @@ def test_the_others_are_told_their_rank_and_serve_nothing(
 
 
 def test_the_head_serves_here_with_the_same_arguments(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, NODES)
     argv = command(
         server_kind("vllm"),
-        settings["arguments"],
+        settings.arguments,
         "/weights",
         host="127.0.0.1",
         port=8000,
@@ -64,20 +68,17 @@ def test_the_head_serves_here_with_the_same_arguments(
     assert node_flags(nodes_of(settings), 0) == ours
 
 
-def test_each_machine_gives_its_own_gpus_and_its_network(settings: dict[str, Any], tmp_path: Path) -> None:
-    options = _options(server_kind("vllm"), settings, "sha256:0", tmp_path, ["0", "1", "2", "3"])
-    assert options["network_mode"] == "host" and options["ipc_mode"] == "host"
-    assert options["device_requests"][0]["DeviceIDs"] == ["0", "1", "2", "3"]
-    assert options["environment"]["PYTHONPATH"] == "/tempzero"
-    assert "network_mode" not in _options(
-        server_kind("vllm"), {**settings, "nodes": 1}, "sha256:0", tmp_path, []
-    )
+def test_each_machine_gives_its_own_gpus_and_its_network(settings: Settings, tmp_path: Path) -> None:
+    plan = ContainerPlan(settings, RECORD, tmp_path, NODES.split(","), ["0", "1", "2", "3"])
+    assert plan.network == "host" and plan.box.ipc == "host"
+    assert plan.gpus is not None and plan.gpus[0]["DeviceIDs"] == ["0", "1", "2", "3"]
+    assert plan.environment["PYTHONPATH"] == "/tempzero"
+    alone = ContainerPlan(settings, RECORD, tmp_path)
+    assert alone.network is None and alone.gpus is None
 
 
-def test_machines_that_are_not_named_are_missed(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machines_that_are_not_named_are_missed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "10.0.0.1")
     with pytest.raises(ConfigError, match="wants 3 machines, and 1 are named"):
         nodes_of(settings)
-    assert nodes_of({"engine": "one", "nodes": 1}) == [] and node_flags([], 0) == []
+    assert nodes_of(msgspec.structs.replace(settings, nodes=1)) == [] and node_flags([], 0) == []

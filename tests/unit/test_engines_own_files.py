@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.engines.docker_runtime import OWN_FILES
+from scripts.engines.container_plan import OWN_FILES
 
 
 def test_the_mounted_files_name_every_module_of_ours_that_they_import(root: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,12 +27,24 @@ def fresh(root: Path, tmp_path: Path, engine: None) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def made(root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
-    """A checkout in which the whole grid was made, and what that printed. To be read, not to be changed."""
-    checkout = copy_checkout(root, tmp_path_factory.mktemp("made") / "checkout")
-    done = checkout.table()
-    assert done.returncode == 0, done.stdout
-    return checkout, done.stdout
+def made(
+    root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> tuple[Checkout, str]:
+    """A checkout in which the whole grid was made, and what that printed. To be read, not to be changed.
+
+    Tests that run side by side share it: whoever wants it first makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "made"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        printed = folder / "printed"
+        if not printed.is_file():
+            assert not folder.exists(), "the grid could not be made: see the test that tried first"
+            done = copy_checkout(root, folder / "checkout").table()
+            assert done.returncode == 0, done.stdout
+            printed.write_text(done.stdout, encoding="utf-8")
+    return Checkout(folder / "checkout"), printed.read_text(encoding="utf-8")
 
 
 @pytest.fixture

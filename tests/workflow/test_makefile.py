@@ -48,7 +48,7 @@ def left(tree: Path) -> set[str]:
 
 def test_it_says_what_there_is(tree: Path) -> None:
     said = make(tree).stdout
-    for target in ("table", "test", "lint", "bench", "clean-results"):
+    for target in ("table", "test", "test-engines", "test-one", "lint", "bench", "clean-results"):
         assert f"make {target}" in said
 
 
@@ -57,6 +57,13 @@ def test_a_machine_without_python_is_told_so(tree: Path) -> None:
     assert done.returncode != 0
     assert "error: Python 3.11 or newer is needed, and none was found" in done.stdout
     assert "make PYTHON=/path/to/python3.11 table" in done.stdout
+
+
+def test_one_test_is_named(tree: Path) -> None:
+    (tree / ".venv").mkdir()
+    done = make(tree, "-o", ".venv", "test-one", "TESTS=.venv")
+    assert done.returncode != 0
+    assert "make test-one T=tests/unit/test_records.py" in done.stdout
 
 
 @pytest.mark.parametrize("answer", ["", "n\n", "no\n", "\n"])

@@ -1,0 +1,97 @@
+"""A command: the parameters of one function are its arguments, each typed and explained where it is declared.
+
+    def main(cell: Annotated[Path, "the cell's folder"], /, *, sessions: Annotated[int, "how many count"] = 5) -> None:
+        ...
+
+    if __name__ == "__main__":
+        run(main)
+
+Positional-only parameters are positional arguments, the others options (`--sessions 5`). `bool` is a flag, `X | None`
+may be left out, `list[X]` is an option given several times, `tuple[X, ...]` takes several values, a `Literal` names the
+choices, a record is given as JSON. The module's docstring is what `--help` says first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Union
+
+from scripts.common.errors import run_command
+from scripts.records.base import Record, convert
+
+
+def run(main: Callable[..., int | None]) -> None:
+    """Run a command's `main` with the arguments of the command line, and end with its exit code.
+
+    A `TempzeroError` becomes one message and exit code 1; a wrong argument argparse's message and exit code 2.
+    """
+    run_command(lambda: call(main, sys.argv[1:]))
+
+
+def call(main: Callable[..., int | None], arguments: list[str]) -> int | None:
+    """Call `main` with command-line arguments; SystemExit with code 2 where they are wrong."""
+    given = vars(parser_of(main).parse_args(arguments))
+    positional = [
+        given.pop(name)
+        for name, each in inspect.signature(main).parameters.items()
+        if each.kind is each.POSITIONAL_ONLY
+    ]
+    return main(*positional, **given)
+
+
+def parser_of(main: Callable[..., int | None]) -> argparse.ArgumentParser:
+    """The parser of a command's arguments."""
+    module = sys.modules[main.__module__]
+    name = module.__spec__.name if module.__spec__ else main.__module__
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    hints = typing.get_type_hints(main, include_extras=True)
+    for parameter in inspect.signature(main).parameters.values():
+        _add(parser, parameter, hints[parameter.name])
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any) -> None:
+    kind, said = typing.get_args(hint)[:2] if typing.get_origin(hint) is Annotated else (hint, None)
+    required = parameter.default is parameter.empty
+    options: dict[str, Any] = {"help": said}
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (each for each in typing.get_args(kind) if each is not type(None))
+    inner = typing.get_args(kind)
+    if kind is bool:
+        options["action"] = "store_true"
+    elif typing.get_origin(kind) is Literal:
+        options["choices"] = inner
+    elif typing.get_origin(kind) in (list, tuple):
+        options |= {"type": _reader(inner[0])}
+        options |= {"action": "append"} if typing.get_origin(kind) is list else {"nargs": "+"}
+    else:
+        options["type"] = _reader(kind)
+    if not required:
+        options["default"] = parameter.default
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        options |= {} if required else {"nargs": "?"}
+        parser.add_argument(parameter.name, **options)
+    else:
+        flag = f"--{parameter.name.strip('_').replace('_', '-')}"
+        parser.add_argument(flag, dest=parameter.name, required=required and kind is not bool, **options)
+
+
+def _reader(kind: Any) -> Callable[[str], Any]:
+    if not (isinstance(kind, type) and issubclass(kind, Record)):
+        return typing.cast(Callable[[str], Any], kind)
+
+    def read_json(text: str) -> Record:
+        found: Record = convert(kind, json.loads(text), f"the {kind.__name__} on the command line")
+        return found
+
+    return read_json

@@ -1,0 +1,68 @@
+"""Commands: a function's parameters as arguments of a command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+
+from scripts.common.command import call, parser_of
+from scripts.common.errors import DataError
+from scripts.records.models import Precision
+
+seen: dict[str, object] = {}
+
+
+def main(
+    cell: Annotated[Path, "the cell's folder"],
+    /,
+    *,
+    sessions: Annotated[int, "how many count"],
+    where: Annotated[Literal["process", "docker"], "in what"] = "process",
+    entry: Annotated[Precision | None, "as JSON"] = None,
+    packages: Annotated[list[Path] | None, "folders"] = None,
+    tokens: Annotated[tuple[int, ...], "of the input"] = (1, 2),
+    all_: Annotated[bool, "all of it"] = False,
+) -> int:
+    seen.update(locals())
+    return 3
+
+
+def test_each_parameter_is_an_argument() -> None:
+    given = ["c", "--sessions", "4", "--where", "docker", "--entry", '{"recipe": "reap", "from": "bf16"}']
+    given += ["--packages", "a", "--packages", "b", "--tokens", "7", "8", "--all"]
+    assert call(main, given) == 3
+    assert seen["cell"] == Path("c") and seen["sessions"] == 4 and seen["where"] == "docker"
+    assert seen["entry"] == Precision(recipe="reap", from_="bf16")
+    assert seen["packages"] == [Path("a"), Path("b")] and seen["tokens"] == [7, 8] and seen["all_"] is True
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    call(main, ["c", "--sessions", "4"])
+    assert (seen["where"], seen["entry"], seen["packages"]) == ("process", None, None)
+    assert (seen["tokens"], seen["all_"]) == ((1, 2), False)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["c"], ["--sessions", "1"], ["c", "--sessions", "x"], ["c", "--sessions", "1", "--where", "there"]],
+)
+def test_a_wrong_argument_ends_with_code_2(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(main, given)
+    assert ended.value.code == 2
+    assert "usage: python -m " in capsys.readouterr().err
+
+
+def test_json_that_is_no_such_record_is_refused_with_its_key() -> None:
+    with pytest.raises(DataError, match="recipe"):
+        call(main, ["c", "--sessions", "1", "--entry", '{"recipe": "magic"}'])
+    with pytest.raises(SystemExit):
+        call(main, ["c", "--sessions", "1", "--entry", "{"])
+
+
+def test_help_says_what_each_is() -> None:
+    said = parser_of(main).format_help()
+    for words in ("Commands: a function's parameters", "the cell's folder", "how many count", "--all"):
+        assert words in said
