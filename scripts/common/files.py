@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,24 @@ def write_whole(path: Path, data: bytes | str) -> None:
         Path(aside).replace(path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """An empty folder aside, `.NAME.partial`, that takes the place of `folder` once all is written into it.
+
+    On any failure nothing of it is left and `folder` is what it was; what a killed run left is begun anew.
+    """
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
