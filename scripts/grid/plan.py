@@ -33,7 +33,7 @@ from scripts.grid.resolve import (
 from scripts.grid.side_tables import side_tables
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
-from scripts.quants.evict import evicted_file, have_weights
+from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
 
@@ -312,6 +312,20 @@ class Plan:
     def stays_gone(self, model: str, precision: str, file: str, rule: str) -> bool:
         """Whether a rule's file needs no weights, which are gone, since it is there and is not to be made again."""
         return is_gone(model, precision) and Path(file).is_file() and not self.asked.makes_again(file, rule)
+
+    def note_deletions(self) -> None:
+        """Have an evicted.json that is newer than its manifest for all weights that are gone: they are made again by it.
+
+        Where making them again failed, Snakemake has restored the manifest; and somebody may have deleted them by hand.
+        """
+        for quant in dict.fromkeys(
+            each for cell in self.rows for each in built_from(self.configuration, cell)
+        ):
+            manifest, said = Path(manifest_file(*quant)), Path(evicted_file(*quant))
+            if is_gone(*quant) and not (
+                said.is_file() and said.stat().st_mtime_ns > manifest.stat().st_mtime_ns
+            ):
+                note_eviction(manifest, said)
 
     def source_stays_gone(self, model: str, precision: str, rule: str) -> bool:
         """Whether the weights that a precision is built from, which are gone, are not needed: its own are there."""
