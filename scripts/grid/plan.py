@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable
@@ -38,6 +39,7 @@ from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
+MOMENT = 1_000_000  # nanoseconds
 NONE = "(?!)"  # a wildcard constraint that nothing meets
 CHAT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -314,18 +316,20 @@ class Plan:
         return is_gone(model, precision) and Path(file).is_file() and not self.asked.makes_again(file, rule)
 
     def note_deletions(self) -> None:
-        """Have an evicted.json that is newer than its manifest for all weights that are gone: they are made again by it.
+        """Have an evicted.json that is newer than its manifest for all weights that are gone: it has them made again.
 
-        Where making them again failed, Snakemake has restored the manifest; and somebody may have deleted them by hand.
+        Where making them again failed, Snakemake restored the manifest; and somebody may have deleted them by hand. It
+        is older than the sessions that were made from them, so that an eviction that was killed is finished.
         """
         for quant in dict.fromkeys(
             each for cell in self.rows for each in built_from(self.configuration, cell)
         ):
             manifest, said = Path(manifest_file(*quant)), Path(evicted_file(*quant))
-            if is_gone(*quant) and not (
-                said.is_file() and said.stat().st_mtime_ns > manifest.stat().st_mtime_ns
-            ):
-                note_eviction(manifest, said)
+            if is_gone(*quant):
+                made = manifest.stat().st_mtime_ns
+                if not said.is_file() or said.stat().st_mtime_ns <= made:
+                    note_eviction(manifest, said)
+                    os.utime(said, ns=(made + MOMENT, made + MOMENT))
 
     def source_stays_gone(self, model: str, precision: str, rule: str) -> bool:
         """Whether the weights that a precision is built from, which are gone, are not needed: its own are there."""
