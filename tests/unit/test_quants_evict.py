@@ -8,8 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from scripts.common.errors import DataError
+from scripts.grid.asked import Asked
 from scripts.grid.configuration import load_configuration
-from scripts.grid.resolve import built_from, evictable_quants, resolve_cells, weights_needed
+from scripts.grid.plan import Plan, manifest_file
+from scripts.grid.resolve import built_from, evictable_quants, resolve_cells
 from scripts.quants.evict import evict_quant, have_weights
 from scripts.quants.manifest import NAME, make_manifest, write_manifest
 from scripts.records.manifest import Evicted, WeightsSource
@@ -62,17 +64,35 @@ def test_nothing_is_deleted_without_a_manifest(quant: Path, tmp_path: Path) -> N
     assert (quant / "model.gguf").is_file() and not (tmp_path / "gone.json").exists()
 
 
-def test_what_a_quant_is_built_from_is_needed_only_where_the_quant_is_gone(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("gone", "stays"),
+    [([], False), (["q8_0"], False), (["q8_0", "bf16"], False), (["bf16"], True)],
+)
+def test_what_a_quant_is_built_from_is_needed_only_where_the_quant_is_gone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: list[str], stays: bool
+) -> None:
     configuration = load_configuration(root, {"grid": "embedded"})
     cells = resolve_cells(configuration)
     cell = next(cell for cell in cells if cell.precision == "q8_0" and cell.model == "tinychart-dense")
     chain = [("tinychart-dense", "q8_0"), ("tinychart-dense", "bf16")]
     assert built_from(configuration, cell) == chain
     assert set(chain) <= set(evictable_quants(configuration, cells))
-    assert weights_needed(configuration, cell, lambda *_: False) == []
-    assert weights_needed(configuration, cell, lambda *_: True) == chain
-    assert weights_needed(configuration, cell, lambda *quant: quant == chain[0]) == chain[:1]
-    assert weights_needed(configuration, cell, lambda *quant: quant == chain[1]) == []
+    monkeypatch.chdir(tmp_path)
+    for model, precision in chain:
+        weights = Path(manifest_file(model, precision)).with_name("model.gguf")
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(b"12345")
+        about = {"model": model, "precision": precision, "quantised": "all"}
+        write_manifest(
+            weights.parent, make_manifest(weights.parent, **about, types={}, source=WeightsSource())
+        )
+        if precision in gone:
+            weights.unlink()
+    have_weights.cache_clear()
+    plan = Plan(configuration, tuple(cells), Asked())
+    assert plan.source_stays_gone(*chain[0], "build_quant") is stays
+    again = Plan(configuration, tuple(cells), Asked(forcerun=("build_quant",)))
+    assert not again.source_stays_gone(*chain[0], "build_quant")
 
 
 def test_the_owners_own_folder_is_never_deleted(root: Path) -> None:
