@@ -534,7 +534,7 @@ def test_an_archive_of_nothing_does_not_pass(tmp_path: Path) -> None:
         (lambda session: (session / "replay-01.logprobs.jsonl").unlink(), "which is not there"),
         (lambda session: (session / "replay-00.timing.jsonl").unlink(), "replay-00.timing.jsonl is not there"),
         (lambda session: replace(session, "replay-00.timing.jsonl", "0.4", "0.5"), "are not those in it"),
-        (lambda session: replace(session, "replay-00.timing.jsonl", '"tokens": 4', '"tokens": 5'), "other turns"),
+        (lambda session: replace(session, "replay-00.timing.jsonl", '"tokens":4', '"tokens":5'), "other turns"),
         (lambda session: shutil.copy(session / "replay-00.logprobs.jsonl", session / "replay-02.logprobs.jsonl"), "does not list it"),
         (lambda session: change(session, "session.json", replays=3), "it says replays 3"),
         (lambda session: change(session, "session.json", variant="mtp"), "it says variant 'mtp'"),
@@ -572,7 +572,7 @@ def test_a_session_that_disagrees_is_named_and_nothing_is_packed(
         (lambda cell: (cell / "forced.json").unlink(), "has a forced replay of this cell, and there is none"),
         (
             lambda cell: (cell / "forced.json").write_text("{}"),
-            "it cannot be checked: Object missing required field",
+            "forced.json: modes: it cannot be checked",
         ),
     ],
 )
