@@ -16,7 +16,7 @@ include: "rules/common.smk"
 configfile: "config/config.yaml"
 
 
-if not PARTIAL:
+if not PLAN.partial:
 
     include: "rules/engines.smk"
     include: "rules/quants.smk"
@@ -44,8 +44,5 @@ rule all:
         REPORT,
 
 
-remember_signatures(workflow.rules)
-
-
 onerror:
-    print(after_an_error(), file=sys.stderr)
+    print(AFTER_AN_ERROR, file=sys.stderr)

@@ -19,26 +19,59 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import TempzeroError, run_command
-from scripts.common.files import read_json, write_json, write_whole
+from scripts.common.files import write_whole
 from scripts.common.protocol import Engine
+from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.grid.configuration import load_configuration
 from scripts.grid.resolve import Cell, cell_settings, gpu_memory, resolve_cells
 from scripts.provenance.environments import env_python
 from scripts.provenance.machine import describe_machine
+from scripts.records.base import FileRecord, Record
+from scripts.records.engine import EngineRecord
+from scripts.records.machine import Machine
+from scripts.records.settings import Settings
 from scripts.report.figures import DASH
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
 
 WARM_UP = 32
+
+
+class Speed(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens a second of a cell: the median, least and greatest of the rounds; or why it did not run."""
+
+    cell: str
+    tokens_per_second: float = 0.0
+    least: float = 0.0
+    greatest: float = 0.0
+    failed: str | None = None
+
+
+class Speeds(FileRecord, frozen=True, kw_only=True):
+    """What a run found, each generation of so many `tokens`."""
+
+    machine: Machine
+    tokens: int
+    cells: list[Speed]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A cell that is measured, its settings, its workload, and the locked environment of its engine, if any."""
+
+    cell: Cell
+    settings: Settings
+    workload: Path
+    lock: str | None
 
 
 def main() -> None:
@@ -63,28 +96,29 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the figures, as JSON")
     given = parser.parse_args()
     if given.page:
-        write_whole(given.page.with_suffix(".md"), render(read_json(given.page)))
+        write_whole(given.page.with_suffix(".md"), render(Speeds.read(given.page)))
         return
     configuration = load_configuration(Path(), {"grid": given.grid})
     cells = [
         cell for cell in resolve_cells(configuration) if cell.planned is None and given.match in cell.path
     ]
-    rows: list[dict[str, Any]] = []
-    sizes = [gpu_memory(configuration.models[cell.model]["precisions"][cell.precision]) for cell in cells]
+    rows: list[Speed] = []
+    sizes = [gpu_memory(configuration.models[cell.model].precisions[cell.precision]) for cell in cells]
     for chosen in batches(sizes, given.batch, given.memory):
         batch = [
-            (
-                cells[each],
-                _settings(configuration, cells[each]),
-                Path(configuration.workloads[cells[each].workload][0]),
+            Asked(
+                cell,
+                cell_settings(configuration, cell),
+                Path(configuration.workloads[cell.workload][0]),
+                configuration.engines[cell.engine].lock,
             )
-            for each in chosen
+            for cell in (cells[each] for each in chosen)
         ]
         rows += measure(batch, tokens=given.tokens, rounds=given.rounds)
         if given.output:
-            write_json(given.output, {"machine": describe_machine(), "tokens": given.tokens, "cells": rows})
+            Speeds(machine=describe_machine(), tokens=given.tokens, cells=rows).write(given.output)
     for row in rows:
-        print(json.dumps(row))
+        print(json.dumps(row.as_json()))
 
 
 def batches(sizes: Sequence[float], most: int, memory: float) -> list[list[int]]:
@@ -98,42 +132,32 @@ def batches(sizes: Sequence[float], most: int, memory: float) -> list[list[int]]
     return found
 
 
-def render(found: Mapping[str, Any]) -> str:
+def render(found: Speeds) -> str:
     """The page of the figures that a run wrote: each cell against the dense model in bf16, and against its own base."""
-    rates = {row["cell"]: row for row in found["cells"] if "failed" not in row}
+    rates = {row.cell: row.tokens_per_second for row in found.cells if row.failed is None}
 
     def against(cell: str, other: str) -> str:
-        if cell == other or other not in rates:
-            return DASH
-        return f"{rates[cell]['tokens_per_second'] / rates[other]['tokens_per_second']:.2f}"
+        return DASH if cell == other or other not in rates else f"{rates[cell] / rates[other]:.2f}"
 
     rows = []
-    for row in found["cells"]:
-        model, precision, engine, variant = row["cell"].split("/")
-        if row["cell"] not in rates:
+    for row in found.cells:
+        model, precision, engine, variant = row.cell.split("/")
+        if row.cell not in rates:
             rows.append([model, precision, variant, engine, "not run", DASH, DASH])
             continue
         dense = f"{model.partition('-')[0]}-dense/bf16/{engine}/base"
-        spread = f"{row['tokens_per_second']:.0f} ({row['least']:.0f} to {row['greatest']:.0f})"
+        spread = f"{row.tokens_per_second:.0f} ({row.least:.0f} to {row.greatest:.0f})"
         base = f"{model}/{precision}/{engine}/base"
         rows.append(
-            [
-                model,
-                precision,
-                variant,
-                engine,
-                spread,
-                against(row["cell"], dense),
-                against(row["cell"], base),
-            ]
+            [model, precision, variant, engine, spread, against(row.cell, dense), against(row.cell, base)]
         )
     head = ["model", "precision", "variant", "engine", "tokens/s", "× dense bf16", "× its base"]
-    gpus = ", ".join(sorted({each["name"] for each in found["machine"]["gpus"]}))
+    gpus = ", ".join(sorted({each.name for each in found.machine.gpus or []}))
     return "\n".join(
         [
             "# Speed, with the card to itself",
             "",
-            f"{gpus}, one request at a time, {found['tokens']} tokens a generation; in turn, the others waiting.",
+            f"{gpus}, one request at a time, {found.tokens} tokens a generation; in turn, the others waiting.",
             "Median of the rounds (least to greatest). A ratio nearer to 1 than these spreads says nothing.",
             "",
             "| " + " | ".join(head) + " |",
@@ -144,23 +168,15 @@ def render(found: Mapping[str, Any]) -> str:
     )
 
 
-def _settings(configuration: Any, cell: Cell) -> dict[str, Any]:
-    entry = configuration.engines[cell.engine]
-    python = {"python": str(env_python(Path(entry["lock"])))} if "lock" in entry else {}
-    return {**cell_settings(configuration, cell), **python}
-
-
-def measure(
-    batch: Sequence[tuple[Cell, dict[str, Any], Path]], *, tokens: int, rounds: int
-) -> list[dict[str, Any]]:
+def measure(batch: Sequence[Asked], *, tokens: int, rounds: int) -> list[Speed]:
     """A row a cell: median, least and greatest tokens a second over `rounds`; an engine that fails says why."""
-    found: dict[str, list[float]] = {cell.path: [] for cell, _, _ in batch}
+    found: dict[str, list[float]] = {each.cell.path: [] for each in batch}
     failed: dict[str, str] = {}
     with ExitStack() as stack, tempfile.TemporaryDirectory() as logs:
         with ThreadPoolExecutor(len(batch)) as pool:
             starts = {
-                cell.path: pool.submit(_start, stack, settings, cell, Path(logs) / f"{number}.log")
-                for number, (cell, settings, _) in enumerate(batch)
+                each.cell.path: pool.submit(_start, stack, each, Path(logs) / f"{number}.log")
+                for number, each in enumerate(batch)
             }
         engines: dict[str, Engine] = {}
         for path, start in starts.items():
@@ -168,7 +184,7 @@ def measure(
                 engines[path] = start.result()
             except TempzeroError as error:
                 failed[path] = str(error)
-        prompts = {cell.path: _prompt(cell, workload) for cell, _, workload in batch}
+        prompts = {each.cell.path: _prompt(each.cell, each.workload) for each in batch}
         for number in range(rounds + 1):  # the first round warms up
             for path, engine in list(engines.items()):
                 count = tokens if number else WARM_UP
@@ -184,23 +200,26 @@ def measure(
                     found[path].append(len(made.output_ids) / (time.perf_counter() - begun))
             print(f"round {number} of {rounds}, {len(engines)} engines", file=sys.stderr, flush=True)
     return [
-        {"cell": path, "failed": failed[path]}
+        Speed(cell=path, failed=failed[path])
         if path in failed
-        else {
-            "cell": path,
-            "tokens_per_second": round(statistics.median(rates), 1),
-            "least": round(min(rates), 1),
-            "greatest": round(max(rates), 1),
-        }
+        else Speed(
+            cell=path,
+            tokens_per_second=round(statistics.median(rates), 1),
+            least=round(min(rates), 1),
+            greatest=round(max(rates), 1),
+        )
         for path, rates in found.items()
     ]
 
 
-def _start(stack: ExitStack, settings: dict[str, Any], cell: Cell, log: Path) -> Engine:
-    record = Path(f"results/engines/{cell.engine}.json")
+def _start(stack: ExitStack, asked: Asked, log: Path) -> Engine:
+    cell, settings = asked.cell, asked.settings
     weights = Path(f"results/quants/{cell.model}/{cell.precision}")
-    running = start_engine({**settings, "record": read_json(record)}, weights, log)
-    return stack.enter_context(running)
+    if settings.runtime == "process" and asked.lock is not None and settings.kind != "llama-cpp-python":
+        python = str(env_python(Path(asked.lock)))
+        return stack.enter_context(serve_process(settings, weights, log, python=python))
+    record = EngineRecord.read(Path(f"results/engines/{cell.engine}.json"))
+    return stack.enter_context(start_engine(settings, weights, log, record))
 
 
 def _prompt(cell: Cell, workload_file: Path) -> list[int]:

@@ -20,57 +20,78 @@ import os
 import statistics
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from scripts.common.configs import load_yaml
 from scripts.common.protocol import Engine
+from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.provenance.environments import env_python
 from scripts.quants.build import build_quant
-from scripts.sessions.force import FORCE, recorded_episodes
+from scripts.records.base import convert
+from scripts.records.engines import EngineEntry
+from scripts.records.forced import MODES, Mode, ModeSummary
+from scripts.records.models import Precision
+from scripts.records.settings import HarnessSettings, Settings
+from scripts.sessions.force import FORCE, pass_file, recorded_episodes
 from scripts.sessions.load import Load
-from scripts.sessions.play import background, context_of, play_replay, warm_up
+from scripts.sessions.play import Player
 from scripts.sessions.progress import Progress
-from scripts.verdict.forced import MODES, Mode, mode_summary, read_passes
+from scripts.verdict.forced import mode_summary, read_passes
 from scripts.workload.chat import ChatForm
 from scripts.workload.spec import load_workload
 
 TARGET = 10.0
 
 
-def settings_of(name: str) -> dict[str, Any]:
+def settings_of(name: str, entry: EngineEntry) -> Settings:
     """The baseline of an engine of config/engines.yaml, as a session is given it."""
-    entry = yaml.safe_load(Path("config/engines.yaml").read_text(encoding="utf-8"))["engines"][name]
-    return {
-        "engine": name,
-        "arguments": {},
-        "environment": {},
-        **entry,
-        "python": str(env_python(Path(entry["lock"]))),
-        "harness": {"list_files": "names", "concurrency": 1},
-        "top_logprobs": 5,
-    }
+    return Settings(
+        model="tinychart",
+        architecture="unknown",
+        precision="bf16",
+        engine=name,
+        variant="base",
+        kind=entry.kind,
+        runtime=entry.runtime,
+        arguments=entry.arguments,
+        environment=entry.environment,
+        harness=HarnessSettings(),
+        top_logprobs=5,
+        port=entry.port,
+        start_seconds=entry.start_seconds,
+    )
+
+
+def started(settings: Settings, lock: str, weights: Path, log: Path) -> AbstractContextManager[Engine]:
+    """The engine, a server by the Python of its own environment."""
+    if settings.kind == "llama-cpp-python":
+        return start_engine(settings, weights, log)
+    return serve_process(settings, weights, log, python=str(env_python(Path(lock))))
 
 
 def forced_pass(number: int, mode: Mode, engine: Engine, transcript: Path, cell: Path) -> float:
     """Positions a second of one forced pass, written as the workflow writes it."""
-    started, positions = time.perf_counter(), 0
-    with open(cell / "forced" / f"pass-{number:02d}.{mode}.jsonl", "w", encoding="utf-8") as stream:
+    begun, positions = time.perf_counter(), 0
+    with open(cell / "forced" / pass_file(number, mode), "w", encoding="utf-8") as stream:
         for scenario, turns in recorded_episodes(transcript).items():
             engine.reset()
-            positions += FORCE[mode](engine, scenario, turns, stream)
-    return positions / (time.perf_counter() - started)
+            for turn in FORCE[mode](engine, scenario, turns):
+                stream.write(turn.line())
+                positions += len(turn.chosen)
+    return positions / (time.perf_counter() - begun)
 
 
 def compare(cell: Path, mode: Mode) -> tuple[float, int]:
     """Seconds that the comparison takes for each position of a pass; positions whose bits were unequal."""
-    started = time.perf_counter()
+    begun = time.perf_counter()
     passes = read_passes(cell, mode)
     assert passes is not None
-    unequal = int(mode_summary(passes)["unequal_bits"]["positions"])
-    return (time.perf_counter() - started) / (passes.passes * passes.positions), unequal
+    found = mode_summary(passes)
+    assert isinstance(found, ModeSummary)
+    unequal = found.unequal_bits.positions
+    return (time.perf_counter() - begun) / (passes.passes * passes.positions), unequal
 
 
 def say(what: str, rates: list[float], free: list[float], rest: str = "") -> float:
@@ -94,28 +115,28 @@ def main() -> None:
     given = parser.parse_args()
     if given.rounds < 2:
         parser.error("two rounds are the least: a pass is compared with another")
-    settings = settings_of(given.engine)
+    found = load_yaml(Path("config/engines.yaml"))["engines"][given.engine]
+    entry = convert(EngineEntry, found, "config/engines.yaml")
+    assert entry.lock is not None, "an engine with a locked environment"
+    settings = settings_of(given.engine, entry)
     workload = load_workload(Path("config/workloads/chartist-mini.yaml"))
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as aside:
         cell = Path(aside)
         (cell / "forced").mkdir()
-        entry = {"recipe": "gguf-bf16", "source": f"resources/tinychart/{given.model}"}
-        build_quant(given.model, "bf16", entry, cell / "quant" / "manifest.json")
-        chat = ChatForm(cell / "quant")
+        precision = Precision(recipe="gguf-bf16", source=f"resources/tinychart/{given.model}")
+        build_quant(given.model, "bf16", precision, cell / "quant" / "manifest.json")
+        player = Player(ChatForm(cell / "quant"), workload, settings)
         free: list[float] = []
         rates: dict[Mode, list[float]] = {mode: [] for mode in MODES}
-        with start_engine(settings, cell / "quant", cell / "log") as engine:
-            warm_up(engine, chat, workload)
-            context = context_of(settings, workload)
-            load = Load(engine, settings, background(chat, workload, settings, context))
+        with started(settings, entry.lock, cell / "quant", cell / "log") as engine:
+            player.warm_up(engine)
+            load = Load(engine, settings, player.background)
             quiet = Progress("bench", 1, io.StringIO())
             for number in range(given.rounds):
-                started = time.perf_counter()
-                played = play_replay(
-                    number, engine, chat, workload, settings, cell, quiet, context=context, load=load
-                )
-                free.append(played.tokens / (time.perf_counter() - started))
+                begun = time.perf_counter()
+                played = player.replay(number, engine, load, cell, quiet)
+                free.append(played.tokens / (time.perf_counter() - begun))
                 for mode in MODES:
                     transcript = cell / "replay-00.transcript.jsonl"
                     rates[mode].append(forced_pass(number, mode, engine, transcript, cell))

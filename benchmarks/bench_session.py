@@ -17,29 +17,38 @@ from pathlib import Path
 
 import llama_cpp
 
-from scripts.common.transcripts import read_transcript
 from scripts.engines.llama_cpp_python import write_log_to
 from scripts.engines.start import start_engine
 from scripts.quants.build import build_quant
+from scripts.records.models import Precision
+from scripts.records.settings import HarnessSettings, Settings
+from scripts.records.transcript import Turn
 from scripts.sessions.load import Load
-from scripts.sessions.play import background, play_replay
+from scripts.sessions.play import Player
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
 from scripts.workload.spec import load_workload
 
-SETTINGS = {
-    "kind": "llama-cpp-python",
-    "arguments": {},
-    "harness": {"list_files": "names", "concurrency": 1},
-    "top_logprobs": 5,
-}
+SETTINGS = Settings(
+    model="tinychart",
+    architecture="unknown",
+    precision="bf16",
+    engine="llama-cpp-python",
+    variant="base",
+    kind="llama-cpp-python",
+    runtime="process",
+    arguments={"n_ctx": 4096},
+    environment={},
+    harness=HarnessSettings(),
+    top_logprobs=5,
+)
 
 
 def prompts_of(transcript: Path) -> list[list[tuple[list[int], int]]]:
     """The episodes of a transcript: each turn's whole prompt and how many ids were generated."""
     episodes: dict[str, list[tuple[list[int], int]]] = {}
     grown: dict[str, list[int]] = {}
-    for turn in read_transcript(transcript):
+    for turn in Turn.read_lines(transcript):
         prompt = grown.get(turn.scenario, []) + turn.appended_ids
         episodes.setdefault(turn.scenario, []).append((prompt, len(turn.output_ids)))
         grown[turn.scenario] = prompt + turn.output_ids
@@ -70,9 +79,9 @@ def main() -> None:
     workload = load_workload(Path("config/workloads/chartist-mini.yaml"))
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside)
-        entry = {"recipe": "gguf-bf16", "source": f"resources/tinychart/{arguments.model}"}
+        entry = Precision(recipe="gguf-bf16", source=f"resources/tinychart/{arguments.model}")
         build_quant(arguments.model, "bf16", entry, folder / "quant" / "manifest.json")
-        chat = ChatForm(folder / "quant")
+        player = Player(ChatForm(folder / "quant"), workload, SETTINGS)
         quiet = Progress("bench", 1, io.StringIO())
         ours, bare = [], []
         with start_engine(SETTINGS, folder / "quant", folder / "log") as engine:
@@ -84,12 +93,10 @@ def main() -> None:
                 n_threads_batch=1,
                 verbose=False,
             )
-            load = Load(engine, SETTINGS, background(chat, workload, SETTINGS, 4096))
+            load = Load(engine, SETTINGS, player.background)
             for number in range(arguments.rounds + 1):
                 started = time.perf_counter()
-                played = play_replay(
-                    number, engine, chat, workload, SETTINGS, folder, quiet, context=4096, load=load
-                )
+                played = player.replay(number, engine, load, folder, quiet)
                 rate = played.tokens / (time.perf_counter() - started)
                 episodes = prompts_of(folder / f"replay-{number:02d}.transcript.jsonl")
                 other = bare_loop(llama, episodes)

@@ -4,8 +4,6 @@ Steps: check every session's and forced replay's record against what lies beside
 Run RO-Crate, pack it with the code. `python -m scripts.verify_archive results/provenance.zip` judges it again.
 """
 
-ARCHIVED = [cell for cell in CELLS.values() if has_sessions(cell)]
-
 
 localrules:
     archive,
@@ -16,24 +14,14 @@ rule archive:
     input:
         table=TABLE,
         controls=CONTROLS,
-        ablations=sorted({each.file for each in ABLATIONS}),
+        ablations=PAGES,
         report=REPORT,
         grid=GRID,
-        cells=[f"{cell.folder}/cell.json" for cell in ARCHIVED],
-        sessions=[
-            file
-            for cell in ARCHIVED
-            if not cell.question
-            for file in session_files(cell)
-        ],
-        forced=[forced_file(cell) for cell in ARCHIVED if forced_file(cell)],
-        engines=sorted({f"results/engines/{cell.engine}.json" for cell in ARCHIVED}),
-        manifests=sorted(
-            {
-                f"results/quants/{cell.model}/{cell.precision}/manifest.json"
-                for cell in ARCHIVED
-            }
-        ),
+        cells=PLAN.summaries(PLAN.shown),
+        sessions=PLAN.session_records(PLAN.shown),
+        forced=[file for cell in PLAN.shown for file in PLAN.forced(cell)],
+        engines=sorted({engine_file(cell.engine) for cell in PLAN.shown}),
+        manifests=[manifest(quant, is_gone(*quant)) for quant in PLAN.manifests()],
     output:
         "results/provenance.zip",
     log:
@@ -42,7 +30,7 @@ rule archive:
         "../envs/workflow.yaml"
     threads: 1
     params:
-        code=lambda wildcards: archived_code(),
+        code=lambda wildcards: PLAN.archived_code(),
     message:
         "Archive the grid."
     shell:

@@ -7,10 +7,12 @@ Steps: read every transcript, logprobs file and forced pass of the cell, compare
 rule summarise_cell:
     """What a cell's sessions show: how much agrees, where the first difference is, how often it flips."""
     input:
-        sessions=lambda wildcards: session_files(cell_of(wildcards)),
+        sessions=lambda wildcards: session_files(wildcards[:4]),
         # A job found out round by round heeds no change of its parameters, but that its input is newer.
-        looks=lambda wildcards: look_files(cell_of(wildcards)),
-        forced=lambda wildcards: forced_file(cell_of(wildcards)),
+        looks=lambda wildcards: PLAN.rounds(
+            PLAN.cell(*wildcards[:4]), look_of(wildcards[:4])
+        ),
+        forced=lambda wildcards: PLAN.forced(PLAN.cell(*wildcards[:4])),
     output:
         report(
             "results/cells/{model}/{precision}/{engine}/{variant}/cell.json",
@@ -30,11 +32,12 @@ rule summarise_cell:
     threads: 1
     params:
         code=source_digest("summarise_cell"),
-        cell=lambda wildcards: cell_of(wildcards).folder,
-        first_block=CONFIGURATION.config["first_block"],
-        tie_margin=CONFIGURATION.config["tie_margin"],
-        question=lambda wildcards, input: asked(cell_of(wildcards))
-        and f"{asked(cell_of(wildcards))} --sessions {len(input.sessions)}",
+        cell="results/cells/{model}/{precision}/{engine}/{variant}",
+        first_block=CONFIG.first_block,
+        tie_margin=CONFIG.tie_margin,
+        question=lambda wildcards, input: PLAN.question(
+            *wildcards[:4], sessions=len(input.sessions)
+        ),
     message:
         "Summarise {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:

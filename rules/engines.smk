@@ -7,22 +7,22 @@ Steps: create the environment (once; it stays in .envs/) or pull or build the im
 rule create_env:
     """The locked environment of an engine that runs as a process, and its record."""
     input:
-        lock=engine_lock,
+        lock=lambda wildcards: PLAN.engine_sources(wildcards.engine),
     output:
         "results/engines/{engine}.json",
     log:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
-        engine=engines_with("lock"),
+        engine=PLAN.engines_with(lambda entry: entry.lock),
     priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        needs_gb=needed_gpu_memory,
+        needs_gb=lambda wildcards: PLAN.engine_gpu_memory(wildcards.engine),
     params:
         code=source_digest("create_env"),
-        entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
+        entry=lambda wildcards: PLAN.engine_entry(wildcards.engine),
     message:
         "Set up the engine {wildcards.engine}."
     shell:
@@ -33,20 +33,20 @@ rule create_env:
 rule build_image:
     """The image of an engine that is built here from a folder of containers/, and its record."""
     input:
-        image_sources,
+        lambda wildcards: PLAN.engine_sources(wildcards.engine),
     output:
         "results/engines/{engine}.json",
     log:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
-        engine=engines_with("build"),
+        engine=PLAN.engines_with(lambda entry: entry.build),
     priority: 1
     conda:
         "../envs/workflow.yaml"
     threads: 1
     params:
         code=source_digest("build_image"),
-        entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
+        entry=lambda wildcards: PLAN.engine_entry(wildcards.engine),
     message:
         "Build the image of {wildcards.engine}."
     shell:
@@ -60,17 +60,17 @@ rule pull_image:
     log:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
-        engine=engines_with("image"),
+        engine=PLAN.engines_with(lambda entry: entry.image),
     priority: 1
     retries: 3
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        needs_gb=needed_gpu_memory,
+        needs_gb=lambda wildcards: PLAN.engine_gpu_memory(wildcards.engine),
     params:
         code=source_digest("pull_image"),
-        entry=lambda wildcards: json.dumps(engine_of(wildcards), sort_keys=True),
+        entry=lambda wildcards: PLAN.engine_entry(wildcards.engine),
     message:
         "Pull the image of {wildcards.engine}."
     shell:
@@ -85,25 +85,16 @@ rule find_endpoint:
     log:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
-        engine=one_of(
-            name
-            for name, entry in CONFIGURATION.engines.items()
-            if entry["runtime"] == "external"
-        )
-        or "(?!)",
+        engine=PLAN.engines_with(lambda entry: entry.runtime == "external"),
     conda:
         "../envs/workflow.yaml"
     threads: 1
     params:
         code=source_digest("find_endpoint"),
-        endpoint=shlex.quote(str(CONFIGURATION.config["endpoint"])),
-        model=(
-            shlex.quote(f"--model={CONFIGURATION.config['endpoint_model']}")
-            if CONFIGURATION.config["endpoint_model"]
-            else ""
-        ),
+        endpoint=CONFIG.endpoint or "",
+        model=[f"--model={CONFIG.endpoint_model}"] if CONFIG.endpoint_model else [],
     message:
         "Find out what serves at {params.endpoint}."
     shell:
-        "python -m scripts.find_endpoint {wildcards.engine} --endpoint {params.endpoint} {params.model}"
+        "python -m scripts.find_endpoint {wildcards.engine} --endpoint {params.endpoint:q} {params.model:q}"
         " --output {output} 2>&1 | tee -i {log} >&2"

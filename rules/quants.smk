@@ -5,35 +5,35 @@ precision; where `evict_weights` is true, delete them once no cell of the grid n
 successor is whole (`update`), since what was made from deleted weights goes by it.
 """
 
+# Where weights are quantised, which is nothing that they follow from.
+IN_CONTAINER = ("scripts.quants.in_container",)
+
 
 rule build_weights:
     """The weights of one precision, built by its recipe, and their manifest."""
     input:
-        source=quant_source,
-        engine=lambda wildcards: (
-            f"results/engines/{BUILDER}.json" if QUANTISE_IN == "process" else []
-        ),
+        evicted=evicted,
+        source=quant_source("build_weights"),
+        engine=[
+            engine_file(each) for each in [PLAN.builder(CONFIG.quantise_in)] if each
+        ],
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with("llama-quantize"),
+        model=PLAN.quants_with("llama-quantize"),
         precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=serving_gpus,
-        quantise_in=QUANTISE_IN,
+        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        quantise_in=CONFIG.quantise_in,
     params:
         code=source_digest("build_weights", IN_CONTAINER),
-        entry=lambda wildcards: shlex.quote(
-            json.dumps(quant_of(wildcards), sort_keys=True)
-        ),
-        python=lambda wildcards, resources: (
-            engine_python(BUILDER) if resources.quantise_in == "process" else "python"
-        ),
+        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        python=lambda wildcards, resources: PLAN.builder_python(resources.quantise_in),
     message:
         "Build the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -44,25 +44,24 @@ rule build_weights:
 rule convert_weights:
     """The weights of a checkpoint of ours as they are, a GGUF file of the same bits beside them, and their manifest."""
     input:
-        quant_source,
+        evicted=evicted,
+        source=quant_source("convert_weights"),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with("gguf-bf16"),
+        model=PLAN.quants_with("gguf-bf16"),
         precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=serving_gpus,
+        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
     params:
         code=source_digest("build_weights", IN_CONTAINER),
-        content=source_content,
-        entry=lambda wildcards: shlex.quote(
-            json.dumps(quant_of(wildcards), sort_keys=True)
-        ),
+        content=lambda wildcards: PLAN.quant_content(*wildcards[:2]),
+        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
     message:
         "Convert the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -73,24 +72,23 @@ rule convert_weights:
 rule prune_weights:
     """A precision with the least active of its experts pruned, calibrated on drawn episodes, and its manifest."""
     input:
-        quant_source,
+        evicted=evicted,
+        source=quant_source("prune_weights"),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with("reap"),
+        model=PLAN.quants_with("reap"),
         precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=serving_gpus,
+        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
     params:
         code=source_digest("prune_weights"),
-        entry=lambda wildcards: shlex.quote(
-            json.dumps(quant_of(wildcards), sort_keys=True)
-        ),
+        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
     message:
         "Prune the experts of {wildcards.model} to {wildcards.precision}."
     shell:
@@ -101,24 +99,23 @@ rule prune_weights:
 rule draw_weights:
     """A checkpoint with random weights of a given shape, drawn from a seed, and its manifest."""
     input:
-        shape_files,
+        evicted=evicted,
+        shape=lambda wildcards: PLAN.quant_files(*wildcards[:2]),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with("random"),
+        model=PLAN.quants_with("random"),
         precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=serving_gpus,
+        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
     params:
         code=source_digest("draw_weights"),
-        entry=lambda wildcards: shlex.quote(
-            json.dumps(quant_of(wildcards), sort_keys=True)
-        ),
+        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
     message:
         "Draw the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -129,26 +126,25 @@ rule draw_weights:
 rule quantise_weights:
     """The weights of one precision, made from another by llm-compressor, checked tensor by tensor, and their manifest."""
     input:
-        source=quant_source,
+        evicted=evicted,
+        source=quant_source("quantise_weights"),
         lock="envs/quantise.lock",
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with("model-free-ptq"),
+        model=PLAN.quants_with("model-free-ptq"),
         precision="[^/]+",
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=serving_gpus,
-        quantise_in=QUANTISE_IN,
+        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        quantise_in=CONFIG.quantise_in,
     params:
         code=source_digest("quantise_weights", IN_CONTAINER),
-        entry=lambda wildcards: shlex.quote(
-            json.dumps(quant_of(wildcards), sort_keys=True)
-        ),
+        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
     message:
         "Quantise {wildcards.model} to {wildcards.precision}."
     shell:
@@ -158,22 +154,24 @@ rule quantise_weights:
 
 rule fetch_weights:
     """The weights of one precision, pulled from a hub at a pinned revision or found in a folder, and their manifest."""
+    input:
+        evicted=evicted,
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=quants_with(None),
+        model=PLAN.quants_with(None),
         precision="[^/]+",
     retries: 3
     conda:
         "../envs/workflow.yaml"
-    threads: CORES if EVICT else 1
+    threads: PLAN.cores if PLAN.evictable else 1
     resources:
-        on_gpus=serving_gpus,
+        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
     params:
         code=source_digest("fetch_weights"),
-        entry=quant_entry,
+        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
     message:
         "Bring the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -184,13 +182,17 @@ rule fetch_weights:
 rule evict_weights:
     """The weights of one precision, deleted once every cell that needs them is done; their manifest stays."""
     input:
-        cells_that_need,
+        sessions=lambda wildcards: [
+            file
+            for names in PLAN.users(*wildcards[:2])
+            for file in session_files(names) + PLAN.forced(PLAN.cell(*names))
+        ],
     output:
         "results/evicted/{model}/{precision}.json",
     log:
         "results/logs/quants/{model}-{precision}.evicted.log",
     wildcard_constraints:
-        model=one_of(model for model, _ in EVICTABLE) or "(?!)",
+        model=one_of(model for model, _ in PLAN.evictable),
         precision="[^/]+",
     priority: 2
     conda:

@@ -6,21 +6,15 @@ read otherwise put their banner on it too.
 """
 
 REPORT = "results/report.html"
-REPORTED = [cell for cell in CELLS.values() if has_sessions(cell)]
 
 
 rule report:
     """The page report.html: the table, sortable, each cell's replays as a picture, and where its figures come from."""
     input:
-        cells=[f"{cell.folder}/cell.json" for cell in REPORTED],
-        sessions=[
-            file
-            for cell in REPORTED
-            if not cell.question
-            for file in session_files(cell)
-        ],
-        manifests=reported_manifests(REPORTED),
-        pages=[*PAGES, *(file for file in SIDE if Path(file).is_file())],
+        cells=PLAN.summaries(PLAN.shown),
+        sessions=PLAN.session_records(PLAN.shown),
+        manifests=[manifest(quant, is_gone(*quant)) for quant in PLAN.manifests()],
+        pages=[*PAGES, *(file for file in PLAN.side if Path(file).is_file())],
         grid=GRID,
     output:
         report(REPORT, caption="captions/report.rst", category="Report"),

@@ -13,10 +13,10 @@ FORCED = "results/cells/{model}/{precision}/{engine}/{variant}/forced.json"
 rule run_session:
     """One session of a cell: the life of one engine process, all its replays in it."""
     input:
-        manifest=weights_for(SESSION, "run_session"),
+        manifest=weights(SESSION, "run_session"),
         engine="results/engines/{engine}.json",
-        workload=lambda wildcards: workload_files(wildcards)[0],
-        workspace=lambda wildcards: workload_files(wildcards)[1:],
+        workload=lambda wildcards: PLAN.workload(*wildcards[:4])[0],
+        workspace=lambda wildcards: PLAN.workload(*wildcards[:4])[1:],
     output:
         SESSION,
     log:
@@ -25,15 +25,19 @@ rule run_session:
     priority: 1
     conda:
         "../envs/workflow.yaml"
-    threads: CORES
+    threads: PLAN.cores
     resources:
-        gpu=GPU,
-        gpu_gb=taken_gpu_memory if GPU else 0,
+        gpu=PLAN.gpu,
+        gpu_gb=(
+            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3]))
+            if PLAN.gpu
+            else 0
+        ),
     params:
-        code=lambda wildcards: session_digest(wildcards.engine),
-        python=lambda wildcards: engine_python(wildcards.engine),
-        arguments=lambda wildcards: SETTINGS[tuple(wildcards[:4])],
-        replays=lambda wildcards: cell_of(wildcards).replays,
+        code=lambda wildcards: PLAN.session_digest("run_session", wildcards.engine),
+        python=lambda wildcards: PLAN.python(wildcards.engine),
+        arguments=lambda wildcards: PLAN.arguments(*wildcards[:4]),
+        replays=lambda wildcards: PLAN.cell(*wildcards[:4]).replays,
     message:
         "Session {wildcards.session} of {wildcards.model} {wildcards.precision} on {wildcards.engine},"
         " {wildcards.variant}."
@@ -46,7 +50,9 @@ rule run_session:
 checkpoint ask_cell:
     """Whether the sessions so far answer a cell's question, or another one is needed."""
     input:
-        lambda wildcards: cell_of(wildcards).session_files[: int(wildcards.session) + 1],
+        lambda wildcards: PLAN.cell(*wildcards[:4]).session_files[
+            : int(wildcards.session) + 1
+        ],
     output:
         "results/cells/{model}/{precision}/{engine}/{variant}/question/round-{session}.json",
     log:
@@ -56,20 +62,21 @@ checkpoint ask_cell:
     threads: 1
     params:
         code=source_digest("ask_cell"),
-        cell=lambda wildcards: cell_of(wildcards).folder,
-        question=lambda wildcards: asked(cell_of(wildcards)),
-        sessions=lambda wildcards: int(wildcards.session) + 1,
+        cell="results/cells/{model}/{precision}/{engine}/{variant}",
+        question=lambda wildcards: PLAN.question(
+            *wildcards[:4], sessions=int(wildcards.session) + 1
+        ),
     message:
         "Ask {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:
-        "python -m scripts.ask_cell {params.cell} --sessions {params.sessions} {params.question}"
+        "python -m scripts.ask_cell {params.cell} {params.question}"
         " --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule force_cell:
     """A recorded trajectory fed back to a fresh engine several times, every position compared bit by bit."""
     input:
-        manifest=weights_for(FORCED, "force_cell"),
+        manifest=weights(FORCED, "force_cell"),
         engine="results/engines/{engine}.json",
         session="results/cells/{model}/{precision}/{engine}/{variant}/session-00/session.json",
     output:
@@ -80,18 +87,19 @@ rule force_cell:
     priority: 1
     conda:
         "../envs/workflow.yaml"
-    threads: CORES
+    threads: PLAN.cores
     resources:
-        gpu=GPU,
-        gpu_gb=taken_gpu_memory if GPU else 0,
-    params:
-        code=lambda wildcards: force_digest(wildcards.engine),
-        python=lambda wildcards: engine_python(wildcards.engine),
-        arguments=lambda wildcards: SETTINGS[tuple(wildcards[:4])],
-        passes=lambda wildcards: " ".join(
-            f"--{mode}-passes {count}"
-            for mode, count in cell_of(wildcards).forced.items()
+        gpu=PLAN.gpu,
+        gpu_gb=(
+            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3]))
+            if PLAN.gpu
+            else 0
         ),
+    params:
+        code=lambda wildcards: PLAN.session_digest("force_cell", wildcards.engine),
+        python=lambda wildcards: PLAN.python(wildcards.engine),
+        arguments=lambda wildcards: PLAN.arguments(*wildcards[:4]),
+        passes=lambda wildcards: PLAN.passes(*wildcards[:4]),
     message:
         "Force {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:

@@ -14,7 +14,7 @@ localrules:
 rule make_leak:
     """What a leaky harness does to the same cells, and which bytes of which tool leaked first."""
     input:
-        cells=side_cells(LEAK),
+        cells=PLAN.summaries(PLAN.side.get(LEAK, [])),
         grid=GRID,
     output:
         LEAK,
@@ -34,7 +34,7 @@ rule make_leak:
 rule make_reap:
     """Pruned experts at more bits against all experts at fewer, paired by question."""
     input:
-        cells=side_cells(REAP),
+        cells=PLAN.summaries(PLAN.side.get(REAP, [])),
         grid=GRID,
     output:
         REAP,
@@ -55,7 +55,7 @@ rule make_reap:
 rule make_speed:
     """Tokens a second by kind of input, with and without multi-token prediction, and each setting's price."""
     input:
-        cells=side_cells(SPEED),
+        cells=PLAN.summaries(PLAN.side.get(SPEED, [])),
         grid=GRID,
     output:
         SPEED,

@@ -9,7 +9,7 @@ Beside it, a page of ablations for each deployment that the grid wants them of; 
 UNCHECKED = ["results/unchecked/table.md", "results/unchecked/table.csv"]
 
 # Pages in Markdown beside the table; the report shows each as a section.
-PAGES = sorted({each.file for each in ABLATIONS})
+PAGES = sorted({each.file for each in PLAN.ablations})
 
 
 localrules:
@@ -23,8 +23,10 @@ localrules:
 rule write_grid:
     """The grid that is made: the merged configuration, its cells and controls."""
     input:
-        config=CONFIGURATION.files,
-        workload=[file for files in CONFIGURATION.workloads.values() for file in files],
+        config=PLAN.configuration.files,
+        workload=[
+            file for files in PLAN.configuration.workloads.values() for file in files
+        ],
     output:
         GRID,
     log:
@@ -34,28 +36,22 @@ rule write_grid:
     threads: 1
     params:
         code=source_digest("write_grid"),
-        grid=CONFIGURATION.grid_name,
-        why=shlex.quote(CONFIGURATION.why),
-        settings=[
-            shlex.quote(f"--set={key}={value}")
-            for key, value in CONFIGURATION.overrides.items()
-            if key != "grid"
-        ],
+        grid=PLAN.configuration.grid_name,
+        why=PLAN.configuration.why,
+        settings=PLAN.grid_settings,
     message:
         "Record the grid {params.grid}."
     shell:
-        "python -m scripts.write_grid --grid {params.grid} --why {params.why} {params.settings}"
+        "python -m scripts.write_grid --grid {params.grid} --why {params.why:q} {params.settings:q}"
         " --output {output} 2>&1 | tee -i {log} >&2"
 
 
 rule make_table:
     """The table of the grid's cells, with a banner where a control reads otherwise than it must."""
     input:
-        cells=[
-            f"{cell.folder}/cell.json" for cell in CELLS.values() if has_sessions(cell)
-        ],
+        cells=PLAN.summaries(PLAN.shown),
         grid=GRID,
-        evicted=EVICTED,
+        evicted=[evicted_file(*quant) for quant in PLAN.evictable],
     output:
         md=UNCHECKED[0],
         csv=UNCHECKED[1],
@@ -122,7 +118,7 @@ rule table:
 rule ablate:
     """The causes: what each change of a deployment's settings does to its bits."""
     input:
-        cells=ablated_cells,
+        cells=lambda wildcards: PLAN.ablated(*wildcards[:3]),
         grid=GRID,
     output:
         report(
@@ -135,9 +131,9 @@ rule ablate:
     log:
         "results/logs/ablation/{model}-{precision}-{engine}.log",
     wildcard_constraints:
-        model=one_of(each.model for each in ABLATIONS) or "(?!)",
-        precision=one_of(each.precision for each in ABLATIONS) or "(?!)",
-        engine=one_of(each.engine for each in ABLATIONS) or "(?!)",
+        model=one_of(each.model for each in PLAN.ablations),
+        precision=one_of(each.precision for each in PLAN.ablations),
+        engine=one_of(each.engine for each in PLAN.ablations),
     conda:
         "../envs/workflow.yaml"
     threads: 1

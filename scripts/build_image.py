@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, run_command
-from scripts.common.files import write_json
-from scripts.create_env import engine_entry
+from scripts.provenance.entries import ENGINES, engine_entry
 from scripts.provenance.images import build_image
 
 
@@ -18,9 +17,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the record to write")
     given = parser.parse_args()
     entry = engine_entry(given.engine)
-    if "build" not in entry:
-        raise ConfigError(f"{given.engine} has no build", where="config/engines.yaml")
-    write_json(given.output, build_image(given.engine, entry))
+    if entry.build is None:
+        raise ConfigError(f"{given.engine} has no build", where=str(ENGINES))
+    build_image(given.engine, entry).write(given.output)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from scripts.common.errors import DataError, run_command
-from scripts.common.files import write_json
+from scripts.records.grid import Grid
 from scripts.report.controls import as_json, failed, read_controls
-from scripts.report.entries import read_entries, read_grid
+from scripts.report.entries import read_entries
 
 
 def main() -> None:
@@ -19,13 +19,13 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True, help="the table.md that make_table wrote")
     parser.add_argument("--output", type=Path, required=True, help="the controls.json to write")
     given = parser.parse_args()
-    grid = read_grid(given.grid)
+    grid = Grid.read(given.grid)
     if not given.table.exists():
         raise DataError(
             "the file is missing", where=str(given.table), remedy="make the table first: make_table"
         )
     readings = read_controls(grid, read_entries(grid, given.results))
-    write_json(given.output, as_json(readings))
+    as_json(readings).write(given.output)
     wrong = failed(readings)
     if wrong:
         said = "; ".join(

@@ -7,15 +7,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
-from scripts.common.configs import check_schema, load_yaml
-from scripts.common.errors import ConfigError, nearest, run_command
-from scripts.common.files import write_json
+from scripts.common.errors import ConfigError, run_command
+from scripts.provenance.entries import ENGINES, engine_entry
 from scripts.provenance.environments import create_environment, describe_environment
 from scripts.provenance.gpus import check_gpu_memory
-
-ENGINES = Path("config/engines.yaml")
+from scripts.records.engine import EngineRecord
 
 
 def main() -> None:
@@ -29,33 +26,25 @@ def main() -> None:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip and the compiler end too
     entry = engine_entry(given.engine)
-    if "lock" not in entry:
+    if entry.lock is None:
         raise ConfigError(
             f"{given.engine} has no lock", where=str(ENGINES), remedy="its environment is an image"
         )
-    check_gpu_memory(entry.get("gpus", 0), given.needs_gb, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
-    lock = Path(entry["lock"])
+    check_gpu_memory(entry.gpus, given.needs_gb, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    lock = Path(entry.lock)
     create_environment(lock)
-    record = {
-        "engine": given.engine,
-        "kind": entry["kind"],
-        "runtime": entry["runtime"],
-        "image": None,
-        "digest": None,
-    }
-    write_json(given.output, {**record, **describe_environment(lock)})
-
-
-def engine_entry(engine: str) -> dict[str, Any]:
-    """The checked entry of an engine in config/engines.yaml; ConfigError for an unknown one."""
-    tools = load_yaml(ENGINES)
-    check_schema(tools, "engines", str(ENGINES))
-    engines: dict[str, dict[str, Any]] = tools["engines"]
-    if engine not in engines:
-        raise ConfigError(
-            f"there is no engine {engine!r}", where=str(ENGINES), remedy=nearest(engine, engines)
-        )
-    return engines[engine]
+    found = describe_environment(lock)
+    EngineRecord(
+        engine=given.engine,
+        kind=entry.kind,
+        runtime=entry.runtime,
+        image=None,
+        digest=None,
+        lock=lock.as_posix(),
+        lock_sha256=found.lock_sha256,
+        packages=found.packages,
+        adopted=found.adopted,
+    ).write(given.output)
 
 
 if __name__ == "__main__":

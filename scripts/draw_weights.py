@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-
 from scripts.common.errors import run_command
+from scripts.quants.command import quant_parser
 from scripts.quants.random_weights import build_random
 from scripts.quants.room import check_room
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.draw_weights", description=__doc__)
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("precision", metavar="PRECISION")
-    parser.add_argument(
-        "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
-    parser.add_argument("--gpus", type=int, default=0, help="how many GPUs are to serve it together")
-    given = parser.parse_args()
+    given = quant_parser("draw_weights", __doc__).parse_args()
     check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
     build_random(given.model, given.precision, given.entry, given.output)
 

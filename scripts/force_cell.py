@@ -10,8 +10,12 @@ import json
 from pathlib import Path
 
 from scripts.common.errors import run_command
+from scripts.records.base import convert
+from scripts.records.engine import EngineRecord
+from scripts.records.forced import MODES
+from scripts.records.settings import Settings
+from scripts.sessions.deployment import Deployment
 from scripts.sessions.force import force_cell
-from scripts.verdict.forced import MODES
 
 
 def main() -> None:
@@ -38,14 +42,18 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="forced.json (default: in the cell's folder)")
     arguments = parser.parse_args()
+    record = arguments.engine_record
+    deployment = Deployment(
+        settings=convert(Settings, arguments.settings, "--settings"),
+        manifest=arguments.manifest,
+        record=EngineRecord.read(record) if record else None,
+        log=arguments.engine_log or arguments.cell / "forced.engine.log",
+    )
     force_cell(
+        deployment,
         arguments.output or arguments.cell / "forced.json",
         passes={mode: getattr(arguments, f"{mode}_passes") for mode in MODES},
         transcript=arguments.cell / "session-00" / "replay-00.transcript.jsonl",
-        manifest_file=arguments.manifest,
-        engine_record=arguments.engine_record,
-        settings=arguments.settings,
-        log=arguments.engine_log or arguments.cell / "forced.engine.log",
     )
 
 

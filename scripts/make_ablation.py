@@ -7,8 +7,8 @@ from pathlib import Path
 
 from scripts.common.errors import DataError, nearest, run_command
 from scripts.common.files import write_whole
+from scripts.records.grid import Grid
 from scripts.report.ablation import ablations_of, make_page
-from scripts.report.entries import read_grid
 
 
 def main() -> None:
@@ -22,11 +22,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the page to write, Markdown")
     given = parser.parse_args()
     key = (given.model, given.precision, given.engine)
-    grid = read_grid(given.grid)
+    grid = Grid.read(given.grid)
     if not ablations_of(grid, key):
-        known = {
-            f"{each['model']}/{each['precision']}/{each['engine']}" for each in grid.get("ablations", ())
-        }
+        known = {f"{each.model}/{each.precision}/{each.engine}" for each in grid.ablations}
         raise DataError(
             f"the grid has no ablation of {'/'.join(key)}",
             where=str(given.grid),

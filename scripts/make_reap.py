@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.common.errors import run_command
 from scripts.common.files import write_whole
-from scripts.report.entries import read_grid
+from scripts.records.grid import Grid
 from scripts.report.reap import make_reap
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the page to write, Markdown")
     given = parser.parse_args()
-    write_whole(given.output, make_reap(read_grid(given.grid), given.results, given.workloads))
+    write_whole(given.output, make_reap(Grid.read(given.grid), given.results, given.workloads))
 
 
 if __name__ == "__main__":

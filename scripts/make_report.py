@@ -7,8 +7,9 @@ from pathlib import Path
 
 from scripts.common.errors import DataError, run_command
 from scripts.common.files import write_whole
+from scripts.records.grid import Grid
 from scripts.report.controls import read_controls
-from scripts.report.entries import read_entries, read_grid
+from scripts.report.entries import read_entries
 from scripts.report.web.page import render_report
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="the report.html to write")
     given = parser.parse_args()
-    grid = read_grid(given.grid)
+    grid = Grid.read(given.grid)
     entries = read_entries(grid, given.results)
     pages = [(path.stem, _read_page(path)) for path in given.page]
     report = render_report(grid, entries, read_controls(grid, entries), given.results, pages)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.common.errors import run_command
 from scripts.common.files import write_whole
-from scripts.report.entries import read_grid
+from scripts.records.grid import Grid
 from scripts.report.speed import make_speed
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="folder with cells/")
     parser.add_argument("--output", type=Path, required=True, help="the page to write, Markdown")
     given = parser.parse_args()
-    write_whole(given.output, make_speed(read_grid(given.grid), given.results))
+    write_whole(given.output, make_speed(Grid.read(given.grid), given.results))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from scripts.common.errors import run_command
 from scripts.common.files import write_whole
+from scripts.records.grid import Grid
 from scripts.report.controls import read_controls
-from scripts.report.entries import read_entries, read_grid
+from scripts.report.entries import read_entries
 from scripts.report.frames import everything
 from scripts.report.page import render_page
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the table.md to write")
     parser.add_argument("--csv", type=Path, required=True, help="the table.csv to write")
     given = parser.parse_args()
-    grid = read_grid(given.grid)
+    grid = Grid.read(given.grid)
     entries = read_entries(grid, given.results)
     page = render_page(grid, entries, read_controls(grid, entries))
     write_whole(given.csv, everything(entries).to_csv(index=False, lineterminator="\n"))

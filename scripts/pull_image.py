@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, run_command
-from scripts.common.files import write_json
-from scripts.create_env import engine_entry
+from scripts.provenance.entries import ENGINES, engine_entry
 from scripts.provenance.images import pull_image
 
 
@@ -21,9 +20,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     entry = engine_entry(given.engine)
-    if "image" not in entry:
-        raise ConfigError(f"{given.engine} has no image", where="config/engines.yaml")
-    write_json(given.output, pull_image(given.engine, entry, given.needs_gb))
+    if entry.image is None:
+        raise ConfigError(f"{given.engine} has no image", where=str(ENGINES))
+    pull_image(given.engine, entry, given.needs_gb).write(given.output)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import signal
 import sys
 from pathlib import Path
 
 from scripts.common.errors import run_command
 from scripts.provenance.inside import enter_environment
+from scripts.quants.command import quant_parser
 from scripts.quants.model_free import build_model_free
 from scripts.quants.room import check_room
 
@@ -18,14 +17,7 @@ LOCK = Path("envs/quantise.lock")
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.quantise_weights", description=__doc__)
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("precision", metavar="PRECISION")
-    parser.add_argument(
-        "--entry", type=json.loads, required=True, help="the precision's entry in models.yaml, as JSON"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json in the quant's folder")
-    parser.add_argument("--gpus", type=int, default=0, help="how many GPUs are to serve it together")
+    parser = quant_parser("quantise_weights", __doc__)
     parser.add_argument(
         "--runtime",
         choices=("process", "docker", "inside"),

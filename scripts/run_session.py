@@ -10,7 +10,12 @@ import json
 from pathlib import Path
 
 from scripts.common.errors import run_command
-from scripts.sessions.session import run_session
+from scripts.records.base import convert
+from scripts.records.engine import EngineRecord
+from scripts.records.settings import Settings
+from scripts.sessions.deployment import Deployment
+from scripts.sessions.session import Session, run_session
+from scripts.workload.spec import load_workload
 
 
 def main() -> None:
@@ -35,16 +40,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="session.json (default: in the cell's folder)")
     arguments = parser.parse_args()
     name = f"session-{arguments.session:02d}"
-    run_session(
-        arguments.output or arguments.cell / name / "session.json",
-        session=arguments.session,
-        replays=arguments.replays,
-        workload_file=arguments.workload,
-        manifest_file=arguments.manifest,
-        engine_record=arguments.engine_record,
-        settings=arguments.settings,
+    deployment = Deployment(
+        settings=convert(Settings, arguments.settings, "--settings"),
+        manifest=arguments.manifest,
+        record=EngineRecord.read(arguments.engine_record),
         log=arguments.engine_log or arguments.cell / f"{name}.engine.log",
     )
+    session = Session(arguments.session, arguments.replays, load_workload(arguments.workload), deployment)
+    run_session(session, arguments.output or arguments.cell / name / "session.json")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from scripts.common.errors import run_command
@@ -14,8 +15,9 @@ from scripts.common.errors import run_command
 
 def main() -> None:
     """The command."""
-    from scripts.engines.start import start_engine
+    from scripts.engines.llama_cpp_python import LlamaCppPython
     from scripts.quants.manifest import verify_manifest
+    from scripts.records.settings import LlamaCppArguments
     from scripts.tinychart.score import score_held_out
     from scripts.workload.chat import ChatForm
 
@@ -27,10 +29,9 @@ def main() -> None:
     arguments = parser.parse_args()
     verify_manifest(arguments.manifest)
     folder = arguments.manifest.parent
-    settings = {"kind": "llama-cpp-python", "arguments": {}}
     with (
         tempfile.TemporaryDirectory() as aside,
-        start_engine(settings, folder, Path(aside) / "log") as engine,
+        closing(LlamaCppPython(folder / "model.gguf", LlamaCppArguments(), Path(aside) / "log")) as engine,
     ):
         score = score_held_out(engine, ChatForm(folder), arguments.episodes, context=4096)
     for kind in sorted(score.asked):

@@ -5,7 +5,7 @@
     python -m scripts.train_tinychart dense --episodes episodes.npz --output resources/tinychart/dense
     python -m scripts.train_tinychart moe --episodes episodes.npz --output resources/tinychart/moe
 
-Needs PyTorch and safetensors (envs/train.in) beside the engine's environment, and in practice a GPU.
+Needs PyTorch and safetensors beside the engine's environment, and in practice a GPU.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def make_tokenizer(output: Path, episodes: int) -> None:
 
     Transcripts need a tokenizer to be played with: a bare byte-level one comes first.
     """
+    from scripts.records.settings import Listing
     from scripts.tinychart.draw import FIRST_TRAINING_SEED, play_oracle, training_ids
     from scripts.tinychart.tokenizer import train_tokenizer
     from scripts.workload.chat import ChatForm
-    from scripts.workload.workspace import Listing
 
     with tempfile.TemporaryDirectory() as aside:
         bare = Path(aside) / "bare"

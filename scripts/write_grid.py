@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, run_command
-from scripts.common.files import write_json
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import grid_record
 from scripts.grid.resolve import resolve_cells
@@ -26,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     overrides = {"grid": given.grid, **dict(_setting(text) for text in given.set)}
     configuration = load_configuration(Path(), overrides, why=given.why)
-    write_json(given.output, grid_record(configuration, resolve_cells(configuration)))
+    grid_record(configuration, resolve_cells(configuration)).write(given.output)
 
 
 def _setting(text: str) -> tuple[str, str]:

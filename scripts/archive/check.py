@@ -3,26 +3,30 @@ a forced replay with its passes."""
 
 from __future__ import annotations
 
-import json
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scripts.archive.contents import archived_cells, cell_folder, session_folders
-from scripts.archive.unequal import unequal
-from scripts.common.errors import TempzeroError
-from scripts.common.files import read_json, sha256_file
-from scripts.common.transcripts import read_transcript
-from scripts.report.entries import CELL_KEYS
+import msgspec
+
+from scripts.archive.contents import ArchivedSession, archived_cells, manifest_file, session_folders
+from scripts.archive.unequal import unequal, unlike
+from scripts.common.errors import DataError, TempzeroError
+from scripts.common.files import sha256_file
+from scripts.records.cell import Cell
+from scripts.records.engine import EngineRecord
+from scripts.records.forced import MODES, Forced, ModeNotRun
+from scripts.records.grid import Grid, GridCell
+from scripts.records.transcript import Turn, TurnTiming
 from scripts.verdict.forced import summarise_forced
-from scripts.verdict.question import wants_more
 from scripts.workload.spec import load_workload
+from scripts.workload.workloads import Workload
 
 _REPLAY = re.compile(r"replay-(\d+)\.(transcript|logprobs|timing)\.jsonl")
-# What reading a file raises that was changed in any way; its reader names the file.
-BROKEN = (TempzeroError, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+# What reading a file raises that was changed in any way: its record's error, or a folder stands in its place.
+BROKEN = (TempzeroError, OSError)
 _ROUNDING = 1e-6  # seconds: a turn's time is written with six digits
 
 
@@ -37,88 +41,99 @@ class Disagreement:
         return f"{self.where}: {self.what}"
 
 
-def check_records(root: Path, grid: dict[str, Any]) -> Iterator[Disagreement]:
+def failed(root: Path, where: str, what: str, error: Exception) -> Disagreement:
+    """What could not be judged under `root` because of an error; `where`: which file, if the error does not say."""
+    said = repr(error)
+    if isinstance(error, TempzeroError):
+        where, said = (error.where or where).removeprefix(f"{root}/"), " ".join(error.what.split())
+    return Disagreement(where, f"{what}: {said}")
+
+
+def refuse_disagreements(root: Path, grid: Grid, remedy: str) -> None:
+    """DataError that names every disagreement in the records under `root`, where there is one."""
+    if found := [str(each) for each in check_records(root, grid)]:
+        what = "records disagree with what is in the folder, so nothing is archived:"
+        raise DataError("\n  ".join([what, *found]), remedy=remedy)
+
+
+def check_records(root: Path, grid: Grid) -> Iterator[Disagreement]:
     """Everything that disagrees in the grid's sessions and forced replays under `root`."""
+    load = functools.cache(load_workload)
     for cell in archived_cells(root, grid):
-        folder = cell_folder(cell)
-        folders = session_folders(root, cell)
-        if not grid.get("partial"):
-            yield from _check_count(root, cell, len(folders))
+        try:
+            folders = session_folders(root, cell)
+            if not grid.partial:
+                yield from _check_count(root, cell, len(folders))
+        except BROKEN as error:
+            yield failed(root, f"{cell.folder}/cell.json", "it does not answer the cell's question", error)
+            continue
         for session in folders:
             try:
-                yield from check_session(root, cell, session)
-            except TempzeroError as error:
-                yield Disagreement(error.where or session, _line(error.what))
+                yield from check_session(root, cell, session, load)
             except BROKEN as error:
-                yield Disagreement(f"{session}/session.json", f"it is no record of a session ({error!r})")
-        if not (root / folder / "forced.json").is_file():
-            if any((cell.get("forced") or {}).values()) and not grid.get("partial"):
-                yield Disagreement(folder, "the grid has a forced replay of this cell, and there is none")
-        else:
+                yield failed(root, f"{session}/session.json", "it cannot be checked", error)
+        if (root / cell.folder / "forced.json").is_file():
             try:
-                yield from check_forced(root, folder)
-            except TempzeroError as error:
-                yield Disagreement(error.where or folder, _line(error.what))
+                yield from check_forced(root, cell.folder)
             except BROKEN as error:
-                yield Disagreement(f"{folder}/forced.json", f"it is no record of forced passes ({error!r})")
+                yield failed(root, f"{cell.folder}/forced.json", "it cannot be checked", error)
+        elif cell.forced is not None and max(cell.forced.prefill, cell.forced.decode) and not grid.partial:
+            yield Disagreement(cell.folder, "the grid has a forced replay of this cell, and there is none")
 
 
-def _check_count(root: Path, cell: dict[str, Any], there: int) -> Iterator[Disagreement]:
+def _check_count(root: Path, cell: GridCell, there: int) -> Iterator[Disagreement]:
     """Whether as many sessions are there as the grid wants, or as the answer to the cell's question took."""
-    folder = cell_folder(cell)
-    if not cell.get("question"):
-        if there != cell["sessions"]:
+    if cell.question is None:
+        if there != cell.sessions:
             yield Disagreement(
-                folder, f"the grid has {cell['sessions']} sessions of this cell, {there} are there"
+                cell.folder, f"the grid has {cell.sessions} sessions of this cell, {there} are there"
             )
         return
-    where = f"{folder}/cell.json"
-    try:
-        summary = read_json(root / where)
-        if there != summary["sessions"]:
-            yield Disagreement(where, f"it says {summary['sessions']} sessions, {there} are there")
-        if wants_more(summary["question"]):
-            yield Disagreement(where, "its question is not answered, and its budget is not spent")
-    except BROKEN as error:
-        yield Disagreement(where, f"it does not answer the cell's question ({error!r})")
+    where = f"{cell.folder}/cell.json"
+    summary = Cell.read(root / where)
+    if there != summary.sessions:
+        yield Disagreement(where, f"it says {summary.sessions} sessions, {there} are there")
+    if summary.question is None or summary.question.wants_more:
+        yield Disagreement(where, "its question is not answered, and its budget is not spent")
 
 
-def check_session(root: Path, cell: dict[str, Any], folder: str) -> Iterator[Disagreement]:
-    """Where session.json of `folder` disagrees with the files beside it, or with what the session ran on."""
+def check_session(
+    root: Path, cell: GridCell, folder: str, load: Callable[[Path], Workload] = load_workload
+) -> Iterator[Disagreement]:
+    """Where session.json of `folder` disagrees with the files beside it, or with what the session ran on.
+
+    `load` reads a workload.
+    """
     where = f"{folder}/session.json"
-    record = read_json(root / where)
-    expected = {**{key: cell[key] for key in CELL_KEYS}, "replays": cell["replays"]}
-    expected["session"] = int(folder.rpartition("-")[2])
-    for key, value in expected.items():
-        if record[key] != value:
-            yield Disagreement(where, f"it says {key} {record[key]!r}, its folder and the grid say {value!r}")
-    manifest = f"results/quants/{cell['model']}/{cell['precision']}/manifest.json"
-    if record["weights"]["manifest_sha256"] != sha256_file(root / manifest):
+    record = ArchivedSession.read(root / where)
+    for key in ("model", "precision", "engine", "variant", "replays"):
+        said, value = getattr(record, key), getattr(cell, key)
+        if said != value:
+            yield Disagreement(where, f"it says {key} {said!r}, its folder and the grid say {value!r}")
+    if record.session != int(folder.rpartition("-")[2]):
+        yield Disagreement(where, f"it says session {record.session}, and its folder another")
+    manifest = manifest_file(cell.model, cell.precision)
+    if record.weights.manifest_sha256 != sha256_file(root / manifest):
         yield Disagreement(where, f"it ran on other weights than {manifest} names")
-    engine = f"results/engines/{cell['engine']}.json"
-    for path, mine, theirs in unequal(record["engine_record"], read_json(root / engine), "engine_record"):
+    engine = f"results/engines/{cell.engine}.json"
+    there = EngineRecord.read(root / engine).as_json()
+    for path, mine, theirs in unequal(record.engine_record.as_json(), there, "engine_record"):
         yield Disagreement(where, f"{path} is {mine!r} in the session, {theirs!r} in {engine}")
-    yield from _check_workload(root, record, where)
+    name = f"config/workloads/{record.workload.name}.yaml"
+    workload = load(root / name)
+    if record.workload.sha256 != workload.sha256:
+        yield Disagreement(where, f"it played another workload than {name}")
+    if record.questions != workload.questions:
+        yield Disagreement(where, f"it says {record.questions} questions, {name} asks {workload.questions}")
     yield from _check_files(root / folder, record, where)
 
 
-def _check_workload(root: Path, record: dict[str, Any], where: str) -> Iterator[Disagreement]:
-    name = f"config/workloads/{record['workload']['name']}.yaml"
-    workload = load_workload(root / name)
-    if record["workload"]["sha256"] != workload.sha256:
-        yield Disagreement(where, f"it played another workload than {name}")
-    if record["questions"] != workload.questions:
-        yield Disagreement(
-            where, f"it says {record['questions']} questions, {name} asks {workload.questions}"
-        )
-
-
-def _check_files(folder: Path, record: dict[str, Any], where: str) -> Iterator[Disagreement]:
+def _check_files(folder: Path, record: ArchivedSession, where: str) -> Iterator[Disagreement]:
     listed = {
-        entry[kind]["path"]: entry[kind]["sha256"]
-        for entry in record["files"]
-        for kind in ("transcript", "logprobs")
-        if entry.get(kind)
+        each.path: each.sha256
+        for entry in record.files
+        for each in (entry.transcript, entry.logprobs)
+        if each is not None
     }
     there = {path.name for path in folder.iterdir() if _REPLAY.fullmatch(path.name)}
     for name in sorted(listed):
@@ -128,62 +143,63 @@ def _check_files(folder: Path, record: dict[str, Any], where: str) -> Iterator[D
             yield Disagreement(
                 where, f"it lists {name} with the sha256 {listed[name][:12]}…, the file has {digest[:12]}…"
             )
-    numbers = {int(entry["replay"]) for entry in record["files"]}
+    numbers = sorted({entry.replay for entry in record.files})
     timings = {f"replay-{number:02d}.timing.jsonl" for number in numbers}
     for name in sorted(there - set(listed) - timings):
         yield Disagreement(where, f"{name} is there, and it does not list it")
-    if len(record["files"]) != record["replays"]:
-        yield Disagreement(where, f"it lists {len(record['files'])} replays and says {record['replays']}")
-    generated = []
-    for number, tokens, seconds in zip(
-        sorted(numbers), record["replay_tokens"], record["replay_seconds"], strict=True
+    for counted, what in (
+        (record.files, "replays"),
+        (record.replay_tokens, "replays' tokens"),
+        (record.replay_seconds, "replays' seconds"),
     ):
+        if len(counted) != record.replays:
+            yield Disagreement(where, f"it lists {len(counted)} {what} and says {record.replays}")
+    total = 0
+    for number, tokens, seconds in zip(numbers, record.replay_tokens, record.replay_seconds, strict=False):
         transcript = folder / f"replay-{number:02d}.transcript.jsonl"
         if not transcript.is_file():
             continue
-        counts = [len(turn.output_ids) for turn in read_transcript(transcript)]
-        generated.append(sum(counts))
-        if generated[-1] != tokens:
+        counts = [len(turn.output_ids) for turn in Turn.read_lines(transcript)]
+        total += sum(counts)
+        if sum(counts) != tokens:
             yield Disagreement(
-                where, f"replay {number} has {tokens} tokens in it, {generated[-1]} in {transcript.name}"
+                where, f"replay {number} has {tokens} tokens in it, {sum(counts)} in {transcript.name}"
             )
         yield from _check_timing(folder / f"replay-{number:02d}.timing.jsonl", where, counts, seconds)
-    if record["tokens"] != sum(generated):
-        yield Disagreement(where, f"it says {record['tokens']} tokens, its transcripts hold {sum(generated)}")
-    if abs(record["seconds"] - sum(record["replay_seconds"])) > _ROUNDING:
-        yield Disagreement(where, f"it says {record['seconds']} seconds, its replays' are others in sum")
+    if record.tokens != total:
+        yield Disagreement(where, f"it says {record.tokens} tokens, its transcripts hold {total}")
+    if abs(record.seconds - sum(record.replay_seconds)) > _ROUNDING:
+        yield Disagreement(where, f"it says {record.seconds} seconds, its replays' are others in sum")
 
 
 def _check_timing(path: Path, where: str, counts: list[int], seconds: float) -> Iterator[Disagreement]:
     if not path.is_file():
         yield Disagreement(where, f"{path.name} is not there")
         return
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    if [line["tokens"] for line in lines] != counts:
+    turns = list(TurnTiming.read_lines(path))
+    if [turn.tokens for turn in turns] != counts:
         yield Disagreement(where, f"{path.name} has other turns or tokens than the transcript")
-    if abs(sum(line["seconds"] for line in lines) - seconds) > _ROUNDING * (len(lines) + 1):
+    if abs(sum(turn.seconds for turn in turns) - seconds) > _ROUNDING * (len(turns) + 1):
         yield Disagreement(where, f"the seconds of {path.name} are not those in it ({seconds:.6f})")
 
 
 def check_forced(root: Path, folder: str) -> Iterator[Disagreement]:
     """Where forced.json of the cell in `folder` disagrees with the passes beside it, summarised again."""
     where = f"{folder}/forced.json"
-    record = read_json(root / where)
-    source = record["trajectory"]
-    session, replay = int(source["session"]), int(source["replay"])
-    transcript = f"{folder}/session-{session:02d}/replay-{replay:02d}.transcript.jsonl"
-    not_run = {mode: each["not_run"] for mode, each in record["modes"].items() if "not_run" in each}
-    again = {
-        # What was done beside the passes left no trace to tell it from; its bytes have their sha256.
-        "load": record.get("load"),
-        **summarise_forced(
-            root / folder, session=session, replay=replay, scenarios=source["scenarios"], not_run=not_run
-        ),
-        "transcript_sha256": sha256_file(root / transcript),
-    }
-    for path, mine, theirs in unequal(record, again):
+    record = Forced.read(root / where)
+    source = record.trajectory
+    transcript = f"{folder}/session-{source.session:02d}/replay-{source.replay:02d}.transcript.jsonl"
+    modes = {mode: getattr(record.modes, mode) for mode in MODES}
+    summary = summarise_forced(
+        root / folder,
+        session=source.session,
+        replay=source.replay,
+        scenarios=source.scenarios,
+        not_run={mode: each.not_run for mode, each in modes.items() if isinstance(each, ModeNotRun)},
+    )
+    # What was done beside the passes left no trace to tell it from; its bytes have their sha256.
+    again = msgspec.structs.replace(
+        summary, load=record.load, transcript_sha256=sha256_file(root / transcript)
+    )
+    for path, mine, theirs in unlike(root / where, again):
         yield Disagreement(where, f"{path} is {mine!r}, from the passes follows {theirs!r}")
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())

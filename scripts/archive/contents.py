@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json
-from scripts.report.entries import CELL_KEYS, read_grid
+from scripts.records.cell import Cell
+from scripts.records.engine import EngineRecord
+from scripts.records.grid import Grid, GridCell
+from scripts.records.machine import Machine
+from scripts.records.manifest import Manifest
+from scripts.records.session import ReplayFiles, SessionRecord, WeightsSum, WorkloadSum
+from scripts.records.settings import Settings
 
 GRID = "results/grid.json"
 TABLES = ("results/table.md", "results/table.csv", "results/controls.json")
@@ -36,6 +40,25 @@ CODE_FOLDERS = ("benchmarks", "config", "containers", "envs", "resources", "rule
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt")
 
 
+class ArchivedSession(SessionRecord, frozen=True, kw_only=True):
+    """A session's record with all that is checked against what lies beside it, or described."""
+
+    replays: int
+    files: list[ReplayFiles]
+    replay_tokens: list[int]
+    replay_seconds: list[float]
+    wall_seconds: float
+    questions: int
+    workload: WorkloadSum
+    weights: WeightsSum
+    engine_record: EngineRecord
+    settings: Settings
+    environment: dict[str, str]
+    machine: Machine
+    started: str
+    ended: str
+
+
 def code_files(root: Path) -> list[str]:
     """The workflow's own files under `root`, sorted; caches, hidden files and weights are left out."""
     found = [name for name in CODE_FILES if (root / name).is_file()]
@@ -57,43 +80,35 @@ def result_files(root: Path, *, report: bool = True) -> list[str]:
 
     Under `partial` a cell that has no cell.json is left out. `report`: with the page report.html.
     """
-    found = expected_files(root, read_grid(root / GRID), report=report)
+    found = expected_files(root, Grid.read(root / GRID), report=report)
     for name in found:
         if not (root / name).is_file():
             raise DataError("the file is missing", where=name, remedy="make it: snakemake --cores 1 archive")
     return found
 
 
-def expected_files(root: Path, grid: dict[str, Any], *, report: bool = True) -> list[str]:
+def expected_files(root: Path, grid: Grid, *, report: bool = True) -> list[str]:
     """The files that the grid's results have, of cells those under `root`, sorted; they need not all be there."""
     cells = archived_cells(root, grid)
     found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid)), *([REPORT] if report else ())]
     for cell in cells:
         found += _cell_files(root, cell)
-    found += [f"results/engines/{name}.json" for name in sorted({str(cell["engine"]) for cell in cells})]
-    found += manifest_files(root, grid)
-    return sorted(set(found))
+        found.append(f"results/engines/{cell.engine}.json")
+    return sorted({*found, *manifest_files(root, grid)})
 
 
-def cell_folder(cell: dict[str, Any]) -> str:
-    """The folder of a cell of grid.json, from the root."""
-    return "/".join(["results/cells", *(str(cell[key]) for key in CELL_KEYS)])
-
-
-def archived_cells(root: Path, grid: dict[str, Any]) -> list[dict[str, Any]]:
+def archived_cells(root: Path, grid: Grid) -> list[GridCell]:
     """The grid's cells that are run; under `partial` those that have a cell.json."""
     return [
         cell
-        for cell in grid["cells"]
-        if cell.get("status", "run") != "planned"
-        and (not grid.get("partial") or (root / cell_folder(cell) / "cell.json").is_file())
+        for cell in grid.cells
+        if cell.status != "planned" and (not grid.partial or (root / cell.folder / "cell.json").is_file())
     ]
 
 
-def ablation_keys(grid: dict[str, Any]) -> list[tuple[str, str, str]]:
+def ablation_keys(grid: Grid) -> list[tuple[str, str, str]]:
     """The deployments (model, precision, engine) that the grid has a page of ablations of."""
-    keys = [(each["model"], each["precision"], each["engine"]) for each in grid.get("ablations", ())]
-    return sorted(set(keys))
+    return sorted({(each.model, each.precision, each.engine) for each in grid.ablations})
 
 
 def page_file(key: tuple[str, str, str]) -> str:
@@ -101,46 +116,48 @@ def page_file(key: tuple[str, str, str]) -> str:
     return f"results/ablation/{'-'.join(key)}.md"
 
 
-def manifest_files(root: Path, grid: dict[str, Any]) -> list[str]:
+def manifest_file(model: str, precision: str) -> str:
+    """The manifest of a quant, from the root."""
+    return f"results/quants/{model}/{precision}/manifest.json"
+
+
+def manifest_files(root: Path, grid: Grid) -> list[str]:
     """The manifests of the quants that the cells run on, and of those that these were built from, sorted."""
     found: set[str] = set()
-    waiting = [(str(cell["model"]), str(cell["precision"])) for cell in archived_cells(root, grid)]
+    waiting = [(cell.model, cell.precision) for cell in archived_cells(root, grid)]
     while waiting:
         model, precision = waiting.pop()
-        name = f"results/quants/{model}/{precision}/manifest.json"
+        name = manifest_file(model, precision)
         if name in found:
             continue
         found.add(name)
-        if (root / name).is_file():
-            source = read_json(root / name).get("source", {})
-            waiting += [(model, str(source["from"]))] if "from" in source else []
+        if (root / name).is_file() and (source := Manifest.read(root / name).source.from_) is not None:
+            waiting.append((model, source))
     return sorted(found)
 
 
-def session_folders(root: Path, cell: dict[str, Any]) -> list[str]:
-    """The folders of the sessions of a cell of grid.json, from the root, sorted.
+def session_folders(root: Path, cell: GridCell) -> list[str]:
+    """The folders of the sessions of a cell, from the root, sorted.
 
     Of a cell with a question those that its answer took: an answer that came later may have left others.
     """
-    folder = cell_folder(cell)
     found = sorted(
-        path.relative_to(root).as_posix() for path in (root / folder).glob("session-*") if path.is_dir()
+        path.relative_to(root).as_posix() for path in (root / cell.folder).glob("session-*") if path.is_dir()
     )
-    summary = root / folder / "cell.json"
-    if cell.get("question") and summary.is_file():
-        return found[: int(read_json(summary)["sessions"])]
+    summary = root / cell.folder / "cell.json"
+    if cell.question is not None and summary.is_file():
+        return found[: Cell.read(summary).sessions]
     return found
 
 
-def _cell_files(root: Path, planned: dict[str, Any]) -> Iterator[str]:
-    cell = cell_folder(planned)
-    yield f"{cell}/cell.json"
-    for folder in session_folders(root, planned):
+def _cell_files(root: Path, cell: GridCell) -> Iterator[str]:
+    yield f"{cell.folder}/cell.json"
+    for folder in session_folders(root, cell):
         yield f"{folder}/session.json"
         yield from _named(root, folder, "replay-*.*.jsonl")
-    if (root / cell / "forced.json").is_file():
-        yield f"{cell}/forced.json"
-        yield from _named(root, f"{cell}/forced", "pass-*.*.jsonl")
+    if (root / cell.folder / "forced.json").is_file():
+        yield f"{cell.folder}/forced.json"
+        yield from _named(root, f"{cell.folder}/forced", "pass-*.*.jsonl")
 
 
 def _named(root: Path, folder: str, pattern: str) -> list[str]:

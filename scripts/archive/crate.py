@@ -2,6 +2,8 @@
 
 It follows from the archived files alone, so that it can be made again from them and compared: its date is the end of
 the last session. Nobody is named as the one who ran it, since nothing that is recorded says who it was.
+
+`Any` stands here for the values of JSON-LD nodes, which the library takes and gives untyped.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rocrate.model import ComputationalWorkflow, ContextEntity, Entity, File
+import msgspec
+from rocrate.model import ComputerLanguage, ContextEntity, Entity
 from rocrate.rocrate import ROCrate
 
 from scripts.archive.contents import (
@@ -21,17 +24,22 @@ from scripts.archive.contents import (
     PATCH,
     REPORT,
     SUMS,
+    ArchivedSession,
     ablation_keys,
     archived_cells,
-    cell_folder,
+    manifest_file,
     manifest_files,
     page_file,
     session_folders,
 )
+from scripts.archive.unequal import Unequal, unequal
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json, read_json, sha256_bytes
-from scripts.report.entries import CELL_KEYS, read_grid
+from scripts.records.base import Record, convert
+from scripts.records.grid import Grid, GridCell
+from scripts.records.machine import Code
+from scripts.records.manifest import Manifest
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
@@ -90,13 +98,43 @@ STEPS = {
 }
 
 
+class _Author(Record, frozen=True, kw_only=True):
+    name: str
+
+
+class _Citation(Record, frozen=True, kw_only=True):
+    """What is told of CITATION.cff."""
+
+    title: str
+    version: str | float
+    license: str
+    authors: list[_Author]
+    repository_code: str | None = msgspec.field(name="repository-code", default=None)
+    url: str | None = None
+
+
+class _Crate(Record, frozen=True, kw_only=True):
+    """ro-crate-metadata.json, whose nodes are the library's."""
+
+    context: Any = msgspec.field(name="@context")
+    graph: list[dict[str, Any]] = msgspec.field(name="@graph")
+
+    def nodes(self) -> dict[str, Any]:
+        """The context, and the nodes by their id."""
+        return {"@context": self.context, **{str(each.get("@id")): each for each in self.graph}}
+
+
 def render_crate(root: Path, files: Mapping[str, str]) -> str:
     """The text of ro-crate-metadata.json for the files under `root` (path from there: its sha256)."""
-    described = _Description(root, files)
-    described.describe()
-    generated = described.crate.metadata.generate()
+    generated = _Description(root, files).describe().metadata.generate()
     graph = [{key: _single(value) for key, value in each.items()} for each in generated["@graph"]]
     return json.dumps({**generated, "@graph": graph}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def unlike_crate(path: Path, follows: str) -> Unequal:
+    """Where the description in a file is not the one that follows, node by node."""
+    said, again = (convert(_Crate, each, str(path)) for each in (read_json(path), json.loads(follows)))
+    return unequal(said.nodes(), again.nodes())
 
 
 def _single(value: Any) -> Any:
@@ -109,37 +147,43 @@ class _Description:
 
     def __init__(self, root: Path, files: Mapping[str, str]) -> None:
         self._root, self._files = root, files
-        self._grid = read_grid(root / GRID)
+        self._grid = Grid.read(root / GRID)
         self._cells = archived_cells(root, self._grid)
-        self._citation = load_yaml(root / "CITATION.cff")
-        self._home = self._citation.get("repository-code") or self._citation.get("url")
+        self._sessions = {
+            cell.path: {
+                folder: ArchivedSession.read(root / folder / "session.json")
+                for folder in session_folders(root, cell)
+            }
+            for cell in self._cells
+        }
+        self._citation = convert(_Citation, load_yaml(root / "CITATION.cff"), "CITATION.cff")
+        self._home = self._citation.repository_code or self._citation.url
+        self._known: dict[str, Entity] = {}
         self._actions: dict[str, list[Entity]] = {}
-        self.crate = ROCrate(version="1.1")
-        self.crate.metadata.extra_terms = TERMS
+        self._crate = ROCrate(version="1.1")
+        self._crate.metadata.extra_terms = TERMS
 
-    def describe(self) -> None:
+    def describe(self) -> ROCrate:
         """Root, files, steps, actions."""
-        sessions = [folder for cell in self._cells for folder in session_folders(self._root, cell)]
-        records = {folder: read_json(self._root / folder / "session.json") for folder in sessions}
+        records = [record for found in self._sessions.values() for record in found.values()]
         if not records:
             raise DataError(
                 "there is no session to archive", where=GRID, remedy="run a cell first: snakemake --cores 1"
             )
-        begin = min(str(record["started"]) for record in records.values())
-        end = max(str(record["ended"]) for record in records.values())
+        begin, end = min(record.started for record in records), max(record.ended for record in records)
         for name in sorted(self._files):
             if name != "Snakefile" and name.removesuffix(".py") not in {f"scripts/{step}" for step in STEPS}:
                 self._add_file(name)
         self._add_file(SUMS)
         workflow = self._workflow()
-        self._root_dataset(workflow, end)
+        self._root_dataset(end)
         for cell in self._cells:
-            self._cell(cell, records)
+            self._cell(cell, self._sessions[cell.path])
         self._pages()
         run = self._action(
             "run",
-            self._grid["heading"],
-            f"The grid {self._grid['grid']}: {self._grid['description']}",
+            self._grid.heading,
+            f"The grid {self._grid.grid}: {self._grid.description}",
             [workflow],
             [self._file(GRID)],
             [self._file(name) for name in ("results/table.md", "results/table.csv")],
@@ -147,73 +191,59 @@ class _Description:
             endTime=end,
         )
         self._steps(workflow, run)
-        self.crate.root_dataset["mentions"] = [
+        self._crate.root_dataset["mentions"] = [
             run,
-            *(action for actions in self._actions.values() for action in actions),
+            *(each for made in self._actions.values() for each in made),
         ]
+        return self._crate
 
-    def _root_dataset(self, workflow: Entity, end: str) -> None:
-        title = f"tempzero, grid {self._grid['grid']}: the same bytes twice at temperature 0?"
-        spdx = f"https://spdx.org/licenses/{self._citation['license']}"
-        self._thing(spdx, "CreativeWork", name=self._citation["license"], identifier=spdx)
-        root = self.crate.root_dataset
-        root["name"] = title
-        root["description"] = self._grid["heading"]
+    def _root_dataset(self, end: str) -> None:
+        spdx = f"https://spdx.org/licenses/{self._citation.license}"
+        self._thing(spdx, "CreativeWork", name=self._citation.license, identifier=spdx)
+        root = self._crate.root_dataset
+        root["name"] = f"tempzero, grid {self._grid.grid}: the same bytes twice at temperature 0?"
+        root["description"] = self._grid.heading
         root["datePublished"] = end
         root["license"] = {"@id": spdx}
-        root["mainEntity"] = workflow
         root["conformsTo"] = [
             self._thing(uri, "CreativeWork", name=name, version=version)
             for uri, (name, version) in PROFILES.items()
-        ]
-        self.crate.metadata["conformsTo"] = [
-            {"@id": self.crate.metadata.profile},
-            {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.0"},
         ]
         self._file("README.md")["about"] = {"@id": "./"}
         root["subjectOf"] = self._file("CITATION.cff")
 
     def _workflow(self) -> Entity:
-        language = self._thing(
+        language = ComputerLanguage(
+            self._crate,
             "https://w3id.org/workflowhub/workflow-ro-crate#snakemake",
-            "ComputerLanguage",
-            name="Snakemake",
-            identifier={"@id": SNAKEMAKE},
-            url={"@id": SNAKEMAKE},
+            properties={"name": "Snakemake", "identifier": {"@id": SNAKEMAKE}, "url": {"@id": SNAKEMAKE}},
         )
-        commit = read_json(self._root / COMMIT)
-        authors = [
-            self._thing(
-                f"#author-{_slug(each['name'])}", "Organization", name=each["name"], **_url(self._home)
-            )
-            for each in self._citation["authors"]
-        ]
-        workflow = self.crate.add(
-            ComputationalWorkflow(
-                self.crate,
-                self._root / "Snakefile",
-                "Snakefile",
-                properties={
-                    "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
-                    "name": "tempzero",
-                    "description": self._citation["title"],
-                    "version": commit["commit"] or str(self._citation["version"]),
-                    "softwareVersion": str(self._citation["version"]),
-                    "encodingFormat": "text/x-snakemake",
-                    **_url(self._home),
-                    **self._size("Snakefile"),
-                },
-            )
+        properties = {
+            "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+            "name": "tempzero",
+            "description": self._citation.title,
+            "version": Code.read(self._root / COMMIT).commit or str(self._citation.version),
+            "softwareVersion": str(self._citation.version),
+            "encodingFormat": "text/x-snakemake",
+            "url": self._home,
+            "author": [
+                self._thing(f"#author-{_slug(each.name)}", "Organization", name=each.name, url=self._home)
+                for each in self._citation.authors
+            ],
+            "conformsTo": self._thing(
+                BIOSCHEMAS, "CreativeWork", name="Bioschemas ComputationalWorkflow", version="1.0-RELEASE"
+            ),
+            "softwareRequirements": self._file("envs/workflow.lock"),
+            "isBasedOn": self._known.get(PATCH),
+            **self._size("Snakefile"),
+        }
+        workflow = self._crate.add_workflow(
+            self._root / "Snakefile",
+            "Snakefile",
+            properties=_given(properties),
+            main=True,
+            lang=self._crate.add(language),
         )
-        workflow["programmingLanguage"] = language
-        workflow["author"] = authors
-        workflow["conformsTo"] = {"@id": BIOSCHEMAS}
-        workflow["softwareRequirements"] = self._file("envs/workflow.lock")
-        self._thing(
-            BIOSCHEMAS, "CreativeWork", name="Bioschemas ComputationalWorkflow", version="1.0-RELEASE"
-        )
-        if PATCH in self._files:
-            workflow["isBasedOn"] = self._file(PATCH)
         for role, name, file in (
             ("input", "grid", GRID),
             ("output", "table", "results/table.md"),
@@ -256,14 +286,14 @@ class _Description:
                 )
                 for action in actions
             ]
-        lock = (self._root / "envs/workflow.lock").read_text(encoding="utf-8")
+        lock = (self._root / "envs/workflow.lock").read_text(encoding="utf-8", errors="replace")
         found = PINNED_SNAKEMAKE.search(lock)
         engine = self._thing(
             SNAKEMAKE,
             "SoftwareApplication",
             name="Snakemake",
             url={"@id": SNAKEMAKE},
-            **({"softwareVersion": found[1]} if found else {}),
+            softwareVersion=found and found[1],
         )
         self._thing(
             "#orchestration",
@@ -277,163 +307,129 @@ class _Description:
             actionStatus=COMPLETED,
         )
 
-    def _cell(self, cell: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> None:
-        folder = cell_folder(cell)
-        name = "/".join(str(cell[key]) for key in CELL_KEYS)
-        sessions = session_folders(self._root, cell)
-        for session in sessions:
-            self._session(cell, session, records[session])
-        summarised = [self._file(f) for f in self._files if f.startswith(f"{folder}/session-")]
-        if f"{folder}/forced.json" in self._files:
-            passes = [self._file(f) for f in self._files if f.startswith(f"{folder}/forced/")]
-            forced = self._file(f"{folder}/forced.json")
-            record = records[sessions[0]]
-            self._add_action(
+    def _cell(self, cell: GridCell, sessions: Mapping[str, ArchivedSession]) -> None:
+        for folder, record in sessions.items():
+            self._session(cell, folder, record)
+        summarised = self._below(f"{cell.folder}/session-")
+        if f"{cell.folder}/forced.json" in self._files:
+            made = [self._file(f"{cell.folder}/forced.json"), *self._below(f"{cell.folder}/forced/")]
+            folder, record = next(iter(sessions.items()))
+            self._step_action(
                 "force_cell",
-                f"forced replay of {name}",
-                [self._tool("force_cell"), self._engine(record)],
-                [*self._ran_on(cell, record), self._file(f"{sessions[0]}/replay-00.transcript.jsonl")],
-                [forced, *passes],
-                **self._image(record),
+                f"forced replay of {cell.path}",
+                [*self._ran_on(cell, folder), self._file(f"{folder}/replay-00.transcript.jsonl")],
+                made,
+                self._engine(record),
+                containerImage=self._image(record),
             )
-            summarised += [forced, *passes]
-        self._add_action(
-            "summarise_cell",
-            f"verdict of {name}",
-            [self._tool("summarise_cell")],
-            summarised,
-            [self._file(f"{folder}/cell.json")],
-        )
+            summarised += made
+        verdict = [self._file(f"{cell.folder}/cell.json")]
+        self._step_action("summarise_cell", f"verdict of {cell.path}", summarised, verdict)
 
-    def _session(self, cell: dict[str, Any], folder: str, record: dict[str, Any]) -> None:
-        workload = self._file(f"config/workloads/{record['workload']['name']}.yaml")
-        self._add_action(
+    def _session(self, cell: GridCell, folder: str, record: ArchivedSession) -> None:
+        workload = self._file(f"config/workloads/{record.workload.name}.yaml")
+        environment = [
+            self._thing(f"#variable-{_slug(name)}-{_slug(value)}", "PropertyValue", name=name, value=value)
+            for name, value in sorted(record.environment.items())
+        ]
+        used = (("tokens", record.tokens, "C62"), ("seconds", record.seconds, "SEC"))
+        self._step_action(
             "run_session",
-            f"session {record['session']} of {'/'.join(str(cell[key]) for key in CELL_KEYS)}",
-            [self._tool("run_session"), self._engine(record)],
-            [*self._ran_on(cell, record), workload],
-            [self._file(name) for name in self._files if name.startswith(f"{folder}/")],
-            startTime=record["started"],
-            endTime=record["ended"],
-            location=self._host(record["machine"]),
+            f"session {record.session} of {cell.path}",
+            [*self._ran_on(cell, folder), workload],
+            self._below(f"{folder}/"),
+            self._engine(record),
+            startTime=record.started,
+            endTime=record.ended,
+            location=self._host(folder),
             resourceUsage=[
-                self._value(f"{key} of {folder}", key, record[key], unit)
-                for key, unit in (("tokens", "C62"), ("seconds", "SEC"), ("wall_seconds", "SEC"))
+                self._value(f"{name} of {folder}", name, value, unit)
+                for name, value, unit in (*used, ("wall_seconds", record.wall_seconds, "SEC"))
             ],
-            **self._environment(record["environment"]),
-            **self._image(record),
+            environment=environment or None,
+            containerImage=self._image(record),
         )
 
-    def _ran_on(self, cell: dict[str, Any], record: dict[str, Any]) -> list[Entity]:
+    def _ran_on(self, cell: GridCell, folder: str) -> list[Entity]:
         """What a session or forced replay reads: the weights, the engine's record, its settings."""
-        settings = canonical_json(record["settings"])
-        manifest = f"results/quants/{cell['model']}/{cell['precision']}/manifest.json"
+        manifest = manifest_file(cell.model, cell.precision)
+        settings = canonical_json(self._quote(folder, "settings"))
         return [
             self._weights(manifest),
             self._file(manifest),
-            self._file(f"results/engines/{cell['engine']}.json"),
-            self._value(f"settings of {'/'.join(str(cell[key]) for key in CELL_KEYS)}", "settings", settings),
+            self._file(f"results/engines/{cell.engine}.json"),
+            self._value(f"settings of {cell.path}", "settings", settings),
         ]
 
     def _pages(self) -> None:
-        cells = [self._file(f"{cell_folder(cell)}/cell.json") for cell in self._cells]
-        manifests = [self._file(name) for name in manifest_files(self._root, self._grid)]
         grid = self._file(GRID)
+        verdicts = {cell.path: self._file(f"{cell.folder}/cell.json") for cell in self._cells}
+        cells = [*verdicts.values()]
+        manifests = [self._file(name) for name in manifest_files(self._root, self._grid)]
         tables = [self._file(name) for name in ("results/table.md", "results/table.csv")]
-        self._add_action(
-            "make_table", "the table", [self._tool("make_table")], [grid, *cells, *manifests], tables
-        )
-        self._add_action(
-            "check_controls",
-            "the controls",
-            [self._tool("check_controls")],
-            [grid, *cells],
-            [self._file("results/controls.json")],
-        )
+        self._step_action("make_table", "the table", [grid, *cells, *manifests], tables)
+        controls = [self._file("results/controls.json")]
+        self._step_action("check_controls", "the controls", [grid, *cells], controls)
+        pages = []
         for key in ablation_keys(self._grid):
-            compared = [
-                self._file(f"{cell_folder(cell)}/cell.json")
-                for cell in self._cells
-                if tuple(cell[name] for name in CELL_KEYS[:3]) == key
-            ]
-            self._add_action(
-                "make_ablation",
-                f"ablations of {'/'.join(key)}",
-                [self._tool("make_ablation")],
-                [grid, *compared],
-                [self._file(page_file(key))],
-            )
-        replays = [
-            self._file(name)
-            for name in self._files
-            if any(name.startswith(f"{cell_folder(cell)}/session-") for cell in self._cells)
-        ]
-        pages = [self._file(page_file(key)) for key in ablation_keys(self._grid)]
-        self._add_action(
-            "make_report",
-            "the report",
-            [self._tool("make_report")],
-            [grid, *cells, *replays, *manifests, *pages],
-            [self._file(REPORT)],
-        )
+            pages.append(self._file(page_file(key)))
+            name = "/".join(key)
+            compared = [each for path, each in verdicts.items() if path.startswith(f"{name}/")]
+            self._step_action("make_ablation", f"ablations of {name}", [grid, *compared], pages[-1:])
+        above = tuple(f"{cell.folder}/session-" for cell in self._cells)
+        replays = [self._file(name) for name in self._files if name.startswith(above)]
+        shown = [grid, *cells, *replays, *manifests, *pages]
+        self._step_action("make_report", "the report", shown, [self._file(REPORT)])
 
-    def _engine(self, record: dict[str, Any]) -> Entity:
+    def _engine(self, record: ArchivedSession) -> Entity:
         """The engine that a session ran: its version as it said itself, its lock or image."""
-        of = record["engine_record"]
-        version = (record.get("resolved") or {}).get("version")
-        lock = of.get("lock")
+        of = record.engine_record
         return self._thing(
-            f"#engine-{_slug(record['engine'])}",
+            f"#engine-{_slug(record.engine)}",
             "SoftwareApplication",
-            name=record["engine"],
-            description=f"{of['kind']}, runtime {of['runtime']}",
-            **_url(HOMES.get(of["kind"])),
-            **({"softwareVersion": str(version)} if version else {}),
-            **({"softwareRequirements": self._file(lock)} if lock in self._files else {}),
-            **({"identifier": f"sha256 of {lock}: {of['lock_sha256']}"} if of.get("lock_sha256") else {}),
+            name=record.engine,
+            description=f"{of.kind}, runtime {of.runtime}",
+            url=HOMES.get(of.kind),
+            softwareVersion=record.resolved and (record.resolved.version or None),
+            softwareRequirements=self._known.get(of.lock or ""),
+            identifier=f"sha256 of {of.lock}: {of.lock_sha256}" if of.lock_sha256 else None,
         )
 
-    def _image(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _image(self, record: ArchivedSession) -> Entity | None:
         """The container image of an engine that has one."""
-        of = record["engine_record"]
-        if not of.get("image"):
-            return {}
-        registry, _, name = str(of["image"]).partition("@")[0].rpartition("/")
+        of = record.engine_record
+        if not of.image:
+            return None
+        registry, _, name = of.image.partition("@")[0].rpartition("/")
         name, _, tag = name.partition(":")
-        digest = str(of.get("digest") or of.get("image_id") or "").removeprefix("sha256:")
-        image = self._thing(
-            f"#image-{_slug(record['engine'])}",
+        return self._thing(
+            f"#image-{_slug(record.engine)}",
             "ContainerImage",
-            name="/".join([*registry.split("/")[1:], name]) if "." in registry else of["image"],
+            name="/".join([*registry.split("/")[1:], name]) if "." in registry else of.image,
             additionalType={"@id": DOCKER_IMAGE},
             registry=registry.split("/")[0] if "." in registry else "docker.io",
-            **({"tag": tag} if tag else {}),
-            **({"sha256": digest} if digest else {}),
+            tag=tag or None,
+            sha256=(of.digest or of.image_id or "").removeprefix("sha256:") or None,
         )
-        return {"containerImage": image}
 
     def _weights(self, manifest: str) -> Entity:
         """The weights that a manifest names: not in the archive, known by the manifest's sha256."""
-        content = read_json(self._root / manifest)
-        source = content.get("source", {})
-        url = (
-            {"url": f"https://huggingface.co/{source['repository']}/tree/{source['revision']}"}
-            if source.get("revision")
-            else {}
-        )
+        content = Manifest.read(self._root / manifest)
+        source, quoted = content.source, canonical_json(read_json(self._root / manifest)["source"])
         return self._thing(
-            f"#weights-{_slug(content['model'])}-{_slug(content['precision'])}",
+            f"#weights-{_slug(content.model)}-{_slug(content.precision)}",
             "CreativeWork",
-            name=f"weights of {content['model']} in {content['precision']}",
-            description=f"quantised: {content.get('quantised')}; source: {canonical_json(source)}",
+            name=f"weights of {content.model} in {content.precision}",
+            description=f"quantised: {content.quantised}; source: {quoted}",
             identifier=f"sha256 of the manifest: {self._files[manifest]}",
-            contentSize=str(content.get("bytes")),
+            contentSize=str(content.bytes),
             subjectOf=self._file(manifest),
-            **url,
+            url=source.revision and f"https://huggingface.co/{source.repository}/tree/{source.revision}",
         )
 
-    def _host(self, machine: dict[str, Any]) -> Entity:
-        """The machine, by what was recorded of it; its name was not."""
+    def _host(self, folder: str) -> Entity:
+        """The machine of a session, by what was recorded of it; its name was not."""
+        machine = self._quote(folder, "machine")
         key = sha256_bytes(canonical_json(machine).encode())[:12]
         return self._thing(
             f"#host-{key}",
@@ -447,28 +443,20 @@ class _Description:
             ],
         )
 
-    def _environment(self, variables: Mapping[str, str]) -> dict[str, Any]:
-        values = [
-            self._thing(f"#variable-{_slug(name)}-{_slug(value)}", "PropertyValue", name=name, value=value)
-            for name, value in sorted(variables.items())
-        ]
-        return {"environment": values} if values else {}
+    def _quote(self, folder: str, key: str) -> Any:
+        """A value of session.json as it stands there, be it of an older version."""
+        return read_json(self._root / folder / "session.json")[key]
 
     def _value(self, about: str, name: str, value: object, unit: str | None = None) -> Entity:
-        more = {"unitCode": unit} if unit else {}  # of UN/CEFACT: C62 is a count, SEC a second
+        """`unit`: a code of UN/CEFACT: C62 is a count, SEC a second."""
         return self._thing(
-            f"#{_slug(about)}", "PropertyValue", name=name, propertyID=name, value=value, **more
+            f"#{_slug(about)}", "PropertyValue", name=name, propertyID=name, value=value, unitCode=unit
         )
 
-    def _add_action(
-        self,
-        step: str,
-        name: str,
-        instrument: list[Entity],
-        reads: list[Entity],
-        writes: list[Entity],
-        **more: Any,
+    def _step_action(
+        self, step: str, name: str, reads: list[Entity], writes: list[Entity], *engine: Entity, **more: Any
     ) -> None:
+        instrument = [self._tool(step), *engine]
         action = self._action(
             f"{step} {name}", name, f"{STEPS[step]}: {name}", instrument, reads, writes, **more
         )
@@ -484,36 +472,27 @@ class _Description:
         writes: Iterable[Entity],
         **more: Any,
     ) -> Entity:
-        return self._thing(
-            f"#{_slug(identifier)}",
-            "CreateAction",
-            name=name,
-            description=description,
-            instrument=instrument,
-            object=list(reads),
-            result=list(writes),
-            actionStatus=COMPLETED,
-            **more,
+        properties = {"name": name, "description": description, "actionStatus": COMPLETED, **more}
+        return self._crate.add_action(
+            instrument, f"#{_slug(identifier)}", list(reads), list(writes), _given(properties)
         )
 
     def _tool(self, step: str) -> Entity:
         """The command of a rule, as software."""
         name = f"scripts/{step}.py"
-        known = self.crate.get(name)
-        if known is not None:
-            return known
-        return self._add_file(
+        return self._known.get(name) or self._add_file(
             name,
             **{"@type": ["File", "SoftwareSourceCode"]},
             description=STEPS[step],
-            version=str(self._citation["version"]),
-            **_url(self._home),
+            version=str(self._citation.version),
+            url=self._home,
         )
 
     def _add_file(self, name: str, /, **more: Any) -> Entity:
         kind = FORMATS.get(Path(name).suffix, "text/plain")
-        properties = {"name": name, "encodingFormat": kind, **self._size(name), **more}
-        return self.crate.add(File(self.crate, self._root / name, name, properties=properties))
+        properties = _given({"name": name, "encodingFormat": kind, **self._size(name), **more})
+        self._known[name] = self._crate.add_file(self._root / name, name, properties=properties)
+        return self._known[name]
 
     def _size(self, name: str) -> dict[str, str]:
         if name not in self._files:
@@ -521,20 +500,25 @@ class _Description:
         return {"contentSize": str((self._root / name).stat().st_size), "sha256": self._files[name]}
 
     def _file(self, name: str) -> Entity:
-        found = self.crate.get(name)
-        if found is None:
+        if name not in self._known:
             raise DataError("the file is missing in the archive", where=name)
-        return found
+        return self._known[name]
+
+    def _below(self, start: str) -> list[Entity]:
+        """The files whose names start so."""
+        return [self._file(name) for name in self._files if name.startswith(start)]
 
     def _thing(self, identifier: str, kind: str, /, **properties: Any) -> Entity:
-        known = self.crate.get(identifier)
-        if known is not None:
-            return known
-        return self.crate.add(ContextEntity(self.crate, identifier, {"@type": kind, **properties}))
+        """The entity of this id, made of what is given of these properties where there is none."""
+        if identifier not in self._known:
+            entity = ContextEntity(self._crate, identifier, {"@type": kind, **_given(properties)})
+            self._known[identifier] = self._crate.add(entity)
+        return self._known[identifier]
 
 
-def _url(home: str | None) -> dict[str, str]:
-    return {"url": home} if home else {}
+def _given(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties that are not None."""
+    return {name: value for name, value in properties.items() if value is not None}
 
 
 def _slug(text: object) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
-from scripts.archive.contents import GRID, cell_folder
-from scripts.common.files import read_json
-from scripts.report.entries import read_grid
-from scripts.verdict.forced import MODES, modes_run
+from scripts.archive.contents import GRID
+from scripts.records.cell import Cell, read_cell
+from scripts.records.forced import MODES
+from scripts.records.grid import Grid
 
 matplotlib.use("svg")
 from matplotlib.axes import Axes
@@ -23,36 +22,37 @@ ROW_INCHES = 0.24
 LEAST_FLIPS = 0.05  # where the logarithmic axis begins
 
 
-def read_summaries(root: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Label and cell.json of each cell of the grid recorded under `root` that was run, in the grid's order.
+def read_summaries(root: Path) -> list[tuple[str, Cell]]:
+    """Label and verdict of each cell of the grid recorded under `root` that was run, in the grid's order.
 
     The label names the engine where the grid has several.
     """
     found = []
-    cells = read_grid(root / GRID)["cells"]
-    several = len({cell["engine"] for cell in cells}) > 1
+    cells = Grid.read(root / GRID).cells
+    several = len({cell.engine for cell in cells}) > 1
     for cell in cells:
-        path = root / cell_folder(cell) / "cell.json"
-        if path.is_file():
-            change = "" if cell["variant"] == "base" else f", {cell['variant']}"
-            engine = f", {cell['engine']}" if several else ""
-            label = f"{cell['model']} {cell['precision']}{engine}{change}"
-            found.append((label, read_json(path)))
+        path = root / cell.folder / "cell.json"
+        if path.is_file() and isinstance(summary := read_cell(path), Cell):
+            change = "" if cell.variant == "base" else f", {cell.variant}"
+            engine = f", {cell.engine}" if several else ""
+            found.append((f"{cell.model} {cell.precision}{engine}{change}", summary))
     return found
 
 
-def unequal_shares(summary: Mapping[str, Any]) -> dict[str, float]:
+def unequal_shares(summary: Cell) -> dict[str, float]:
     """Shares from 0 to 1 of what was unequal: of the forced positions by mode, of the `free` replays but the largest
-    group of equal ones. A mode that was not run is left out."""
-    run = modes_run(summary.get("forced"))
-    shares: dict[str, float] = {
-        mode: float(run[mode]["unequal_bits"]["share"]) for mode in MODES if mode in run
-    }
-    replays = summary["replays"]
-    return {**shares, "free": 1 - summary["logprobs_identical"] / replays if replays else 0.0}
+    group of equal ones. A mode that was not run is left out, and the replays of an engine without logprobs."""
+    run = summary.forced.run() if summary.forced is not None else {}
+    shares: dict[str, float] = {}
+    for mode in MODES:
+        if mode in run and (share := run[mode].unequal_bits.share) is not None:
+            shares[mode] = share
+    if summary.logprobs_identical is not None:
+        shares["free"] = 1 - summary.logprobs_identical / summary.replays if summary.replays else 0.0
+    return shares
 
 
-def draw_figure(summaries: Sequence[tuple[str, Mapping[str, Any]]], target: Path) -> None:
+def draw_figure(summaries: Sequence[tuple[str, Cell]], target: Path) -> None:
     """Write the figure as SVG to `target`: the same bytes from the same summaries."""
     with matplotlib.rc_context({"svg.hashsalt": "tempzero", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(9, 1.3 + ROW_INCHES * len(summaries)), layout="constrained")
@@ -64,7 +64,7 @@ def draw_figure(summaries: Sequence[tuple[str, Mapping[str, Any]]], target: Path
         figure.savefig(target, format="svg", metadata={"Date": None})
 
 
-def _draw_shares(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def _draw_shares(axes: Axes, summaries: Sequence[tuple[str, Cell]]) -> None:
     for place, name in ((-0.2, "prefill"), (0.0, "decode"), (0.2, "free")):
         points = [
             (100 * share[name], row + place)
@@ -80,15 +80,14 @@ def _draw_shares(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]])
     axes.legend(loc="upper right", bbox_to_anchor=(0.95, 0.995), fontsize=7)
 
 
-def _draw_flips(axes: Axes, summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def _draw_flips(axes: Axes, summaries: Sequence[tuple[str, Cell]]) -> None:
     for row, (_, summary) in enumerate(summaries):
-        rate = summary["flips_per_1000_tokens"]
-        if not rate:
+        rate = summary.flips_per_1000_tokens
+        if rate.low is None or rate.high is None:
             continue
-        low, high = rate["low"], rate["high"]
-        axes.plot([max(low, LEAST_FLIPS), high], [row, row], color="#000000", linewidth=1)
-        if rate["events"]:
-            axes.plot([rate["rate"]], [row], "D", color="#000000", markersize=3.5)
+        axes.plot([max(rate.low, LEAST_FLIPS), rate.high], [row, row], color="#000000", linewidth=1)
+        if rate.rate:
+            axes.plot([rate.rate], [row], "D", color="#000000", markersize=3.5)
     axes.set_xscale("log")
     axes.set_xlim(LEAST_FLIPS, 500)
     axes.set_xlabel("flips per 1,000 tokens, 95 % interval")

@@ -13,15 +13,14 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from scripts.archive.check import Disagreement, check_records
+from scripts.archive.check import Disagreement, check_records, refuse_disagreements
 from scripts.archive.contents import GRID, SUMS, TABLES, ablation_keys, page_file, result_files
-from scripts.archive.rejudge import Counts, judge_cells, make_pages, read_archived_grid
+from scripts.archive.rejudge import Counts, judge_cells, make_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.errors import DataError
 from scripts.common.files import sha256_file
-from scripts.report.entries import read_grid
+from scripts.records.grid import Grid
 
 PACKED = "cells.tar.xz"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**28}]
@@ -32,10 +31,8 @@ def pack_reference(root: Path, folder: Path) -> int:
 
     DataError names each record that disagrees with what lies beside it, and each file that is missing.
     """
-    grid = read_grid(root / GRID)
-    found = [str(each) for each in check_records(root, grid)]
-    if found:
-        raise DataError("\n  ".join(["records disagree with what is in the folder:", *found]))
+    grid = Grid.read(root / GRID)
+    refuse_disagreements(root, grid, "run what is named again: snakemake --cores 1 -R SESSION_JSON")
     files = [*result_files(root, report=False), *workload_files(grid)]
     folder.mkdir(parents=True, exist_ok=True)
     listed = {name: sha256_file(root / name) for name in files}
@@ -46,12 +43,12 @@ def pack_reference(root: Path, folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def workload_files(grid: dict[str, Any]) -> list[str]:
+def workload_files(grid: Grid) -> list[str]:
     """The workloads of the grid's cells, from the root; they read no file of their own."""
-    return sorted({f"config/workloads/{cell['workload']}.yaml" for cell in grid["cells"]})
+    return sorted({f"config/workloads/{cell.workload}.yaml" for cell in grid.cells})
 
 
-def pages(grid: dict[str, Any]) -> list[str]:
+def pages(grid: Grid) -> list[str]:
     """What lies beside the packed file to be read: the tables and the pages of ablations, from the root."""
     return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid))]
 
@@ -108,7 +105,7 @@ def verify_reference(folder: Path) -> tuple[Counts, list[Disagreement]]:
 
 
 def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagreement]:
-    grid = read_archived_grid(root)
+    grid = Grid.read(root / GRID)
     if (folder / SUMS).read_text(encoding="utf-8") != render_sums(hash_files(root)):
         yield Disagreement(SUMS, "it does not list what is packed, with its sha256")
     for name in pages(grid):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.common.files import read_json
+from scripts.records.base import FileRecord, current
 
 RELATIVE = (
     1e-9  # another processor may round a figure's last digits otherwise; a file's bytes have their sha256
 )
+Unequal = Iterator[tuple[str, object, object]]
 
 
-def unequal(one: object, other: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+def unlike(path: Path, follows: FileRecord) -> Unequal:
+    """Where a file, brought to the version of today, is not what follows; a key that no record has is a difference."""
+    said = {**current(type(follows), read_json(path), str(path)), "version": follows.VERSION}
+    return unequal(said, follows.as_file())
+
+
+def unequal(one: object, other: object, path: str = "") -> Unequal:
     """The key path and both values at each place where two JSON values differ; lists of unequal length as a whole.
 
     Two numbers of which one is no whole number are equal within a relative 1e-9.
@@ -18,7 +29,7 @@ def unequal(one: object, other: object, path: str = "") -> Iterator[tuple[str, o
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             yield from unequal(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for index, (left, right) in enumerate(zip(one, other, strict=True)):
             yield from unequal(left, right, f"{path}[{index}]")
     elif not is_equal(one, other):

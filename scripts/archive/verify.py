@@ -7,21 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from scripts.archive.check import BROKEN, Disagreement, check_records
+from scripts.archive.check import BROKEN, Disagreement, check_records, failed
 from scripts.archive.contents import COMMIT, GRID, METADATA, PATCH, SUMS, code_files, expected_files
 from scripts.archive.pack import check_bytes, unpack
-from scripts.archive.rejudge import (
-    Counts,
-    describe_again,
-    judge_cells,
-    make_pages,
-    read_archived_grid,
-)
+from scripts.archive.rejudge import Counts, describe_again, judge_cells, make_pages
 from scripts.archive.write import render_sums
 from scripts.common.errors import DataError
-from scripts.common.files import read_json, sha256_bytes, sha256_file
+from scripts.common.files import sha256_bytes, sha256_file
+from scripts.records.grid import Grid
+from scripts.records.machine import Code
 
 
 @dataclass
@@ -51,40 +46,23 @@ def verify_archive(path: Path) -> Verified:
 
 
 def _verify(path: Path, root: Path, found: Verified) -> Iterator[Disagreement]:
-    said = [Disagreement(str(path), what) for what in check_bytes(path)]
+    said = check_bytes(path)
     files, wrong = unpack(path, root)
     found.files = len(files)
-    yield from said
-    yield from (Disagreement(str(path), what) for what in wrong)
-    of_files = list(_check_sums(root, files))
+    yield from (Disagreement(str(path), what) for what in [*said, *wrong])
+    of_files = list(check_sums(root, files))
     yield from of_files
     if said and not wrong and not of_files:
         yield Disagreement(
             str(path), "no file in it differs: the change is in the zip's headers, directory or comment"
         )
-    if SUMS not in files:
-        return
-    found.other_code = _other_code(files)
-    try:
-        grid = read_archived_grid(root)
-    except BROKEN as error:
-        yield Disagreement(GRID, f"nothing can be judged again: {_line(error)}")
-        return
-    for check in (
-        _check_contents(root, grid, files),
-        check_records(root, grid),
-        describe_again(root, files),
-        judge_cells(root, grid, found.counts),
-        make_pages(root, grid, found.counts),
-    ):
-        try:
-            yield from check
-        except BROKEN as error:
-            yield Disagreement(GRID, f"it names what cannot be judged again: {_line(error)}")
+    if SUMS in files:
+        found.other_code = _other_code(files)
+        yield from judge_folder(root, files, found.counts)
 
 
-def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
-    """Every file against SHA256SUMS, and this against how it is written."""
+def check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
+    """Every file under `root` (path from there: its sha256) against SHA256SUMS, and this against how it is written."""
     if SUMS not in files:
         yield Disagreement(SUMS, "it is not there, or cannot be unpacked")
         return
@@ -102,19 +80,35 @@ def _check_sums(root: Path, files: Mapping[str, str]) -> Iterator[Disagreement]:
         yield Disagreement(SUMS, "it is not written as it must be: sorted, one line a file")
 
 
-def _check_contents(root: Path, grid: dict[str, Any], files: Mapping[str, str]) -> Iterator[Disagreement]:
+def judge_folder(root: Path, files: Mapping[str, str], counts: Counts) -> Iterator[Disagreement]:
+    """What an unpacked archive holds (path under `root`: its sha256), judged again from its own transcripts."""
+    try:
+        grid = Grid.read(root / GRID)
+    except BROKEN as error:
+        yield failed(root, GRID, "nothing can be judged again", error)
+        return
+    for check in (
+        _check_contents(root, grid, files),
+        check_records(root, grid),
+        describe_again(root, files),
+        judge_cells(root, grid, counts),
+        make_pages(root, grid, counts),
+    ):
+        try:
+            yield from check
+        except BROKEN as error:
+            yield failed(root, GRID, "it names what cannot be judged again", error)
+
+
+def _check_contents(root: Path, grid: Grid, files: Mapping[str, str]) -> Iterator[Disagreement]:
     """That all is there which an archive of this grid has, and nothing else."""
     needed = {*expected_files(root, grid), COMMIT, METADATA, SUMS}
-    if COMMIT in files and read_json(root / COMMIT)["dirty"]:
+    if COMMIT in files and Code.read(root / COMMIT).dirty:
         needed.add(PATCH)
     for name in sorted(needed - set(files)):
         yield Disagreement(name, "an archive of this grid has it, and it is not there")
     for name in sorted(set(files) - needed - {*code_files(root)}):
         yield Disagreement(name, "it is nothing that an archive of this grid has")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or repr(error)
 
 
 def _other_code(files: Mapping[str, str]) -> list[str]:

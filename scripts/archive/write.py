@@ -7,14 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from scripts.archive.check import check_records
+from scripts.archive.check import refuse_disagreements
 from scripts.archive.contents import COMMIT, GRID, METADATA, PATCH, SUMS, code_files, result_files
 from scripts.archive.crate import render_crate
 from scripts.archive.pack import write_zip
-from scripts.common.errors import DataError
-from scripts.common.files import sha256_bytes, sha256_file, write_json
+from scripts.common.files import sha256_bytes, sha256_file
 from scripts.provenance.code import changes, describe_code
-from scripts.report.entries import read_grid
+from scripts.records.grid import Grid
 
 
 def write_archive(root: Path, output: Path) -> str:
@@ -23,20 +22,16 @@ def write_archive(root: Path, output: Path) -> str:
     DataError names each session and forced replay whose record disagrees with what lies beside it, and each file
     that is missing; no archive is written then.
     """
-    found = [str(each) for each in check_records(root, read_grid(root / GRID))]
-    if found:
-        raise DataError(
-            "\n  ".join(["records disagree with what is in the folder, so nothing is archived:", *found]),
-            remedy="run what is named again: snakemake --cores 1 -R SESSION_JSON -- archive",
-        )
+    again = "run what is named again: snakemake --cores 1 -R SESSION_JSON -- archive"
+    refuse_disagreements(root, Grid.read(root / GRID), again)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".archive.") as name:
         staged = Path(name)
         for file in [*result_files(root), *code_files(root)]:
             _stage(root / file, staged / file)
         code = describe_code(root)
-        write_json(staged / COMMIT, code)
-        if code["dirty"]:
+        code.write(staged / COMMIT)
+        if code.dirty:
             (staged / PATCH).write_bytes(changes(root))
         files = hash_files(staged)
         metadata = render_crate(staged, files)

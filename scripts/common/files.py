@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,24 @@ def write_whole(path: Path, data: bytes | str) -> None:
         raise
 
 
+@contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """An empty folder aside, `.NAME.partial`, that takes the place of `folder` once all is written into it.
+
+    On any failure nothing of it is left and `folder` is what it was; what a killed run left is begun anew.
+    """
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, keys sorted, two spaces, a newline at the end; whole or not at all."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
@@ -64,10 +85,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value in a JSON file; a missing or torn file is a DataError that names it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError("the file is missing", where=str(path)) from error
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"the file is torn or not JSON ({error})", where=str(path)) from error

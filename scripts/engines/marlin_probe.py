@@ -8,7 +8,7 @@ are put in ascending order (vllm_patches.py). Runs in the environment of a vLLM 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -134,11 +134,9 @@ def distinct(call: Callable[[], Any], calls: int) -> tuple[int, float]:
     return len(seen), largest
 
 
-def probe(
-    shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int
-) -> list[Mapping[str, Any]]:
+def probe(shapes: Sequence[Shape], tokens: Sequence[int], *, calls: int, seed: int) -> list[dict[str, float]]:
     """One row a shape and number of tokens: distinct results over `calls` calls, and how far they lie apart."""
-    rows: list[Mapping[str, Any]] = []
+    rows: list[dict[str, float]] = []
     for shape in shapes:
         layer = Layer(shape, seed)
         generator = torch.Generator("cuda").manual_seed(seed + 1)

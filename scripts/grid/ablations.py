@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
 from scripts.common.files import canonical_json
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.grid.resolve import Cell, cell_settings
-
-SECTIONS = ("arguments", "environment", "harness", "container")
+from scripts.records.grid import AblationRecord, AblationWanted, Change
+from scripts.records.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,16 @@ def resolve_ablations(configuration: Configuration, cells: Sequence[Cell]) -> li
     file = str(configuration.root / configuration.grid_file)
     known = {(cell.model, cell.precision, cell.engine, cell.variant): cell for cell in cells}
     found: list[Ablation] = []
-    for index, given in enumerate(configuration.grid.get("ablations", ())):
+    for index, given in enumerate(configuration.grid.ablations):
         keys: list[str | int] = ["ablations", index]
         _check_names(configuration, given, file, keys)
         ablation = Ablation(
-            **{key: given[key] for key in ("model", "precision", "engine", "baseline")},
-            changes=tuple(given["changes"]),
-            question=given.get("question"),
+            model=given.model,
+            precision=given.precision,
+            engine=given.engine,
+            baseline=given.baseline,
+            changes=tuple(given.changes),
+            question=given.question,
         )
         if any(each.cells[0] == ablation.cells[0] for each in found):
             raise ConfigError(
@@ -58,7 +60,7 @@ def resolve_ablations(configuration: Configuration, cells: Sequence[Cell]) -> li
             )
         places = [
             [*keys, "baseline"],
-            *([*keys, "changes", number] for number in range(len(given["changes"]))),
+            *([*keys, "changes", number] for number in range(len(given.changes))),
         ]
         for cell, spot in zip(ablation.cells, places, strict=True):
             if cell not in known:
@@ -79,24 +81,24 @@ def resolve_ablations(configuration: Configuration, cells: Sequence[Cell]) -> li
     return found
 
 
-def ablation_record(configuration: Configuration, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def ablation_records(configuration: Configuration, cells: Sequence[Cell]) -> list[AblationRecord]:
     """The `ablations` of results/grid.json: names, question, and what each change changes, `key: from → to`."""
     known = {(cell.model, cell.precision, cell.engine, cell.variant): cell for cell in cells}
     return [
-        {
-            "model": each.model,
-            "precision": each.precision,
-            "engine": each.engine,
-            "baseline": each.baseline,
-            "question": each.question,
-            "changes": [
-                {
-                    "variant": cell[3],
-                    "changed": changed_settings(configuration, known[each.cells[0]], known[cell]),
-                }
+        AblationRecord(
+            model=each.model,
+            precision=each.precision,
+            engine=each.engine,
+            baseline=each.baseline,
+            question=each.question,
+            changes=[
+                Change(
+                    variant=cell[3],
+                    changed=changed_settings(configuration, known[each.cells[0]], known[cell]),
+                )
                 for cell in each.cells[1:]
             ],
-        }
+        )
         for each in resolve_ablations(configuration, cells)
     ]
 
@@ -111,26 +113,26 @@ def changed_settings(configuration: Configuration, baseline: Cell, cell: Cell) -
     ]
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: canonical_json(value) for section in SECTIONS for key, value in settings.get(section, {}).items()
-    }
+def _flat(settings: Settings) -> dict[str, str]:
+    container = settings.container.as_json() if settings.container else {}
+    sections = (settings.arguments, settings.environment, settings.harness.as_json(), container)
+    return {key: canonical_json(value) for section in sections for key, value in section.items()}
 
 
 def _check_names(
-    configuration: Configuration, given: Mapping[str, Any], file: str, keys: list[str | int]
+    configuration: Configuration, given: AblationWanted, file: str, keys: list[str | int]
 ) -> None:
     """Model, precision, engine, baseline and changes are known."""
-    models, model = configuration.models, given["model"]
-    precisions = models[model]["precisions"] if model in models else {}
+    models = configuration.models
+    precisions = models[given.model].precisions if given.model in models else {}
     variants = configuration.variants
-    named: list[tuple[str, str, Mapping[str, Any], str, list[str | int]]] = [
-        ("model", model, models, MODELS, ["model"]),
-        ("precision", given["precision"], precisions, f"{MODELS}: {model}", ["precision"]),
-        ("engine", given["engine"], configuration.engines, ENGINES, ["engine"]),
-        ("variant", given["baseline"], variants, ENGINES, ["baseline"]),
+    named: list[tuple[str, str, Collection[str], str, list[str | int]]] = [
+        ("model", given.model, models, MODELS, ["model"]),
+        ("precision", given.precision, precisions, f"{MODELS}: {given.model}", ["precision"]),
+        ("engine", given.engine, configuration.engines, ENGINES, ["engine"]),
+        ("variant", given.baseline, variants, ENGINES, ["baseline"]),
     ]
-    for number, name in enumerate(given["changes"]):
+    for number, name in enumerate(given.changes):
         named.append(("variant", name, variants, ENGINES, ["changes", number]))
     for kind, name, names, home, spot in named:
         if name not in names:

@@ -1,16 +1,26 @@
-"""Everything in config/ that a grid needs, loaded and checked at once, before anything is computed."""
+"""Everything in config/ that a grid needs, loaded and checked at once, before anything is computed.
+
+A dict[str, Any] here is what --config gave, or a file's content before it is checked.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.common.configs import check_schema, load_yaml, place, plain_value
 from scripts.common.errors import ConfigError, nearest
 from scripts.grid.choose import choose_grid
+from scripts.records.base import convert
+from scripts.records.engines import EngineEntry, Engines, Variant
+from scripts.records.grid import Config, GridFile
+from scripts.records.models import Model, Precision
 from scripts.workload.spec import load_workload
+
+T = TypeVar("T")
 
 CONFIG = "config/config.yaml"
 MODELS = "config/models.yaml"
@@ -23,18 +33,18 @@ class Configuration:
     """The checked contents of config/, with the command line's values laid over config.yaml.
 
     `grid_name`, `why`: the grid that is made and the reason in words. `grid`: its file's content.
-    `overrides`: what the command line gave. `workloads`: by name, each workload's file and the files it reads.
+    `overrides`: what the command line gave, as texts. `workloads`: by name, each workload's file and those it reads.
     """
 
     root: Path
-    config: dict[str, Any]
-    overrides: dict[str, Any]
+    config: Config
+    overrides: dict[str, str]
     grid_name: str
     why: str
-    grid: dict[str, Any]
-    models: dict[str, Any]
-    engines: dict[str, Any]
-    variants: dict[str, Any]
+    grid: GridFile
+    models: dict[str, Model]
+    engines: dict[str, EngineEntry]
+    variants: dict[str, Variant]
     workloads: dict[str, tuple[str, ...]]
 
     @property
@@ -47,6 +57,10 @@ class Configuration:
         """The files that the grid's record is made from, from the root."""
         return [CONFIG, MODELS, ENGINES, self.grid_file]
 
+    def precision(self, model: str, precision: str) -> Precision:
+        """The entry of models.yaml of a quant."""
+        return self.models[model].precisions[precision]
+
 
 def load_configuration(
     root: Path, overrides: Mapping[str, Any] | None = None, why: str | None = None
@@ -57,14 +71,13 @@ def load_configuration(
     Raises ConfigError naming file, key and remedy at the first mistake.
     """
     config, given = _settings(root, overrides or {})
-    models = _checked(root, MODELS, "models")
-    tools = _checked(root, ENGINES, "engines")
+    models = _checked(root, MODELS, "models", dict[str, Model])
+    tools = _checked(root, ENGINES, "engines", Engines)
     _check_recipes(root, models)
-    _check_variants(root, tools)
-    names = grid_names(root)
-    chosen = choose_grid(config["grid"], "--config" if "grid" in given else CONFIG, names)
+    _check_variants(root, tools.variants)
+    chosen = choose_grid(config.grid, "--config" if "grid" in given else CONFIG, grid_names(root))
     file = f"config/grids/{chosen.name}.yaml"
-    grid = _checked(root, file, "grid")
+    grid = _checked(root, file, "grid", GridFile)
     return Configuration(
         root=root,
         config=config,
@@ -73,8 +86,8 @@ def load_configuration(
         why=why or chosen.why,
         grid=grid,
         models=models,
-        engines=tools["engines"],
-        variants=tools["variants"],
+        engines=tools.engines,
+        variants=tools.variants,
         workloads={
             name: _workload_files(root, file, keys, name) for name, keys in _workload_keys(grid).items()
         },
@@ -91,14 +104,16 @@ def workload_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "config/workloads").glob("*.yaml"))
 
 
-def _checked(root: Path, file: str, schema: str) -> Any:
+def _checked(root: Path, file: str, schema: str, kind: type[T]) -> T:
     value = load_yaml(root / file)
     check_schema(value, schema, str(root / file))
-    return value
+    return convert(kind, value, str(root / file))
 
 
-def _settings(root: Path, overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    written = _checked(root, CONFIG, "config")
+def _settings(root: Path, overrides: Mapping[str, Any]) -> tuple[Config, dict[str, str]]:
+    """config.yaml with the values of --config, and of these those that change it, as texts."""
+    written: dict[str, Any] = load_yaml(root / CONFIG)
+    check_schema(written, "config", str(root / CONFIG))
     for key in overrides:
         if key not in written:
             raise ConfigError(f"unknown key {key!r}", where="--config", remedy=nearest(key, written))
@@ -106,63 +121,68 @@ def _settings(root: Path, overrides: Mapping[str, Any]) -> tuple[dict[str, Any],
     given = {key: plain_value(value) if isinstance(value, str) else value for key, value in overrides.items()}
     config = {**written, **given}
     check_schema(config, "config", "--config")
-    return config, {key: value for key, value in given.items() if value != written[key] or key == "grid"}
+    changed = {key: value for key, value in given.items() if value != written[key] or key == "grid"}
+    return convert(Config, config, "--config"), {key: _text(value) for key, value in changed.items()}
 
 
-def _check_recipes(root: Path, models: Mapping[str, Any]) -> None:
+def _text(value: object) -> str:
+    """A value of config.yaml as a text that stands for it on a command line."""
+    return (
+        ",".join(value) if isinstance(value, list) else value if isinstance(value, str) else json.dumps(value)
+    )
+
+
+def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
     """Precisions that are quantised name a sister precision, without a circle; sources are there."""
     file = str(root / MODELS)
     for model, entry in models.items():
-        precisions = entry["precisions"]
-        for precision, recipe in precisions.items():
+        for precision, recipe in entry.precisions.items():
             keys = [model, "precisions", precision]
-            for key in ("source", "chat"):
-                if key in recipe and not (root / recipe[key]).is_dir():
+            for key, folder in (("source", recipe.source), ("chat", recipe.chat)):
+                if folder is not None and not (root / folder).is_dir():
                     raise ConfigError(
-                        f"there is no folder {recipe[key]}",
+                        f"there is no folder {folder}",
                         where=place(file, [*keys, key]),
                         remedy=f"name the folder of {FOLDERS[key]}, from the repository's root",
                     )
             seen = [precision]
-            while "from" in recipe:
-                source = recipe["from"]
-                if source not in precisions:
+            while (source := entry.precisions[seen[-1]].from_) is not None:
+                if source not in entry.precisions:
                     raise ConfigError(
                         f"{model} has no precision {source!r}",
                         where=place(file, [model, "precisions", seen[-1], "from"]),
-                        remedy=nearest(source, precisions),
+                        remedy=nearest(source, entry.precisions),
                     )
                 if source in seen:
                     raise ConfigError(
                         f"{' from '.join([*seen, source])}: a circle", where=place(file, [*keys, "from"])
                     )
                 seen.append(source)
-                recipe = precisions[source]
 
 
-def _check_variants(root: Path, tools: Mapping[str, Any]) -> None:
+def _check_variants(root: Path, variants: Mapping[str, Variant]) -> None:
     """`base` changes nothing, every other variant changes something."""
-    for name, variant in tools["variants"].items():
-        changes = sorted(set(variant) - {"description"})
+    for name, variant in variants.items():
+        if (name == "base") != bool(variant.changes):
+            continue
         where = place(str(root / ENGINES), ["variants", name])
-        if name == "base" and changes:
+        if name == "base":
             raise ConfigError(
-                f"base changes {', '.join(changes)}",
+                f"base changes {', '.join(variant.changes)}",
                 where=where,
                 remedy="name the change as a variant of its own",
             )
-        if name != "base" and not changes:
-            raise ConfigError(
-                "the variant changes nothing", where=where, remedy="give arguments, environment or harness"
-            )
+        raise ConfigError(
+            "the variant changes nothing", where=where, remedy="give arguments, environment or harness"
+        )
 
 
-def _workload_keys(grid: Mapping[str, Any]) -> dict[str, list[str | int]]:
+def _workload_keys(grid: GridFile) -> dict[str, list[str | int]]:
     """The workloads of a grid and its blocks, and where in the grid's file each is first named."""
-    found: dict[str, list[str | int]] = {grid["workload"]: ["workload"]}
-    for index, block in enumerate(grid["blocks"]):
-        if "workload" in block:
-            found.setdefault(block["workload"], ["blocks", index, "workload"])
+    found: dict[str, list[str | int]] = {grid.workload: ["workload"]}
+    for index, block in enumerate(grid.blocks):
+        if block.workload is not None:
+            found.setdefault(block.workload, ["blocks", index, "workload"])
     return found
 
 

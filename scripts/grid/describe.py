@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from scripts.grid.ablations import ablation_record
+from scripts.grid.ablations import ablation_records
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
-from scripts.grid.side_tables import side_records
+from scripts.grid.side_tables import leak_records, reap_records
+from scripts.records.grid import Control, Grid, GridCell
 
 
 def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -29,9 +29,9 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
         *_setups(configuration, run),
         _cost(configuration, run),
     ]
-    if configuration.config["evict_weights"]:
+    if configuration.config.evict_weights:
         parts.insert(2, "weights are deleted once no cell needs them")
-    if configuration.config["partial"]:
+    if configuration.config.partial:
         parts.insert(1, "partial: only what exists is in the table")
     return "; ".join(part for part in parts if part)
 
@@ -55,49 +55,47 @@ def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
     )
 
 
-def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
+def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
     """The content of results/grid.json: the merged configuration, the cells in row order, the controls,
     the ablations, what the side tables compare."""
     config = configuration.config
-    return {
-        "grid": configuration.grid_name,
-        "why": configuration.why,
-        "heading": describe_grid(configuration, cells),
-        "description": configuration.grid["description"],
-        "workload": configuration.grid["workload"],
-        "first_block": config["first_block"],
-        "tie_margin": float(config["tie_margin"]),
-        "top_logprobs": config["top_logprobs"],
-        "partial": config["partial"],
-        "cells": [
-            {
-                "model": cell.model,
-                "architecture": cell.architecture,
-                "precision": cell.precision,
-                "engine": cell.engine,
-                "variant": cell.variant,
-                "workload": cell.workload,
-                "sessions": cell.sessions,
-                "forced": cell.forced,
-                "replays": cell.replays,
-                **({"question": cell.question} if cell.question else {}),
-                "status": "planned" if cell.planned else "run",
-                "reason": cell.planned,
-                "note": cell.note,
-                **_room(configuration, cell),
-            }
-            for cell in cells
-        ],
-        "controls": [{"cell": cell.path, "expect": list(cell.expect)} for cell in cells if cell.expect],
-        "ablations": ablation_record(configuration, cells),
-        **side_records(configuration, cells),
-    }
+    return Grid(
+        grid=configuration.grid_name,
+        why=configuration.why,
+        heading=describe_grid(configuration, cells),
+        description=configuration.grid.description,
+        workload=configuration.grid.workload,
+        first_block=config.first_block,
+        tie_margin=config.tie_margin,
+        top_logprobs=config.top_logprobs,
+        partial=config.partial,
+        cells=[_row(configuration, cell) for cell in cells],
+        controls=[Control(cell=cell.path, expect=list(cell.expect)) for cell in cells if cell.expect],
+        ablations=ablation_records(configuration, cells),
+        leaks=leak_records(configuration, cells),
+        reap=reap_records(configuration, cells),
+    )
 
 
-def _room(configuration: Configuration, cell: Cell) -> dict[str, Any]:
-    """Disk and GPU memory that the row's weights are expected to take, 10^9 bytes, where models.yaml says."""
-    entry = configuration.models[cell.model]["precisions"][cell.precision]
-    return {key: entry[key] for key in ("disk_gb", "gpu_memory_gb") if key in entry}
+def _row(configuration: Configuration, cell: Cell) -> GridCell:
+    weights = configuration.precision(cell.model, cell.precision)
+    return GridCell(
+        model=cell.model,
+        architecture=cell.architecture,
+        precision=cell.precision,
+        engine=cell.engine,
+        variant=cell.variant,
+        workload=cell.workload,
+        sessions=cell.sessions,
+        forced=cell.forced,
+        replays=cell.replays,
+        question=cell.question,
+        status="planned" if cell.planned else "run",
+        reason=cell.planned,
+        note=cell.note,
+        disk_gb=weights.disk_gb,
+        gpu_memory_gb=weights.gpu_memory_gb,
+    )
 
 
 def _count(number: int, thing: str) -> str:
@@ -107,28 +105,24 @@ def _count(number: int, thing: str) -> str:
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
     quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
-    entries = [configuration.models[model]["precisions"][precision] for model, precision in quants]
-    pulled = [entry for entry in entries if "repository" in entry]
+    pulled = [entry for entry in (configuration.precision(*quant) for quant in quants) if entry.repository]
     engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
-    total = sum(entry.get("disk_gb", 0) for entry in pulled)
-    images = {entry.get("image", name): entry.get("download_gb", 0) for name, entry in engines.items()}
-    total += sum(images.values())
-    unknown = sum("disk_gb" not in entry for entry in pulled)
+    images = {entry.image or name: entry.download_gb for name, entry in engines.items()}
+    total = sum(entry.disk_gb or 0 for entry in pulled) + sum(images.values())
+    unknown = sum(entry.disk_gb is None for entry in pulled)
     text = f"pulls {total:,.1f} GB" if total else "pulls no weights"
     return text + (f" and {_count(unknown, 'quant')} of unknown size" if unknown else "")
 
 
 def _setups(configuration: Configuration, run: Sequence[Cell]) -> list[str]:
     engines = dict.fromkeys(cell.engine for cell in run)
-    return [
-        configuration.engines[name]["setup"] for name in engines if "setup" in configuration.engines[name]
-    ]
+    return [setup for name in engines if (setup := configuration.engines[name].setup)]
 
 
 def _cost(configuration: Configuration, run: Sequence[Cell]) -> str:
     """Estimated time of all sessions, in GPU-hours too where engines take GPUs."""
     seconds = sum(cell.seconds for cell in run)
-    gpu_hours = sum(cell.seconds * configuration.engines[cell.engine].get("gpus", 0) for cell in run) / 3600
+    gpu_hours = sum(cell.seconds * configuration.engines[cell.engine].gpus for cell in run) / 3600
     about = "at most about" if any(cell.question for cell in run) else "about"
     text = f"sessions take {about} {_duration(seconds)} one after another"
     return text + (f", {gpu_hours:,.1f} GPU-hours" if gpu_hours else "")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import EngineError
 from scripts.grid.resolve import Cell
+from scripts.records.engines import EngineEntry
 
 
 def check_machine(
     root: Path,
     cells: Iterable[Cell],
-    engines: Mapping[str, Mapping[str, Any]],
+    engines: Mapping[str, EngineEntry],
     gpus: Callable[[], list[str]],
 ) -> None:
     """EngineError where every cell whose sessions are still to be run wants a GPU, and `gpus` names none.
@@ -22,7 +22,7 @@ def check_machine(
     there, as in a folder that was copied from such a machine, want nothing.
     """
     waiting = {cell.engine for cell in cells if cell.planned is None and _waits(root, cell)}
-    if waiting and all(engines[name].get("gpus") for name in waiting) and not gpus():
+    if waiting and all(engines[name].gpus for name in waiting) and not gpus():
         raise EngineError(
             f"{', '.join(sorted(waiting))}: NVIDIA GPUs are wanted, and nvidia-smi names none here",
             remedy="--config grid=embedded needs none; -n in place of --cores says what this grid would do",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from msgspec.structs import asdict, replace
 
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
-from scripts.common.files import read_json
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
+from scripts.records.engines import EngineEntry, Variant
+from scripts.records.grid import Block, Config, Estimate, Passes
+from scripts.records.models import Precision
+from scripts.records.question import QuestionAsked, QuestionRound
+from scripts.records.settings import Architecture, Arguments, ContainerSettings, HarnessSettings, Settings
 from scripts.verdict.question import check_budget
 
 CHARACTERS_A_TOKEN = 3
@@ -22,22 +27,10 @@ GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process eng
 # By kind of engine the argument that says how many requests it computes at once.
 SEATS = {"vllm": "max_num_seqs", "sglang": "max_running_requests", "llamacpp": "parallel"}
 RECORDED = ("routed_experts", "enable_return_routed_experts")  # arguments by which experts are recorded
-FORCED_PASSES = 5  # where a grid does not say
 # A server with a model too small to be worth an entry: its context, its workspace, and the cache of vllm-0.25.1.
 SMALL_GPU_GB = 3
-MOST_SESSIONS = 100  # of a question whose budget is given in tokens
-
 
 Quant = tuple[str, str]  # model, precision
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """From what time is estimated: tokens a replay, tokens a second, seconds an engine's start takes."""
-
-    tokens_per_replay: float
-    tokens_per_second: float
-    start_seconds: float
 
 
 @dataclass(frozen=True)
@@ -50,19 +43,19 @@ class Cell:
     """
 
     model: str
-    architecture: str
+    architecture: Architecture
     precision: str
     engine: str
     variant: str
     workload: str
     sessions: int
     replays: int
-    forced: dict[str, int]
+    forced: Passes
     planned: str | None
     note: str | None
     expect: tuple[str, ...]
     estimate: Estimate
-    question: dict[str, Any] | None = None
+    question: QuestionAsked | None = None
 
     @property
     def path(self) -> str:
@@ -88,14 +81,14 @@ class Cell:
     @property
     def forced_file(self) -> str | None:
         """The record of the cell's forced replay, from the root, where it is to have one."""
-        return f"{self.folder}/forced.json" if any(self.forced.values()) else None
+        return f"{self.folder}/forced.json" if any(self.forced.by_mode.values()) else None
 
     @property
     def seconds(self) -> float:
         """Estimated seconds of all the cell's sessions; of a question, of all that its budget allows."""
         rate, sessions = self.estimate, self.sessions
-        if self.question and "tokens" in self.question["budget"]:
-            most = self.question["budget"]["tokens"] / (self.replays * rate.tokens_per_replay)
+        if self.question and self.question.budget.tokens is not None:
+            most = self.question.budget.tokens / (self.replays * rate.tokens_per_replay)
             sessions = min(sessions, math.ceil(most))
         return sessions * (
             rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
@@ -107,18 +100,21 @@ def resolve_cells(configuration: Configuration) -> list[Cell]:
     cells: list[Cell] = []
     blocks: dict[str, int] = {}
     file = str(configuration.root / configuration.grid_file)
-    for index, block in enumerate(configuration.grid["blocks"]):
+    for index, block in enumerate(configuration.grid.blocks):
         _check_names(configuration, block, ["blocks", index])
-        if "expect" in block and "planned" in block:
+        if block.expect is not None and block.planned is not None:
             raise ConfigError(
                 "a planned block cannot be a control", where=place(file, ["blocks", index, "expect"])
             )
-        for names in itertools.product(
-            block["models"], block["precisions"], block["engines"], block["variants"]
-        ):
+        for names in itertools.product(block.models, block.precisions, block.engines, block.variants):
             cell = _cell(configuration, block, *names)
             if cell.question is not None:
-                _check_question(cell, cell.question, place(file, ["blocks", index, "question"]))
+                check_budget(
+                    cell.question,
+                    replays=cell.replays,
+                    tokens_per_replay=cell.estimate.tokens_per_replay,
+                    where=place(file, ["blocks", index, "question"]),
+                )
             if cell.path in blocks:
                 raise ConfigError(
                     f"the cell {cell.path} is already in blocks[{blocks[cell.path]}]",
@@ -132,87 +128,78 @@ def resolve_cells(configuration: Configuration) -> list[Cell]:
     return cells
 
 
-def cell_settings(configuration: Configuration, cell: Cell) -> dict[str, Any]:
+def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
     """Everything that makes `cell` what it is, as `run_session --settings` takes it."""
     engine, variant = configuration.engines[cell.engine], configuration.variants[cell.variant]
-    kind = engine["kind"]
-    return {
-        "model": cell.model,
-        "architecture": cell.architecture,
-        "precision": cell.precision,
-        "engine": cell.engine,
-        "variant": cell.variant,
-        "kind": kind,
-        "runtime": engine["runtime"],
-        "arguments": _arguments(engine, variant),
-        "environment": {**engine.get("environment", {}), **variant.get("environment", {})},
-        "harness": {"list_files": "names", "concurrency": 1, **variant.get("harness", {})},
-        "top_logprobs": configuration.config["top_logprobs"],
-        **{key: engine[key] for key in ("gpus", "nodes", "port", "start_seconds") if key in engine},
-        **_container(engine, variant),
-        **_endpoint(configuration, engine),
-    }
-
-
-def _arguments(engine: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine's arguments, the variant's laid over; llama.cpp's server shares its context out to its slots."""
-    arguments = {**engine["arguments"], **variant.get("arguments", {}).get(engine["kind"], {})}
-    if engine["kind"] == "llamacpp" and "ctx_size" in arguments:
-        arguments["ctx_size"] *= arguments.get("parallel", 1)
-    return arguments
-
-
-def _container(engine: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
-    """How the engine's container is run, the variant's changes laid over; nothing for an engine without one."""
-    return (
-        {"container": {**engine["container"], **variant.get("container", {})}}
-        if "container" in engine
-        else {}
+    return Settings(
+        model=cell.model,
+        architecture=cell.architecture,
+        precision=cell.precision,
+        engine=cell.engine,
+        variant=cell.variant,
+        kind=engine.kind,
+        runtime=engine.runtime,
+        arguments=_arguments(configuration.config, engine, variant),
+        environment={**engine.environment, **(variant.environment or {})},
+        harness=HarnessSettings(
+            list_files=(variant.harness and variant.harness.list_files) or "names",
+            concurrency=(variant.harness and variant.harness.concurrency) or 1,
+        ),
+        top_logprobs=configuration.config.top_logprobs,
+        gpus=engine.gpus,
+        nodes=engine.nodes,
+        port=engine.port,
+        start_seconds=engine.start_seconds,
+        container=_container(engine, variant),
+        endpoint=_endpoint(configuration.config) if engine.runtime == "external" else None,
     )
 
 
-def _endpoint(configuration: Configuration, engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Where an engine that already runs is, and how long its prompts may be; nothing for any other engine."""
-    if engine["runtime"] != "external":
-        return {}
-    config = configuration.config
-    if not config["endpoint"]:
+def _arguments(config: Config, engine: EngineEntry, variant: Variant) -> Arguments:
+    """The engine's arguments, the variant's laid over; llama.cpp's server shares its context out to its slots."""
+    arguments = {**engine.arguments, **(variant.arguments or {}).get(engine.kind, {})}
+    context, slots = arguments.get("ctx_size"), arguments.get("parallel", 1)
+    if engine.kind == "llamacpp" and isinstance(context, int) and isinstance(slots, int):
+        arguments["ctx_size"] = context * slots
+    if engine.runtime == "external":  # text mode counts characters
+        unit = CHARACTERS_A_TOKEN if config.tokenizer is None else 1
+        arguments = {**engine.arguments, "max_model_len": config.endpoint_context * unit}
+    return arguments
+
+
+def _container(engine: EngineEntry, variant: Variant) -> ContainerSettings | None:
+    """How the engine's container is run, the variant's changes laid over; None for an engine without one."""
+    if engine.container is None or variant.container is None or variant.container.warm_tuning is None:
+        return engine.container
+    return replace(engine.container, warm_tuning=variant.container.warm_tuning)
+
+
+def _endpoint(config: Config) -> str:
+    """Where the engine that already runs is."""
+    if not config.endpoint:
         raise ConfigError(
             "the grid asks a server that already runs, and there is no endpoint",
             where="--config",
             remedy="--config grid=external endpoint=http://127.0.0.1:8000/v1",
         )
-    context = config["endpoint_context"]
-    if config["tokenizer"] is None:
-        context *= CHARACTERS_A_TOKEN  # text mode counts characters
-    return {"endpoint": config["endpoint"], "arguments": {**engine["arguments"], "max_model_len": context}}
+    return config.endpoint
 
 
 def built_from(configuration: Configuration, cell: Cell) -> list[Quant]:
     """The quants that a cell needs: its own first, then what that is built from, and so on."""
-    known = configuration.models[cell.model]["precisions"]
-    found, name = [], cell.precision
+    found: list[Quant] = []
+    name: str | None = cell.precision
     while name is not None:
         found.append((cell.model, name))
-        name = known[name].get("from")
+        name = configuration.precision(cell.model, name).from_
     return found
 
 
 def evictable_quants(configuration: Configuration, cells: Iterable[Cell]) -> list[Quant]:
     """The quants that cells need and that can be had again: all but the owner's own folders and a server's weights."""
     quants = dict.fromkeys(quant for cell in cells for quant in built_from(configuration, cell))
-    return [
-        (model, precision)
-        for model, precision in quants
-        if not {"local_path", "served"} & configuration.models[model]["precisions"][precision].keys()
-    ]
-
-
-def weights_needed(configuration: Configuration, cell: Cell, gone: Callable[[str, str], bool]) -> list[Quant]:
-    """The quants that must be had again before a cell can run: its own and what that is built from, up to one whose
-    weights are there. `gone` says of a quant (model, precision) whether its weights were deleted.
-    """
-    return list(itertools.takewhile(lambda quant: gone(*quant), built_from(configuration, cell)))
+    entries = {quant: configuration.precision(*quant) for quant in quants}
+    return [quant for quant, entry in entries.items() if not (entry.local_path or entry.served)]
 
 
 def existing_sessions(root: Path, cell: Cell) -> list[str]:
@@ -231,12 +218,12 @@ def sessions_needed(root: Path, cell: Cell) -> list[str]:
     """The records of the sessions that the cell takes, from the root; of a question that is not answered, the most."""
     files = cell.session_files
     for number, file in enumerate(cell.round_files):
-        if (root / file).is_file() and not read_json(root / file)["more"]:
+        if (root / file).is_file() and not QuestionRound.read(root / file).more:
             return files[: number + 1]
     return files
 
 
-def unused_modules(engine: Mapping[str, Any]) -> tuple[str, ...]:
+def unused_modules(engine: EngineEntry) -> tuple[str, ...]:
     """Of the modules that start an engine, those that a session of this `engine` never comes to import.
 
     An edit of the code that drives a server is so no reason to run the sessions of another engine again.
@@ -247,106 +234,94 @@ def unused_modules(engine: Mapping[str, Any]) -> tuple[str, ...]:
         "docker": "scripts.engines.docker_runtime",
         "external": "scripts.engines.external",
     }
-    used = "in process" if engine["kind"] == "llama-cpp-python" else engine["runtime"]
+    used = "in process" if engine.kind == "llama-cpp-python" else engine.runtime
     return tuple(module for name, module in drivers.items() if name != used)
 
 
 def weights_builder(configuration: Configuration) -> str | None:
     """The engine whose environment builds GGUF weights: the first in process llama.cpp of engines.yaml."""
     return next(
-        (name for name, entry in configuration.engines.items() if entry["kind"] == "llama-cpp-python"), None
+        (name for name, entry in configuration.engines.items() if entry.kind == "llama-cpp-python"), None
     )
 
 
 def _cell(
-    configuration: Configuration, block: dict[str, Any], model: str, precision: str, engine: str, variant: str
+    configuration: Configuration, block: Block, model: str, precision: str, engine: str, variant: str
 ) -> Cell:
-    grid = configuration.grid
-    question = _question(block)
-    planned = block.get("planned") or _lacking(configuration, model, precision, engine)
+    grid, question = configuration.grid, block.question
+    planned = block.planned or _lacking(configuration, model, precision, engine)
+    estimate = (
+        {key: value for key, value in asdict(block.estimate).items() if value is not None}
+        if block.estimate
+        else {}
+    )
+    sessions = grid.sessions if block.sessions is None else block.sessions
     return Cell(
         model=model,
-        architecture=configuration.models[model]["architecture"],
+        architecture=configuration.models[model].architecture,
         precision=precision,
         engine=engine,
         variant=variant,
-        workload=block.get("workload", grid["workload"]),
-        sessions=question["budget"]["sessions"] if question else block.get("sessions", grid["sessions"]),
-        replays=block.get("replays", grid["replays"]),
-        forced=_passes(block.get("forced", grid.get("forced", FORCED_PASSES))),
+        workload=block.workload or grid.workload,
+        sessions=question.budget.sessions if question else sessions,
+        replays=block.replays or grid.replays,
+        forced=_passes(grid.forced if block.forced is None else block.forced),
         planned=planned,
-        note=block.get("note"),
-        expect=() if planned else tuple(block.get("expect", ())),
-        estimate=Estimate(**{**grid["estimate"], **block.get("estimate", {})}),
+        note=block.note,
+        expect=() if planned else tuple(block.expect or ()),
+        estimate=replace(grid.estimate, **estimate),
         question=question,
     )
 
 
-def nodes_given(config: Mapping[str, Any]) -> list[str]:
+def nodes_given(config: Config) -> list[str]:
     """The machines that serve an engine together, by config.yaml's `nodes`: a list, or a text with commas."""
-    given = config.get("nodes") or []
-    return [each.strip() for each in given.split(",")] if isinstance(given, str) else list(given)
+    given = config.nodes or []
+    return [each.strip() for each in given.split(",")] if isinstance(given, str) else given
 
 
-def gpu_memory(quant: Mapping[str, Any]) -> float:
+def gpu_memory(quant: Precision) -> float:
     """GPU memory in GB that a quant's session takes, by its entry of models.yaml; a small one's entry names none."""
-    return float(quant.get("gpu_memory_gb", SMALL_GPU_GB))
+    return SMALL_GPU_GB if quant.gpu_memory_gb is None else quant.gpu_memory_gb
 
 
 def _lacking(configuration: Configuration, model: str, precision: str, engine: str) -> str | None:
     """Why a cell on several machines is only planned: these are not named. None where they are, or one suffices."""
     entry = configuration.engines[engine]
-    wanted, given = entry.get("nodes", 1), len(nodes_given(configuration.config))
+    wanted, given = entry.nodes, len(nodes_given(configuration.config))
     if wanted in (1, given):
         return None
-    needed = configuration.models[model]["precisions"][precision].get("gpu_memory_gb")
-    memory = f"{needed:,} GB of GPU memory on " if needed else ""
+    needed = configuration.precision(model, precision).gpu_memory_gb
+    memory = f"{needed:,g} GB of GPU memory on " if needed else ""
     return (
-        f"needs {memory}{wanted} machines with {entry.get('gpus', 0) // wanted} GPUs each, and"
+        f"needs {memory}{wanted} machines with {entry.gpus // wanted} GPUs each, and"
         f" {given or 'none'} {'is' if given < 2 else 'are'} named (config/profiles/multinode)"
     )
 
 
-def _question(block: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The block's question with all that it leaves out."""
-    if "question" not in block:
-        return None
-    given = block["question"]
-    budget = {"sessions": MOST_SESSIONS, **given["budget"]}
-    return {"per": 1000, "alpha": 0.05, "beta": 0.05, **given, "budget": budget}
-
-
-def _check_question(cell: Cell, question: dict[str, Any], where: str) -> None:
-    check_budget(
-        question, replays=cell.replays, tokens_per_replay=cell.estimate.tokens_per_replay, where=where
-    )
-
-
-def _passes(given: int | dict[str, int]) -> dict[str, int]:
+def _passes(given: int | Passes) -> Passes:
     """Passes by mode, of a grid's key `forced`."""
-    return dict(given) if isinstance(given, dict) else {"prefill": given, "decode": given}
+    return given if isinstance(given, Passes) else Passes(prefill=given, decode=given)
 
 
-def _check_names(configuration: Configuration, block: dict[str, Any], keys: list[str | int]) -> None:
+def _check_names(configuration: Configuration, block: Block, keys: list[str | int]) -> None:
     """Every name of a block is known: models, their precisions, engines, variants."""
     file = str(configuration.root / configuration.grid_file)
-    known = {
-        "models": configuration.models,
-        "engines": configuration.engines,
-        "variants": configuration.variants,
-    }
-    homes = {"models": MODELS, "engines": ENGINES, "variants": ENGINES}
-    for kind, names in known.items():
-        for index, name in enumerate(block[kind]):
-            if name not in names:
+    for kind, given, known, home in (
+        ("models", block.models, list(configuration.models), MODELS),
+        ("engines", block.engines, list(configuration.engines), ENGINES),
+        ("variants", block.variants, list(configuration.variants), ENGINES),
+    ):
+        for index, name in enumerate(given):
+            if name not in known:
                 raise ConfigError(
-                    f"there is no {kind[:-1]} {name!r} in {homes[kind]}",
+                    f"there is no {kind[:-1]} {name!r} in {home}",
                     where=place(file, [*keys, kind, index]),
-                    remedy=nearest(name, names),
+                    remedy=nearest(name, known),
                 )
-    for model in block["models"]:
-        precisions = configuration.models[model]["precisions"]
-        for index, name in enumerate(block["precisions"]):
+    for model in block.models:
+        precisions = configuration.models[model].precisions
+        for index, name in enumerate(block.precisions):
             if name not in precisions:
                 raise ConfigError(
                     f"{model} has no precision {name!r} in {MODELS}",
@@ -357,28 +332,24 @@ def _check_names(configuration: Configuration, block: dict[str, Any], keys: list
 
 def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
     """A cell that is to run can: its weights can be made here, and its variant changes this engine."""
-    file = str(configuration.root / configuration.grid_file)
-    kind = configuration.engines[cell.engine]["kind"]
-    variant = configuration.variants[cell.variant]
-    if cell.variant != "base" and not (
-        kind in variant.get("arguments", {})
-        or "environment" in variant
-        or "harness" in variant
-        or ("container" in variant and "container" in configuration.engines[cell.engine])
-    ):
-        raise ConfigError(
-            f"the variant {cell.variant!r} changes nothing of {cell.engine!r}",
-            where=place(file, ["blocks", block]),
-            remedy=f"give it arguments for {kind!r} in {ENGINES}",
-        )
-    settings, where = cell_settings(configuration, cell), place(file, ["blocks", block])
-    _check_experts(cell, settings, where)
-    _check_concurrency(cell, settings, where)
-    _endpoint(configuration, configuration.engines[cell.engine])
-    entry = configuration.models[cell.model]["precisions"][cell.precision]
-    if entry.get("recipe") not in GGUF_RECIPES:
-        return
-    if weights_builder(configuration) is None:
+    engine, variant = configuration.engines[cell.engine], configuration.variants[cell.variant]
+    changes = (
+        engine.kind in (variant.arguments or ())
+        or variant.environment is not None
+        or variant.harness is not None
+        or (variant.container is not None and engine.container is not None)
+    )
+    settings = cell_settings(configuration, cell)
+    wrong = (
+        _idle_variant(cell, settings)
+        if cell.variant != "base" and not changes
+        else _experts_of_none(cell, settings) or _too_few_seats(cell, settings)
+    )
+    if wrong is not None:
+        file = str(configuration.root / configuration.grid_file)
+        raise ConfigError(wrong[0], where=place(file, ["blocks", block]), remedy=wrong[1])
+    recipe = configuration.precision(cell.model, cell.precision).recipe
+    if recipe in GGUF_RECIPES and weights_builder(configuration) is None:
         raise ConfigError(
             f"no engine of the kind llama-cpp-python is there to build {cell.model} {cell.precision}",
             where=str(configuration.root / ENGINES),
@@ -386,31 +357,36 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
         )
 
 
-def _check_experts(cell: Cell, settings: Mapping[str, Any], where: str) -> None:
+Wrong = tuple[str, str]  # what is wrong with a cell, and its remedy
+
+
+def _idle_variant(cell: Cell, settings: Settings) -> Wrong:
+    return (
+        f"the variant {cell.variant!r} changes nothing of {cell.engine!r}",
+        f"give it arguments for {settings.kind!r} in {ENGINES}",
+    )
+
+
+def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:
     """Experts are recorded of a model that has some."""
-    if cell.architecture == "dense" and any(settings["arguments"].get(name) for name in RECORDED):
-        raise ConfigError(
-            f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
-            where=where,
-            remedy="list it with Mixture-of-Experts models only",
-        )
+    if cell.architecture != "dense" or not any(settings.arguments.get(name) for name in RECORDED):
+        return None
+    return (
+        f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
+        "list it with Mixture-of-Experts models only",
+    )
 
 
-def _check_concurrency(cell: Cell, settings: Mapping[str, Any], where: str) -> None:
+def _too_few_seats(cell: Cell, settings: Settings) -> Wrong | None:
     """An engine that is sent several requests at once computes them at once."""
-    wanted, kind = settings["harness"]["concurrency"], settings["kind"]
+    wanted = settings.harness.concurrency
+    sends = f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r}"
     if wanted == 1:
-        return
-    if kind == "llama-cpp-python":
-        raise ConfigError(
-            f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r} in process takes one",
-            where=where,
-            remedy="measure it with a server",
-        )
-    seats = settings["arguments"].get(SEATS.get(kind))
-    if isinstance(seats, int) and seats < wanted:
-        raise ConfigError(
-            f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r} computes {seats}",
-            where=where,
-            remedy=f"give the variant {SEATS[kind]}: {wanted} for {kind} in {ENGINES}",
-        )
+        return None
+    if settings.kind == "llama-cpp-python":
+        return f"{sends} in process takes one", "measure it with a server"
+    name = SEATS.get(settings.kind)
+    seats = settings.arguments.get(name) if name else None
+    if not isinstance(seats, int) or seats >= wanted:
+        return None
+    return f"{sends} computes {seats}", f"give the variant {name}: {wanted} for {settings.kind} in {ENGINES}"

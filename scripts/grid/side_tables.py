@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from msgspec.structs import replace
 
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, cell_settings
+from scripts.records.grid import LeakPair, PruningWanted
 
 LEAK, REAP, SPEED = "results/leak.md", "results/reap.md", "results/speed.md"
 WANTED = {
@@ -33,9 +35,9 @@ def leak_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[tupl
     for cell in cells:
         if cell.planned is None:
             settings = cell_settings(configuration, cell)
-            listing = settings["harness"].pop("list_files")
-            rest = str({**settings, "variant": None, "workload": cell.workload})
-            known.setdefault(rest, []).append((listing, cell))
+            harness = replace(settings.harness, list_files="names")
+            rest = f"{replace(settings, variant='', harness=harness)} {cell.workload}"
+            known.setdefault(rest, []).append((settings.harness.list_files, cell))
     pairs = []
     for alike in known.values():
         clean = next((cell for listing, cell in alike if listing == "names"), None)
@@ -60,11 +62,11 @@ def comparisons(configuration: Configuration, cells: Sequence[Cell]) -> list[Com
         return known[path]
 
     found = []
-    for index, entry in enumerate(configuration.grid.get("reap", ())):
+    for index, entry in enumerate(configuration.grid.reap):
         keys: list[str | int] = ["reap", index]
-        pruned = cell_at(entry["pruned"], [*keys, "pruned"])
+        pruned = cell_at(entry.pruned, [*keys, "pruned"])
         against = []
-        for number, path in enumerate(entry["against"]):
+        for number, path in enumerate(entry.against):
             other = cell_at(path, [*keys, "against", number])
             if other.workload != pruned.workload:
                 raise ConfigError(
@@ -89,14 +91,14 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
     }
 
 
-def side_records(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, Any]:
-    """The keys `leaks` and `reap` of results/grid.json, cells by their paths."""
-    return {
-        "leaks": [
-            {"clean": clean.path, "leaky": leaky.path} for clean, leaky in leak_pairs(configuration, cells)
-        ],
-        "reap": [
-            {"pruned": each.pruned.path, "against": [cell.path for cell in each.against]}
-            for each in comparisons(configuration, cells)
-        ],
-    }
+def leak_records(configuration: Configuration, cells: Sequence[Cell]) -> list[LeakPair]:
+    """The key `leaks` of results/grid.json, cells by their paths."""
+    return [LeakPair(clean=clean.path, leaky=leaky.path) for clean, leaky in leak_pairs(configuration, cells)]
+
+
+def reap_records(configuration: Configuration, cells: Sequence[Cell]) -> list[PruningWanted]:
+    """The key `reap` of results/grid.json, cells by their paths."""
+    return [
+        PruningWanted(pruned=each.pruned.path, against=[cell.path for cell in each.against])
+        for each in comparisons(configuration, cells)
+    ]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, DataError
-from scripts.common.files import write_json, write_whole
+from scripts.common.files import write_whole
 from scripts.provenance.environments import (
     ADOPTED,
     STAMP,
@@ -22,6 +22,7 @@ from scripts.provenance.environments import (
     normal_name,
     stamp,
 )
+from scripts.records.engine import Adopted
 
 PINS = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^ \\;]+)", re.MULTILINE)
 SHOWN = 8
@@ -29,11 +30,11 @@ SHOWN = 8
 
 def adopt_environment(
     lock: Path, packages: Sequence[Path], *, allow_other: bool = False, allow_missing: bool = False
-) -> dict[str, dict[str, str]]:
-    """Make the lock's environment of the folders `packages`, and return what differs: `{"missing", "other"}`.
+) -> Adopted:
+    """Make the lock's environment of the folders `packages`, and return what differs.
 
-    `missing`: by package the version that the lock pins; `other`: "pinned, there is …". DataError where a package is
-    missing or of another version and that was not allowed, ConfigError for a folder that is not there.
+    DataError where a package is missing or of another version and that was not allowed, ConfigError for a folder that
+    is not there.
     """
     for folder in packages:
         if not folder.is_dir():
@@ -46,21 +47,24 @@ def adopt_environment(
     lines = "".join(f"{folder.resolve()}\n" for folder in packages)
     (site / "adopted.pth").write_text(lines, encoding="utf-8")
     found = compare(lock.read_text(encoding="utf-8"), installed_packages(environment))
-    for kind, allowed in (("missing", allow_missing), ("other", allow_other)):
-        if found[kind] and not allowed:
-            names = [f"{name} ({said})" for name, said in found[kind].items()]
+    for kind, differ, allowed in (
+        ("missing", found.missing, allow_missing),
+        ("other", found.other, allow_other),
+    ):
+        if differ and not allowed:
+            names = [f"{name} ({said})" for name, said in differ.items()]
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise DataError(
                 f"{kind}: {', '.join(names[:SHOWN])}{more}",
                 where=str(lock),
                 remedy=f"install what the lock pins, or give --allow-{kind}",
             )
-    write_json(environment / ADOPTED, found)
+    found.write(environment / ADOPTED)
     write_whole(environment / STAMP, stamp(lock))
     return found
 
 
-def compare(lock: str, installed: dict[str, str]) -> dict[str, dict[str, str]]:
+def compare(lock: str, installed: dict[str, str]) -> Adopted:
     """What a lock's text pins and `installed` (normal name → version) lacks or has otherwise."""
     missing: dict[str, str] = {}
     other: dict[str, str] = {}
@@ -70,4 +74,4 @@ def compare(lock: str, installed: dict[str, str]) -> dict[str, dict[str, str]]:
             missing[normal_name(name)] = version
         elif there.partition("+")[0] != version.partition("+")[0]:
             other[normal_name(name)] = f"{version}, there is {there}"
-    return {"missing": missing, "other": other}
+    return Adopted(missing=missing, other=other)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
+
+from scripts.records.machine import Code
 
 
-def describe_code(root: Path) -> dict[str, Any]:
-    """`{"commit", "dirty"}` of the git checkout at `root`; both None where it is none.
-
-    `dirty`: tracked files differ from the commit.
-    """
+def describe_code(root: Path) -> Code:
+    """Commit and state of the git checkout at `root`; nothing of either where it is none."""
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     if commit is None or _git(root, "rev-parse", "--show-prefix") != "":
-        return {"commit": None, "dirty": None}
+        return Code()
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": None if changed is None else changed != ""}
+    return Code(commit=commit, dirty=None if changed is None else changed != "")
 
 
 def changes(root: Path) -> bytes:

@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import docker
 from docker.errors import DockerException
 
 from scripts.common.errors import EngineError
 from scripts.provenance.gpus import check_gpu_memory
+from scripts.records.engine import BaseImage
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
     check_gpu_memory(gpus, needed_gb)
 
 
-def image_record(client: docker.DockerClient, name: str) -> dict[str, Any]:
+def image_record(client: docker.DockerClient, name: str) -> BaseImage:
     """What identifies an image that is here: its id, the digest it was pulled by (or None), its size.
 
     Of several digests, as of an image that two registries have, the one that `name` pins.
@@ -84,4 +84,4 @@ def image_record(client: docker.DockerClient, name: str) -> dict[str, Any]:
     digests = [each.partition("@")[2] for each in image.attrs.get("RepoDigests") or []]
     pinned = name.partition("@")[2]
     digest = pinned if pinned in digests else next(iter(sorted(digests)), None)
-    return {"image_id": image.id, "digest": digest, "bytes": image.attrs.get("Size")}
+    return BaseImage(image=name, image_id=image.id, digest=digest, bytes=image.attrs.get("Size"))

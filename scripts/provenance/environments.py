@@ -21,12 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
 from scripts.common.errors import ConfigError, TempzeroError
-from scripts.common.files import read_json, sha256_file, write_whole
+from scripts.common.files import sha256_file, write_whole
+from scripts.records.engine import Adopted
 
 STAMP = ".complete"
 ADOPTED = (
@@ -89,20 +90,25 @@ def create_environment(lock: Path) -> None:
         _say(f"{folder}: ready after {time.monotonic() - begun:.0f} s")
 
 
-def describe_environment(lock: Path) -> dict[str, Any]:
-    """`{"lock", "lock_sha256", "packages"}` of a whole environment: the versions installed of what the lock names.
+@dataclass(frozen=True)
+class Environment:
+    """A lock's sha256, the versions installed of what it names, and of an adopted one how it differs from the lock."""
 
-    One that was adopted (adopted.py) says so: `adopted` has what of the lock is missing in it, or of another version.
-    """
+    lock_sha256: str
+    packages: dict[str, str]
+    adopted: Adopted | None
+
+
+def describe_environment(lock: Path) -> Environment:
+    """What is in the whole environment of a lock."""
     installed = installed_packages(env_folder(lock))
     pinned = {normal_name(name) for name in PINNED.findall(lock.read_text(encoding="utf-8"))}
     adopted = env_folder(lock) / ADOPTED
-    return {
-        "lock": lock.as_posix(),
-        "lock_sha256": sha256_file(lock),
-        "packages": {name: installed[name] for name in sorted(pinned & set(installed))},
-        **({"adopted": read_json(adopted)} if adopted.is_file() else {}),
-    }
+    return Environment(
+        lock_sha256=sha256_file(lock),
+        packages={name: installed[name] for name in sorted(pinned & set(installed))},
+        adopted=Adopted.read(adopted) if adopted.is_file() else None,
+    )
 
 
 def installed_packages(folder: Path) -> dict[str, str]:

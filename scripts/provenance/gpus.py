@@ -7,24 +7,27 @@ import subprocess
 from scripts.common.errors import EngineError
 
 
-def gpu_memory_gb(visible: str | None = None) -> list[float]:
-    """Memory of each GPU in 10^9 bytes, by nvidia-smi; empty without one. `visible`: of these alone (`0,1`)."""
+def nvidia_smi(*options: str) -> str:
+    """What nvidia-smi prints; nothing where it is not there or fails."""
     try:
-        done = subprocess.run(
-            [
-                "nvidia-smi",
-                *(["-i", visible] if visible else []),
-                "--query-gpu=memory.total",
-                "--format=csv,noheader,nounits",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = subprocess.run(["nvidia-smi", *options], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    rows = done.stdout.split() if done.returncode == 0 else []
-    return [int(each) * 2**20 / 1e9 for each in rows if each.isdigit()]
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def query_gpus(*fields: str, visible: str | None = None) -> list[list[str]]:
+    """These fields of each GPU, by nvidia-smi; none without one. `visible`: of these alone (`0,1`)."""
+    chosen = ["-i", visible] if visible else []
+    listed = nvidia_smi(*chosen, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
+    rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
+    return [row for row in rows if len(row) == len(fields)]
+
+
+def gpu_memory_gb(visible: str | None = None) -> list[float]:
+    """Memory of each GPU in 10^9 bytes; as query_gpus."""
+    rows = query_gpus("memory.total", visible=visible)
+    return [int(mib) * 2**20 / 1e9 for (mib,) in rows if mib.isdigit()]
 
 
 def check_gpu_memory(

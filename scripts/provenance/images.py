@@ -12,16 +12,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import docker
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 from docker.utils import parse_repository_tag
+from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.common.files import sha256_file
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
 from scripts.provenance.environments import LOCAL_BUILD, TORCH_INDEX
+from scripts.records.engine import BaseImage, EngineRecord
+from scripts.records.engines import Build, EngineEntry
 
 # Labels of what is built here: which image it is, or was a stage of, and the sha256 of all that it was built from.
 IMAGE = "tempzero.image"
@@ -29,34 +31,39 @@ INPUTS = "tempzero.inputs"
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+.*(?:\n[ \t]+.*)*", re.MULTILINE)
 
 
-def pull_image(engine: str, entry: Mapping[str, Any], needed_gb: float = 0.0) -> dict[str, Any]:
+def pull_image(engine: str, entry: EngineEntry, needed_gb: float = 0.0) -> EngineRecord:
     """Pull the engine's image and return its record; a pinned digest is verified, a bare tag's is recorded.
 
     `needed_gb`: GPU memory that the largest quant wants on this machine. EngineError before the pull where Docker,
     GPUs, their memory or the disk do not suffice, and where the registry has no such image.
     """
-    reference = str(entry["image"])
+    assert entry.image is not None
+    gpus = entry.gpus // entry.nodes
+    record = pull(engine, entry.image, entry.image_gb, gpus=gpus, needed_gb=needed_gb)
+    return replace(record, kind=entry.kind, runtime=entry.runtime)
+
+
+def pull(
+    name: str, reference: str, image_gb: float | None, *, gpus: int = 0, needed_gb: float = 0.0
+) -> EngineRecord:
+    """As pull_image, of a tool as well as of an engine."""
     with connect() as client:
-        check_gpus(client, int(entry.get("gpus", 0)) // int(entry.get("nodes", 1)), needed_gb)
+        check_gpus(client, gpus, needed_gb)
         try:
             found = image_record(client, reference)
         except ImageNotFound:
-            check_room(client, reference, entry.get("image_gb"))
+            check_room(client, reference, image_gb)
             _pull(client, reference)
             found = image_record(client, reference)
     check_digest(reference, found)
-    return _record(engine, entry, reference, found)
+    return _record(name, found)
 
 
-def check_digest(reference: str, found: Mapping[str, Any]) -> None:
+def check_digest(reference: str, found: BaseImage) -> None:
     """EngineError where `reference` pins a digest and the image that was `found` (image_record) has another."""
     wanted = reference.partition("@")[2]
-    if wanted and found["digest"] != wanted:
-        has = (
-            f"is {found['digest']}"
-            if found["digest"]
-            else f"({found['image_id']}) has no digest of a registry"
-        )
+    if wanted and found.digest != wanted:
+        has = f"is {found.digest}" if found.digest else f"({found.image_id}) has no digest of a registry"
         raise EngineError(
             f"the image {has}, and {wanted} was asked for",
             where=reference,
@@ -64,42 +71,42 @@ def check_digest(reference: str, found: Mapping[str, Any]) -> None:
         )
 
 
-def build_image(engine: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the engine's image from its folder of containers/ and return its record.
+def build_image(engine: str, entry: EngineEntry) -> EngineRecord:
+    """Build the engine's image from its folder of containers/ and return its record."""
+    assert entry.build is not None
+    return replace(build(engine, entry.build, gpus=entry.gpus), kind=entry.kind, runtime=entry.runtime)
+
+
+def build(name: str, plan: Build, *, gpus: int = 0) -> EngineRecord:
+    """As build_image, of a tool as well as of an engine; the image is called `tempzero-NAME:built`.
 
     The packages that it names of its lock are fetched here, by hash, and put into the build's context as `packages/`,
     so that the image holds what the lock says and the build takes nothing else from a package index. An image that is
     here and was built from the same is not built again; of a build nothing but the image itself stays.
     """
-    plan = entry["build"]
-    folder = Path(plan["folder"])
-    tag = f"tempzero-{engine}:built"
+    folder = Path(plan.folder)
+    tag = f"tempzero-{name}:built"
     sources = {
         file.relative_to(folder).as_posix(): sha256_file(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-    lock = {"lock": plan["lock"], "lock_sha256": sha256_file(Path(plan["lock"]))} if "lock" in plan else {}
-    with connect() as client, _alone(engine):
-        check_gpus(client, int(entry.get("gpus", 0)))
-        base = _base(client, plan["base"])
-        labels = {IMAGE: engine, INPUTS: _inputs(sources, lock, plan.get("packages"), base["image_id"])}
+    with connect() as client, _alone(name):
+        check_gpus(client, gpus)
+        base = _base(client, plan.base)
+        labels = {IMAGE: name, INPUTS: _inputs(sources, plan, base.image_id)}
         if not _is_built(client, tag, labels[INPUTS]):
-            with tempfile.TemporaryDirectory() as name:
-                context = Path(name)
+            with tempfile.TemporaryDirectory() as aside:
+                context = Path(aside)
                 shutil.copytree(folder, context, dirs_exist_ok=True)
-                if lock:
-                    fetch_packages(Path(plan["lock"]), plan.get("packages"), context / "packages")
+                if plan.lock:
+                    fetch_packages(Path(plan.lock), plan.packages, context / "packages")
                 _say(f"building {tag} from {folder}")
-                _build(client, context, tag, plan["base"], labels)
-            _remove_leftovers(client, engine)
+                _build(client, context, tag, plan.base, labels)
+            _remove_leftovers(client, name)
         found = image_record(client, tag)
-    return {
-        **_record(engine, entry, tag, found),
-        **lock,
-        "base": {"image": plan["base"], **base},
-        "build": sources,
-    }
+    locked = sha256_file(Path(plan.lock)) if plan.lock else None
+    return replace(_record(name, found), lock=plan.lock, lock_sha256=locked, base=base, build=sources)
 
 
 @contextmanager
@@ -116,14 +123,12 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
-def _inputs(
-    sources: Mapping[str, str], lock: Mapping[str, str], packages: list[str] | None, base: str
-) -> str:
+def _inputs(sources: Mapping[str, str], plan: Build, base: str) -> str:
     """The sha256 of all that an image follows from."""
     told = [
         base,
-        *(packages or ()),
-        *lock.values(),
+        *(plan.packages or ()),
+        *((plan.lock, sha256_file(Path(plan.lock))) if plan.lock else ()),
         *(f"{name} {digest}" for name, digest in sources.items()),
     ]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -179,7 +184,7 @@ def fetch_packages(lock: Path, names: list[str] | None, target: Path) -> None:
     wanted.unlink()
 
 
-def _base(client: docker.DockerClient, base: str) -> dict[str, Any]:
+def _base(client: docker.DockerClient, base: str) -> BaseImage:
     try:
         return image_record(client, base)
     except ImageNotFound:
@@ -242,15 +247,15 @@ def _build(client: docker.DockerClient, context: Path, tag: str, base: str, labe
         raise EngineError(f"the image cannot be built: {error.explanation or error}", where=tag) from error
 
 
-def _record(engine: str, entry: Mapping[str, Any], image: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "engine": engine,
-        "kind": entry["kind"],
-        "runtime": entry["runtime"],
-        "image": image,
-        "image_id": found["image_id"],
-        "digest": found["digest"],
-    }
+def _record(name: str, image: BaseImage) -> EngineRecord:
+    return EngineRecord(
+        engine=name,
+        kind="tool",
+        runtime="docker",
+        image=image.image,
+        image_id=image.image_id,
+        digest=image.digest,
+    )
 
 
 def _say(text: str) -> None:

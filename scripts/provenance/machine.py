@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from scripts.provenance.gpus import nvidia_smi, query_gpus
+from scripts.records.machine import Cores, Gpu, Machine
 
 # Instruction sets that choose another kernel in an engine, so other rounding.
 INSTRUCTION_SETS = [
@@ -19,24 +20,23 @@ INSTRUCTION_SETS = [
 ]
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> Machine:
     """CPU, instruction sets, cores, memory (bytes), GPUs, driver and CUDA, operating system, Python; no host name."""
     model, flags = _processor()
-    return {
-        "cpu": model,
-        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-        "cores": {
-            "physical": psutil.cpu_count(logical=False),
-            "logical": psutil.cpu_count(),
-            "usable": _usable(),
-        },
-        "memory_bytes": psutil.virtual_memory().total,
-        **_gpus(),
-        "os": _system(),
-        "kernel": platform.release(),
-        "libc": " ".join(platform.libc_ver()).strip() or None,
-        "python": platform.python_version(),
-    }
+    gpus, driver, cuda = _gpus()
+    return Machine(
+        cpu=model,
+        instruction_sets=[name for name in INSTRUCTION_SETS if name in flags],
+        cores=Cores(physical=psutil.cpu_count(logical=False), logical=psutil.cpu_count(), usable=_usable()),
+        memory_bytes=psutil.virtual_memory().total,
+        gpus=gpus,
+        driver=driver,
+        cuda=cuda,
+        os=_system(),
+        kernel=platform.release(),
+        libc=" ".join(platform.libc_ver()).strip() or None,
+        python=platform.python_version(),
+    )
 
 
 def _usable() -> int | None:
@@ -57,36 +57,21 @@ def _processor() -> tuple[str, set[str]]:
     return name, set((fields.get("flags") or fields.get("Features") or "").split())
 
 
-def _gpus() -> dict[str, Any]:
-    """Names and memory (bytes) of the GPUs, driver and the CUDA version it brings; empty and None without any.
+def _gpus() -> tuple[list[Gpu], str | None, str | None]:
+    """The GPUs, their driver and the CUDA version it brings; empty and None without any.
 
     Of several, those that CUDA_VISIBLE_DEVICES names.
     """
-    nothing: dict[str, Any] = {"gpus": [], "driver": None, "cuda": None}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    listing = _run(
-        "nvidia-smi",
-        *(["-i", visible] if visible else []),
-        "--query-gpu=name,memory.total,driver_version",
-        "--format=csv,noheader,nounits",
-    )
-    if not listing:
-        return nothing
-    rows = [
-        [part.strip() for part in line.split(",")] for line in listing.splitlines() if line.count(",") == 2
-    ]
+    rows = query_gpus("name", "memory.total", "uuid", "driver_version", visible=visible)
     if not rows:
-        return nothing
-    header = _run("nvidia-smi") or ""
-    after = header.partition("CUDA Version:")[2].split()
-    return {
-        "gpus": [
-            {"name": name, "memory_bytes": int(mib) * 2**20 if mib.isdigit() else None}
-            for name, mib, _ in rows
-        ],
-        "driver": rows[0][2],
-        "cuda": after[0] if after else None,
-    }
+        return [], None, None
+    after = nvidia_smi().partition("CUDA Version:")[2].split()
+    gpus = [
+        Gpu(name=name, memory_bytes=int(mib) * 2**20 if mib.isdigit() else None, uuid=uuid)
+        for name, mib, uuid, _ in rows
+    ]
+    return gpus, rows[0][-1], after[0] if after else None
 
 
 def _system() -> str:
@@ -94,11 +79,3 @@ def _system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return f"{platform.system()} {platform.release()}"
-
-
-def _run(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None

@@ -8,66 +8,53 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from docker.errors import DockerException
 from docker.types import Mount
 
-from scripts.common.configs import check_schema, load_yaml
 from scripts.common.errors import ConfigError, EngineError, nearest
 from scripts.provenance.containers import guarded, reap, remove_container, said
 from scripts.provenance.docker_engine import connect
-from scripts.provenance.images import build_image, pull_image
+from scripts.provenance.entries import ENGINES, read_engines
+from scripts.provenance.images import build, pull
+from scripts.records.engine import EngineRecord
 
-ENGINES = Path("config/engines.yaml")
-PLAN = ("build", "image", "image_gb")
 HOME = PurePosixPath("/tempzero")  # what is named from the root is found from there
 
 
 @dataclass(frozen=True)
-class Tool:
-    """What is run: the image's id and name, the program in it, and of a lock the packages that the image holds."""
+class ToolImage:
+    """What is run: the record of the image, whose lock names the packages that it holds, and the program in it."""
 
-    image: str
-    name: str
+    record: EngineRecord
     program: tuple[str, ...]
-    lock: Path | None
 
 
-def find_tool(name: str, program: Sequence[str]) -> Tool:
+def find_tool(name: str, program: Sequence[str]) -> ToolImage:
     """The tool `name` of config/engines.yaml, its image pulled or built where it is not here.
 
     `program`: what is run in the image where the entry says nothing else. ConfigError for an unknown tool,
     EngineError where its image cannot be had.
     """
-    tools = load_yaml(ENGINES)
-    check_schema(tools, "engines", str(ENGINES))
-    known = tools.get("tools", {})
-    if name not in known:
+    known = read_engines()
+    if name not in known.tools:
         raise ConfigError(
-            f"there is no tool {name!r}", where=f"{ENGINES}: tools", remedy=nearest(name, known)
+            f"there is no tool {name!r}", where=f"{ENGINES}: tools", remedy=nearest(name, known.tools)
         )
-    entry: Mapping[str, Any] = known[name]
-    owner, plan = name, entry
-    if "engine" in entry:
-        owner, plan = entry["engine"], tools["engines"].get(entry["engine"], {})
-        if "build" not in plan and "image" not in plan:
-            raise ConfigError(
-                f"{owner!r} is no engine with an image", where=f"{ENGINES}: tools.{name}.engine"
-            )
-    about = {"kind": "tool", "runtime": "docker", **{key: plan[key] for key in PLAN if key in plan}}
-    record = build_image(owner, about) if "build" in plan else pull_image(owner, about)
-    lock = plan.get("build", {}).get("lock")
-    return Tool(
-        record["image_id"],
-        record["image"],
-        tuple(entry.get("program", program)),
-        Path(lock) if lock else None,
-    )
+    tool = known.tools[name]
+    owner = tool.engine or name
+    plan = known.engines.get(tool.engine) if tool.engine else tool
+    if plan is not None and plan.build is not None:
+        record = build(owner, plan.build)
+    elif plan is not None and plan.image is not None:
+        record = pull(owner, plan.image, plan.image_gb)
+    else:
+        raise ConfigError(f"{owner!r} is no engine with an image", where=f"{ENGINES}: tools.{name}.engine")
+    return ToolImage(record, tuple(tool.program or program))
 
 
 def mounted(folder: Path, *, read_only: bool = False) -> Mount:
@@ -75,7 +62,7 @@ def mounted(folder: Path, *, read_only: bool = False) -> Mount:
     return Mount(str(HOME / folder.as_posix()), str(folder.resolve()), type="bind", read_only=read_only)
 
 
-def run_tool(tool: Tool, arguments: Sequence[str], mounts: Sequence[Mount]) -> None:
+def run_tool(tool: ToolImage, arguments: Sequence[str], mounts: Sequence[Mount]) -> None:
     """Run the tool's program with `arguments` in a container that is gone afterwards; what it says goes to stderr.
 
     Its folder is /tempzero. EngineError where it cannot be run, and where it ends with anything but 0.
@@ -86,7 +73,7 @@ def run_tool(tool: Tool, arguments: Sequence[str], mounts: Sequence[Mount]) -> N
         labels = stack.enter_context(guarded())
         try:
             container = client.containers.create(
-                tool.image,
+                tool.record.image_id,
                 entrypoint=[*tool.program],
                 command=[*arguments],
                 user=f"{os.getuid()}:{os.getgid()}",
@@ -107,10 +94,13 @@ def run_tool(tool: Tool, arguments: Sequence[str], mounts: Sequence[Mount]) -> N
             status = container.wait()["StatusCode"]
             container.reload()
         except DockerException as error:
-            raise EngineError(f"the container cannot be run: {said(error)}", where=tool.name) from error
+            raise EngineError(
+                f"the container cannot be run: {said(error)}", where=tool.record.image
+            ) from error
         if status:
             killed = container.attrs["State"].get("OOMKilled")
             how = "it ran out of memory" if killed else f"exit status {status}"
             raise EngineError(
-                f"{tool.program[-1]} failed in its container: {how}; what it said is above", where=tool.name
+                f"{tool.program[-1]} failed in its container: {how}; what it said is above",
+                where=tool.record.image,
             )

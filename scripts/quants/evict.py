@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json, write_json
 from scripts.quants.manifest import NAME
+from scripts.records.manifest import Evicted, Manifest
 
 
 def evicted_file(model: str, precision: str) -> str:
@@ -25,10 +25,10 @@ def evicted_file(model: str, precision: str) -> str:
 def have_weights(manifest: Path) -> bool:
     """Whether a manifest is there and every file that it names; their content is left to whoever reads them."""
     try:
-        files = read_json(manifest)["files"]
+        files = Manifest.read(manifest).files
     except DataError:
         return False
-    return all((manifest.parent / entry["path"]).is_file() for entry in files)
+    return all((manifest.parent / entry.path).is_file() for entry in files)
 
 
 def evict_quant(folder: Path, output: Path) -> int:
@@ -36,7 +36,7 @@ def evict_quant(folder: Path, output: Path) -> int:
 
     Killed at any point it can be called again. DataError where there is no manifest.
     """
-    manifest = read_json(folder / NAME)
+    manifest = Manifest.read(folder / NAME)
     freed = 0
     for path in folder.iterdir():
         if path.name == NAME:
@@ -48,5 +48,5 @@ def evict_quant(folder: Path, output: Path) -> int:
             freed += path.lstat().st_size
             path.unlink()
     print(f"{folder}: {freed / 1e9:,.2f} GB freed", file=sys.stderr, flush=True)
-    write_json(output, {"files": len(manifest["files"]), "bytes": manifest["bytes"]})
+    Evicted(files=len(manifest.files), bytes=manifest.bytes).write(output)
     return freed

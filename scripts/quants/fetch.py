@@ -8,17 +8,19 @@ were whole are kept, since the hub's client begins a torn one anew.
 from __future__ import annotations
 
 import fnmatch
-import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import ConfigError, DataError
+from scripts.common.files import read_json
+from scripts.quants.checkpoint import CONFIG
 from scripts.quants.hashes import cached_sha256
 from scripts.quants.manifest import make_manifest, write_manifest
-from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+from scripts.records.manifest import WeightsSource
+from scripts.records.models import Precision, TokenizerSource
 
 WEIGHTS = ("*.safetensors",)
 TOKENIZER = (
@@ -46,7 +48,7 @@ NEVER = (
 )
 
 
-def fetch_quant(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
+def fetch_quant(model: str, precision: str, entry: Precision, output: Path) -> None:
     """Bring the weights of `entry` (`repository` and `revision`, or `local_path`) beside `output`, their manifest.
 
     The manifest is written last. DataError where the hub refuses, has no such thing any more, or where what came is
@@ -54,26 +56,26 @@ def fetch_quant(model: str, precision: str, entry: Mapping[str, Any], output: Pa
     """
     folder = output.parent
     folder.mkdir(parents=True, exist_ok=True)
-    if entry.get("served"):
+    if entry.served:
         _serve(model, precision, entry, folder)
         return
-    source = _link(Path(entry["local_path"]), folder) if "local_path" in entry else _pull(entry, folder)
-    _check_complete(folder, entry)
-    types, quantised = _read_types(folder, entry)
-    write_manifest(
-        folder,
-        make_manifest(
-            folder, model=model, precision=precision, quantised=quantised, types=types, source=source
-        ),
-    )
+    source = _link(Path(entry.local_path), folder) if entry.local_path else _pull(entry, folder)
+    _check_complete(folder)
+    about = partial(make_manifest, folder, model=model, precision=precision, source=source)
+    if any(folder.glob("*.safetensors")):
+        write_manifest(folder, about())
+    elif any(folder.rglob("*.gguf")):
+        write_manifest(folder, about(types={}, quantised=entry.quantised or "as the GGUF file says"))
+    else:
+        raise DataError("there are no weights: neither safetensors nor GGUF", where=str(folder))
 
 
-def _serve(model: str, precision: str, entry: Mapping[str, Any], folder: Path) -> None:
+def _serve(model: str, precision: str, entry: Precision, folder: Path) -> None:
     """The manifest of weights that only their server has: the tokenizer it is asked with, or nothing (text mode)."""
     for old in folder.iterdir():
         if old.is_file():
             old.unlink()
-    path = entry.get("tokenizer_path")
+    path = entry.tokenizer_path
     if path is not None:
         if not (Path(path) / "tokenizer.json").is_file():
             raise ConfigError(
@@ -82,15 +84,15 @@ def _serve(model: str, precision: str, entry: Mapping[str, Any], folder: Path) -
         for name in TOKENIZER:
             if (Path(path) / name).is_file():
                 shutil.copyfile(Path(path) / name, folder / name)
-    quantised = str(entry.get("quantised", "unknown"))
-    source = {"served": True, "mode": "text" if path is None else "tokens"}
+    quantised = entry.quantised or "unknown"
+    source = WeightsSource(served=True, mode="text" if path is None else "tokens")
     write_manifest(
         folder,
         make_manifest(folder, model=model, precision=precision, quantised=quantised, types={}, source=source),
     )
 
 
-def _link(source: Path, folder: Path) -> dict[str, Any]:
+def _link(source: Path, folder: Path) -> WeightsSource:
     """Links to the files of a folder of the owner's; nothing is copied, and his path goes into no record."""
     if not source.is_dir():
         raise ConfigError(
@@ -106,20 +108,22 @@ def _link(source: Path, folder: Path) -> dict[str, Any]:
             old.unlink()
     for path in wanted:
         (folder / path.name).symlink_to(path.resolve())
-    return {"local_path": True}
+    return WeightsSource(local_path=True)
 
 
-def _pull(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    patterns = [*entry["files"], *BESIDE] if "files" in entry else [*WEIGHTS, *BESIDE]
-    revision = _pull_files(str(entry["repository"]), entry["revision"], patterns, folder)
-    source = {"repository": entry["repository"], "revision": revision}
-    if entry["revision"] is None:
-        source["revision_resolved_at_pull"] = True
-    if "tokenizer" in entry:
-        beside = entry["tokenizer"]
-        found = _pull_files(beside["repository"], beside["revision"], [*TOKENIZER, "config.json"], folder)
-        source["tokenizer"] = {"repository": beside["repository"], "revision": found}
-    return source
+def _pull(entry: Precision, folder: Path) -> WeightsSource:
+    assert entry.repository is not None
+    revision = _pull_files(entry.repository, entry.revision, [*(entry.files or WEIGHTS), *BESIDE], folder)
+    beside = entry.tokenizer
+    if beside is not None:
+        found = _pull_files(beside.repository, beside.revision, [*TOKENIZER, CONFIG], folder)
+        beside = TokenizerSource(repository=beside.repository, revision=found)
+    return WeightsSource(
+        repository=entry.repository,
+        revision=revision,
+        revision_resolved_at_pull=True if entry.revision is None else None,
+        tokenizer=beside,
+    )
 
 
 def _pull_files(repository: str, revision: str | None, patterns: Sequence[str], folder: Path) -> str:
@@ -199,7 +203,7 @@ def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _check_complete(folder: Path, entry: Mapping[str, Any]) -> None:
+def _check_complete(folder: Path) -> None:
     """Every shard that the index names is there, and what a conversation needs."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
@@ -207,20 +211,9 @@ def _check_complete(folder: Path, entry: Mapping[str, Any]) -> None:
                 f"there is no {name}", where=str(folder), remedy="name a `tokenizer` in config/models.yaml"
             )
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        missing = sorted(shard for shard in shards if not (folder / shard).is_file())
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first", where=str(folder)
-            )
-
-
-def _read_types(folder: Path, entry: Mapping[str, Any]) -> tuple[dict[str, dict[str, int]], str]:
-    """Types and the table's words, from the checkpoint itself; of a GGUF file from what models.yaml says."""
-    if not any(folder.glob("*.safetensors")):
-        if not any(folder.rglob("*.gguf")):
-            raise DataError("there are no weights: neither safetensors nor GGUF", where=str(folder))
-        return {}, str(entry.get("quantised", "as the GGUF file says"))
-    types = types_by_group(read_tensors(folder))
-    return types, describe_groups(types)
+    shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
+    missing = sorted(shard for shard in shards if not (folder / shard).is_file())
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(shards)} shards are missing, {missing[0]} first", where=str(folder)
+        )

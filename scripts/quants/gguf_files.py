@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
@@ -17,6 +16,8 @@ from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError, DataError, nearest
 from scripts.common.files import read_json
+from scripts.quants.checkpoint import CONFIG, ModelConfig, read_config
+from scripts.quants.safetensors_files import read_file
 
 _ARCHITECTURES = {
     "Qwen3ForCausalLM": gguf.MODEL_ARCH.QWEN3,
@@ -29,28 +30,12 @@ EXPERT = re.compile(r"(model\.layers\.\d+\.mlp\.experts)\.(\d+)\.(\w+_proj)\.wei
 def read_bf16(path: Path) -> dict[str, NDArray[np.uint16]]:
     """All tensors of a bf16 safetensors file as their raw 16 bits, numpy having no bf16."""
     tensors: dict[str, NDArray[np.uint16]] = {}
-    header, start = _safetensors_header(path)
     raw = np.memmap(path, dtype=np.uint8, mode="r")
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] != "BF16":
-            raise DataError(f"the tensor {name} is {entry['dtype']}, not BF16", where=str(path))
-        begin, end = entry["data_offsets"]
-        tensors[name] = raw[start + begin : start + end].view(np.uint16).reshape(entry["shape"])
+    for name, tensor in read_file(path).items():
+        if tensor.dtype != "BF16":
+            raise DataError(f"the tensor {name} is {tensor.dtype}, not BF16", where=str(path))
+        tensors[name] = raw[tensor.begin : tensor.end].view(np.uint16).reshape(tensor.shape)
     return tensors
-
-
-def _safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The JSON header of a safetensors file, and where its data begin (format: 8 bytes of length first)."""
-    import json
-
-    with open(path, "rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        try:
-            return json.loads(stream.read(size)), 8 + size
-        except ValueError as error:
-            raise DataError(f"the file is torn ({error})", where=str(path)) from error
 
 
 def widen(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -80,34 +65,34 @@ def write_gguf(checkpoint: Path, output: Path) -> None:
     generation. Nothing here ever tokenizes by it.
     Matrices keep their bits; vectors and routers are widened to float32, as llama.cpp's converter does.
     """
-    config = read_json(checkpoint / "config.json")
-    name = config["architectures"][0]
+    config = read_config(checkpoint)
+    name = config.architectures[0]
     if name not in _ARCHITECTURES:
         raise ConfigError(
             f"no GGUF is written for the architecture {name}",
-            where=str(checkpoint / "config.json"),
+            where=str(checkpoint / CONFIG),
             remedy=nearest(name, _ARCHITECTURES),
         )
     architecture = _ARCHITECTURES[name]
-    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
+    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     writer = gguf.GGUFWriter(output, gguf.MODEL_ARCH_NAMES[architecture])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_theta"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_vocab_size(config["vocab_size"])
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
-    _add_vocabulary(writer, checkpoint)
-    if "num_experts" in config:
-        writer.add_expert_count(config["num_experts"])
-        writer.add_expert_used_count(config["num_experts_per_tok"])
-        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    _add_vocabulary(writer, checkpoint, config)
+    if config.num_experts:
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     for key, bits in sorted(_stack_experts(read_bf16(checkpoint / "model.safetensors")).items()):
         target = names.get_name(key, try_suffixes=(".weight",))
         if target is None:
@@ -122,15 +107,15 @@ def write_gguf(checkpoint: Path, output: Path) -> None:
     writer.close()
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path) -> None:
+def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path, config: ModelConfig) -> None:
     """The tokens of tokenizer.json (byte-level BPE) with its special ids, or none where there is no such file."""
     path = checkpoint / "tokenizer.json"
     if not path.is_file():
         writer.add_tokenizer_model("no_vocab")
         return
-    tokenizer, size = read_json(path), read_json(checkpoint / "config.json")["vocab_size"]
-    tokens = [f"[unused{index}]" for index in range(size)]
-    types = [gguf.TokenType.UNUSED] * size
+    tokenizer = read_json(path)
+    tokens = [f"[unused{index}]" for index in range(config.vocab_size)]
+    types = [gguf.TokenType.UNUSED] * config.vocab_size
     for text, index in tokenizer["model"]["vocab"].items():
         tokens[index], types[index] = text, gguf.TokenType.NORMAL
     for each in tokenizer["added_tokens"]:
@@ -216,20 +201,3 @@ def _group(name: str) -> str:
     if ".ffn_" in name:
         return "feed-forward"
     return "embedding" if "token_embd" in name else "output" if name.startswith("output") else "other"
-
-
-def describe_types(groups: dict[str, dict[str, int]]) -> str:
-    """What is quantised, in one line for the table: groups that share their types are named together."""
-    by_types: dict[str, list[str]] = {}
-    for group, types in groups.items():
-        by_types.setdefault("/".join(types), []).append(group)
-    if set(by_types) <= {"BF16", "F32"}:
-        return "nothing (bf16)"
-    quantised = {
-        types: names
-        for types, names in by_types.items()
-        if not set(types.split("/")) <= {"BF16", "F32", "F16"}
-    }
-    rest = sorted(name for types, names in by_types.items() if types not in quantised for name in names)
-    parts = [f"{', '.join(names)}: {types}" for types, names in quantised.items()]
-    return "; ".join(parts) + (f" (not: {', '.join(rest)})" if rest else "")

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, sha256_file, write_json
+from scripts.records.base import Record, convert
 
 CACHE = ".hashes.json"
 LARGE = 10**9
 VARIABLE = "TEMPZERO_REHASH"
+
+
+class Hashed(Record, frozen=True, kw_only=True):
+    """A file's sha256, and its size and modification time when it was taken."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
 
 
 def cached_sha256(folder: Path, path: str, *, large: int = LARGE) -> str:
@@ -27,19 +35,18 @@ def cached_sha256(folder: Path, path: str, *, large: int = LARGE) -> str:
         raise DataError("the file is missing", where=str(file)) from error
     if status.st_size < large:
         return sha256_file(file)
-    known = _read(folder)
-    stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    entry = known.get(path)
-    if entry is not None and not os.environ.get(VARIABLE) and {key: entry.get(key) for key in stamp} == stamp:
-        return str(entry["sha256"])
-    digest = sha256_file(file)
-    write_json(folder / CACHE, {**_read(folder), path: {**stamp, "sha256": digest}})
-    return digest
+    stamp = (status.st_size, status.st_mtime_ns)
+    known = _read(folder).get(path)
+    if known is not None and not os.environ.get(VARIABLE) and (known.size, known.mtime_ns) == stamp:
+        return known.sha256
+    found = Hashed(size=stamp[0], mtime_ns=stamp[1], sha256=sha256_file(file))
+    all_known = _read(folder) | {path: found}
+    write_json(folder / CACHE, {name: each.as_json() for name, each in all_known.items()})
+    return found.sha256
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> dict[str, Hashed]:
     try:
-        value = read_json(folder / CACHE)
+        return convert(dict[str, Hashed], read_json(folder / CACHE), CACHE)
     except DataError:
         return {}
-    return value if isinstance(value, dict) else {}

@@ -6,11 +6,11 @@ Deterministic: files sorted by path, no date, no host, no absolute path.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json, write_json
 from scripts.quants.hashes import cached_sha256
+from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+from scripts.records.manifest import Manifest, ManifestFile, WeightsSource
 
 NAME = "manifest.json"
 
@@ -20,59 +20,59 @@ def make_manifest(
     *,
     model: str,
     precision: str,
-    quantised: str,
-    types: dict[str, dict[str, int]],
-    source: dict[str, Any],
-) -> dict[str, Any]:
+    source: WeightsSource,
+    types: dict[str, dict[str, int]] | None = None,
+    quantised: str | None = None,
+) -> Manifest:
     """The manifest of the files in `folder` (hidden ones and an old manifest apart).
 
-    `quantised`: the table's words for what is quantised. `types`: how many tensors of each group have
-    which type. `source`: repository and revision, or recipe, and the manifest it was built from.
+    `source`: repository and revision, or recipe, and the manifest it was built from. `types`: how many tensors of each
+    group have which type, by default of its safetensors files. `quantised`: the table's words for what is quantised, by
+    default what the types say.
     """
+    if types is None:
+        types = types_by_group(read_tensors(folder))
     files = [
-        {
-            "path": path.relative_to(folder).as_posix(),
-            "size": path.stat().st_size,
-            "sha256": cached_sha256(folder, path.relative_to(folder).as_posix()),
-        }
+        ManifestFile(
+            path=path.relative_to(folder).as_posix(),
+            size=path.stat().st_size,
+            sha256=cached_sha256(folder, path.relative_to(folder).as_posix()),
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != NAME and not _hidden(path.relative_to(folder))
     ]
-    return {
-        "model": model,
-        "precision": precision,
-        "files": files,
-        "bytes": sum(entry["size"] for entry in files),
-        "quantised": quantised,
-        "tensor_types": types,
-        "source": source,
-    }
+    return Manifest(
+        model=model,
+        precision=precision,
+        files=files,
+        bytes=sum(file.size for file in files),
+        quantised=describe_groups(types) if quantised is None else quantised,
+        tensor_types=types,
+        source=source,
+    )
 
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest beside its files."""
-    write_json(folder / NAME, manifest)
+    manifest.write(folder / NAME)
 
 
-def verify_manifest(path: Path) -> dict[str, Any]:
+def verify_manifest(path: Path) -> Manifest:
     """Read a manifest and check every file against it; DataError names the first that is missing or changed."""
-    manifest = read_json(path)
+    manifest = Manifest.read(path)
     remedy = f"build the quant again: snakemake --cores 1 -F -- {path}"
-    for entry in manifest["files"]:
-        file = path.parent / entry["path"]
+    for entry in manifest.files:
+        file = path.parent / entry.path
         if not file.is_file():
             raise DataError("the manifest names this file and it is missing", where=str(file), remedy=remedy)
-        if (
-            file.stat().st_size != entry["size"]
-            or cached_sha256(path.parent, entry["path"]) != entry["sha256"]
-        ):
+        if file.stat().st_size != entry.size or cached_sha256(path.parent, entry.path) != entry.sha256:
             raise DataError(
                 "the file is not the one that the manifest names: it has changed",
                 where=str(file),
                 remedy=remedy,
             )
-    return dict(manifest)
+    return manifest

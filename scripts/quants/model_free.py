@@ -13,14 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import ConfigError, DataError, nearest
-from scripts.common.files import sha256_file
+from scripts.common.files import sha256_file, written_aside
+from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
-from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+from scripts.quants.safetensors_files import read_tensors
+from scripts.records.manifest import WeightsSource
+from scripts.records.models import Precision
 
-CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+BESIDE = (*CHAT_FILES, "generation_config.json")
 EXPERTS = re.compile(r".*mlp\.experts\.\d+\.(gate|up|down)_proj$")
 LINEAR = re.compile(
     r".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|.*\.experts\.\d+\.(gate|up|down)_proj$"
@@ -52,56 +54,40 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def build_model_free(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
+def build_model_free(model: str, precision: str, entry: Precision, output: Path) -> None:
     """Quantise the sister precision `from` by `scheme` (experts alone with `experts_only`) and write the manifest last.
 
     The folder is made aside, checked, and renamed when it is whole. ConfigError for an unknown scheme; DataError where
     the source is not what its manifest says, or the result is not exactly what was asked for.
     """
-    scheme = entry["scheme"]
+    scheme = str(entry.scheme)
     if scheme not in SCHEMES:
         raise ConfigError(
             f"unknown scheme {scheme!r}",
             where=f"config/models.yaml: {model}",
             remedy=nearest(scheme, SCHEMES),
         )
-    source = output.parent.parent / entry["from"]
+    assert entry.from_ is not None
+    source = output.parent.parent / entry.from_
     verify_manifest(source / NAME)
-    folder = output.parent
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        targets = find_targets(source, experts_only=bool(entry.get("experts_only")))
+    with written_aside(output.parent) as aside:
+        targets = find_targets(source, experts_only=entry.experts_only)
         _quantise(source, aside, scheme, targets)
         counted = check_quantised(source, aside, scheme, targets)
-        for name in CHAT_FILES:
+        for name in BESIDE:
             if (source / name).is_file():
                 shutil.copyfile(source / name, aside / name)
-        types = types_by_group(read_tensors(aside))
-        made_from = {
-            "recipe": "model-free-ptq",
-            "scheme": scheme,
-            "experts_only": bool(entry.get("experts_only")),
-            "from": entry["from"],
-            "from_manifest_sha256": sha256_file(source / NAME),
-            "llmcompressor": version("llmcompressor"),
-            "device": _device().partition(":")[0],
-            "quantised_tensors": counted,
-        }
-        manifest = make_manifest(
-            aside,
-            model=model,
-            precision=precision,
-            quantised=describe_groups(types),
-            types=types,
-            source=made_from,
+        made_from = WeightsSource(
+            recipe="model-free-ptq",
+            scheme=scheme,
+            experts_only=entry.experts_only,
+            from_=entry.from_,
+            from_manifest_sha256=sha256_file(source / NAME),
+            llmcompressor=version("llmcompressor"),
+            device=_device().partition(":")[0],
+            quantised_tensors=counted,
         )
-        write_manifest(aside, manifest)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        write_manifest(aside, make_manifest(aside, model=model, precision=precision, source=made_from))
 
 
 def find_targets(source: Path, *, experts_only: bool) -> list[str]:

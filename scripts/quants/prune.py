@@ -4,42 +4,40 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import ConfigError
-from scripts.common.files import sha256_file, write_json
-from scripts.quants.build import CHAT_FILES, GGUF, describe_pruning
-from scripts.quants.gguf_files import describe_types, tensor_types, write_gguf
-from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
+from scripts.common.files import sha256_file, write_json, written_aside
+from scripts.quants.build import GGUF, write_gguf_manifest
+from scripts.quants.checkpoint import CHAT_FILES
+from scripts.quants.gguf_files import write_gguf
+from scripts.quants.manifest import NAME, verify_manifest
 from scripts.quants.reap import kept_experts, prune, read_checkpoint, saliencies, write_checkpoint
+from scripts.records.manifest import Experts, WeightsSource
+from scripts.records.models import Calibration, Precision
 from scripts.tinychart.draw import FIRST_HELD_OUT_SEED, play_oracle, training_ids
 from scripts.workload.chat import ChatForm
 
 RECORD = "reap.json"
 
 
-def build_pruned(model: str, precision: str, entry: Mapping[str, Any], output: Path) -> None:
+def build_pruned(model: str, precision: str, entry: Precision, output: Path) -> None:
     """Prune the precision `from` of the same model by its `entry` in models.yaml and write the manifest, `output`.
 
     Beside the weights, reap.json has each expert's saliency, the tokens routed to it, and which experts stayed.
     """
-    folder = output.parent
-    source = folder.parent / entry["from"]
+    assert entry.from_ is not None and entry.share is not None and entry.calibration is not None
+    source = output.parent.parent / entry.from_
     verify_manifest(source / NAME)
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with written_aside(output.parent) as aside:
         checkpoint = read_checkpoint(source)
-        sequences = calibration(source, entry["calibration"])
+        sequences = calibration(source, entry.calibration)
         routed = saliencies(checkpoint, sequences)
         kept = kept_experts(
-            [layer.saliency for layer in routed], entry["share"], checkpoint.config["num_experts_per_tok"]
+            [layer.saliency for layer in routed], entry.share, checkpoint.config.num_experts_per_tok
         )
-        write_checkpoint(prune(checkpoint, kept), aside)
+        write_checkpoint(prune(checkpoint, kept), source, aside)
         for name in CHAT_FILES:
             shutil.copyfile(source / name, aside / name)
         write_gguf(aside, aside / GGUF)
@@ -59,41 +57,25 @@ def build_pruned(model: str, precision: str, entry: Mapping[str, Any], output: P
                 ],
             },
         )
-        types = tensor_types(aside / GGUF)
-        experts = {"before": checkpoint.config["num_experts"], "after": len(kept[0])}
-        write_manifest(
-            aside,
-            make_manifest(
-                aside,
-                model=model,
-                precision=precision,
-                quantised=describe_types(types) + describe_pruning(experts),
-                types=types,
-                source={
-                    "recipe": "reap",
-                    "share": entry["share"],
-                    "calibration": entry["calibration"],
-                    "experts": experts,
-                    "from": entry["from"],
-                    "from_manifest_sha256": sha256_file(source / NAME),
-                    "numpy": version("numpy"),
-                    "gguf": version("gguf"),
-                },
-            ),
+        made_from = WeightsSource(
+            recipe="reap",
+            share=entry.share,
+            calibration=entry.calibration,
+            experts=Experts(before=checkpoint.config.num_experts, after=len(kept[0])),
+            from_=entry.from_,
+            from_manifest_sha256=sha256_file(source / NAME),
+            numpy=version("numpy"),
+            gguf=version("gguf"),
         )
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        write_gguf_manifest(aside, model, precision, made_from)
 
 
-def calibration(folder: Path, given: Mapping[str, int]) -> list[list[int]]:
+def calibration(folder: Path, given: Calibration) -> list[list[int]]:
     """Episodes that an oracle plays on `charts` charts from `first_seed` on, as ids of the tokenizer in `folder`.
 
     ConfigError for seeds that a workload may use: what a benchmark asks must not have been seen before.
     """
-    if given["first_seed"] < FIRST_HELD_OUT_SEED:
+    if given.first_seed < FIRST_HELD_OUT_SEED:
         raise ConfigError(
             f"charts of seeds below {FIRST_HELD_OUT_SEED:,} are the workloads' own",
             where="config/models.yaml: calibration.first_seed",
@@ -102,7 +84,7 @@ def calibration(folder: Path, given: Mapping[str, int]) -> list[list[int]]:
     chat = ChatForm(folder)
     with tempfile.TemporaryDirectory() as parent:
         played = [
-            play_oracle(given["first_seed"] + number, chat, Path(parent), listing="names", mistakes=0.0)
-            for number in range(given["charts"])
+            play_oracle(given.first_seed + number, chat, Path(parent), listing="names", mistakes=0.0)
+            for number in range(given.charts)
         ]
     return [training_ids(turns, flawed)[0] for turns, flawed in played]

@@ -8,25 +8,27 @@ tensors are drawn nor on how many threads draw them. What is drawn, and why so: 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError, DataError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json, write_json, written_aside
+from scripts.quants.checkpoint import CHAT_FILES, CONFIG, ModelConfig, read_config
 from scripts.quants.manifest import make_manifest, write_manifest
-from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
+from scripts.quants.safetensors_files import write_bf16
+from scripts.records.manifest import WeightsSource
+from scripts.records.models import Precision
 
-CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 AHEAD = 64  # tensors drawn before they are written, at most
 
 
@@ -42,24 +44,24 @@ class Drawn:
     @property
     def bytes(self) -> int:
         """Its size in bf16."""
-        return 2 * int(np.prod(self.shape))
+        return 2 * math.prod(self.shape)
 
 
-def plan_layers(config: Mapping[str, Any], *, head_scale: float, attention_scale: float) -> list[list[Drawn]]:
+def plan_layers(config: ModelConfig, *, head_scale: float, attention_scale: float) -> list[list[Drawn]]:
     """What a checkpoint of the architecture `qwen3` or `qwen3_moe` holds: a list a layer, the rest last.
 
-    `config`: its config.json. ConfigError for another architecture.
+    ConfigError for another architecture.
     """
-    if config["model_type"] not in ("qwen3", "qwen3_moe"):
+    if config.model_type not in ("qwen3", "qwen3_moe"):
         raise ConfigError(
-            f"no random weights are drawn for {config['model_type']!r}",
+            f"no random weights are drawn for {config.model_type!r}",
             where="config.json: model_type",
             remedy="qwen3 or qwen3_moe",
         )
-    hidden, head = config["hidden_size"], config["head_dim"]
-    queries, keys = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    hidden, head = config.hidden_size, config.head_dim
+    queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
     layers = []
-    for number in range(config["num_hidden_layers"]):
+    for number in range(config.num_hidden_layers):
         at = f"model.layers.{number}."
         layer = [
             _norm(f"{at}input_layernorm", hidden),
@@ -71,19 +73,19 @@ def plan_layers(config: Mapping[str, Any], *, head_scale: float, attention_scale
             _norm(f"{at}self_attn.q_norm", head, attention_scale),
             _norm(f"{at}self_attn.k_norm", head, attention_scale),
         ]
-        if config["model_type"] == "qwen3":
-            layer += _feed_forward(f"{at}mlp.", hidden, config["intermediate_size"])
+        if config.model_type == "qwen3":
+            layer += _feed_forward(f"{at}mlp.", hidden, config.intermediate_size)
         else:
-            layer.append(_matrix(f"{at}mlp.gate", config["num_experts"], hidden))
-            for expert in range(config["num_experts"]):
-                layer += _feed_forward(f"{at}mlp.experts.{expert}.", hidden, config["moe_intermediate_size"])
+            layer.append(_matrix(f"{at}mlp.gate", config.num_experts, hidden))
+            for expert in range(config.num_experts):
+                layer += _feed_forward(f"{at}mlp.experts.{expert}.", hidden, config.moe_intermediate_size)
         layers.append(layer)
     rest = [
-        Drawn("model.embed_tokens.weight", (config["vocab_size"], hidden), 1.0),
+        Drawn("model.embed_tokens.weight", (config.vocab_size, hidden), 1.0),
         _norm("model.norm", hidden),
     ]
-    if not config["tie_word_embeddings"]:
-        rest.append(_matrix("lm_head", config["vocab_size"], hidden, head_scale))
+    if not config.tie_word_embeddings:
+        rest.append(_matrix("lm_head", config.vocab_size, hidden, head_scale))
     return [*layers, rest]
 
 
@@ -122,21 +124,8 @@ def to_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def write_safetensors(path: Path, tensors: list[Drawn], seed: int) -> None:
     """Draw the tensors on all cores and write them to a safetensors file, a few at a time."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    place = 0
-    for tensor in tensors:
-        header[tensor.name] = {
-            "dtype": "BF16",
-            "shape": list(tensor.shape),
-            "data_offsets": [place, place + tensor.bytes],
-        }
-        place += tensor.bytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for values in _in_order(tensors, seed):
-            stream.write(values.tobytes())
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
+    write_bf16(path, shapes, (values.tobytes() for values in _in_order(tensors, seed)))
 
 
 def _in_order(tensors: list[Drawn], seed: int) -> Iterator[NDArray[np.uint16]]:
@@ -167,49 +156,32 @@ def extend_tokenizer(source: Path, target: Path, vocabulary: int) -> None:
     target.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
-def build_random(
-    model: str, precision: str, entry: Mapping[str, Any], output: Path, *, root: Path = Path()
-) -> None:
+def build_random(model: str, precision: str, entry: Precision, output: Path, *, root: Path = Path()) -> None:
     """Draw the checkpoint of a precision's `entry` and write its manifest, `output`; whole or not at all."""
-    source, chat = root / entry["source"], root / entry["chat"]
-    config = read_json(source / "config.json")
-    scales = {key: float(entry.get(key, 1.0)) for key in ("head_scale", "attention_scale")}
-    parts = plan_layers(config, **scales)
-    folder = output.parent
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    assert entry.source is not None and entry.chat is not None and entry.seed is not None
+    source, chat = root / entry.source, root / entry.chat
+    config = read_config(source)
+    parts = plan_layers(config, head_scale=entry.head_scale, attention_scale=entry.attention_scale)
+    with written_aside(output.parent) as aside:
         index: dict[str, str] = {}
         for number, tensors in enumerate(parts, start=1):
             name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-            write_safetensors(aside / name, tensors, entry["seed"])
+            write_safetensors(aside / name, tensors, entry.seed)
             index |= {tensor.name: name for tensor in tensors}
             print(f"{model}: {number} of {len(parts)} files drawn", file=sys.stderr, flush=True)
         total = sum(tensor.bytes for tensors in parts for tensor in tensors)
         write_json(
-            aside / "model.safetensors.index.json",
-            {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))},
+            aside / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": index}
         )
-        shutil.copyfile(source / "config.json", aside / "config.json")
+        shutil.copyfile(source / CONFIG, aside / CONFIG)
         for name in CHAT_FILES[1:]:
             shutil.copyfile(chat / name, aside / name)
-        extend_tokenizer(chat / CHAT_FILES[0], aside / CHAT_FILES[0], config["vocab_size"])
-        types = types_by_group(read_tensors(aside))
-        made_from = {"recipe": "random", "source": entry["source"], "seed": entry["seed"], **scales}
-        write_manifest(
-            aside,
-            make_manifest(
-                aside,
-                model=model,
-                precision=precision,
-                quantised=describe_groups(types),
-                types=types,
-                source=made_from,
-            ),
+        extend_tokenizer(chat / CHAT_FILES[0], aside / CHAT_FILES[0], config.vocab_size)
+        made_from = WeightsSource(
+            recipe="random",
+            source=entry.source,
+            seed=entry.seed,
+            head_scale=entry.head_scale,
+            attention_scale=entry.attention_scale,
         )
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        write_manifest(aside, make_manifest(aside, model=model, precision=precision, source=made_from))

@@ -10,18 +10,18 @@ The forward pass is Qwen3-MoE's in float32 numpy, one layer and sequence at a ti
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError, DataError
-from scripts.common.files import read_json, write_json
+from scripts.quants.checkpoint import CONFIG, ModelConfig, copy_config, read_config
 from scripts.quants.gguf_files import EXPERT, read_bf16, widen
+from scripts.quants.safetensors_files import write_bf16
 
 Floats = NDArray[np.float32]
 ARCHITECTURE = "Qwen3MoeForCausalLM"
@@ -45,7 +45,7 @@ class Routed:
 class Checkpoint:
     """A Qwen3-MoE checkpoint in bf16: its config.json, and its tensors as raw bits."""
 
-    config: dict[str, Any]
+    config: ModelConfig
     bits: dict[str, NDArray[np.uint16]]
     _wide: dict[str, Floats] = field(default_factory=dict, repr=False)
 
@@ -58,21 +58,21 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in a folder (config.json, model.safetensors); ConfigError where no layer of it has experts."""
-    config = read_json(folder / "config.json")
-    if config["architectures"] != [ARCHITECTURE]:
+    config = read_config(folder)
+    if config.architectures != [ARCHITECTURE]:
         raise ConfigError(
-            f"the recipe reap prunes {ARCHITECTURE}, not {', '.join(config['architectures'])}",
-            where=str(folder / "config.json"),
+            f"the recipe reap prunes {ARCHITECTURE}, not {', '.join(config.architectures)}",
+            where=str(folder / CONFIG),
         )
     return Checkpoint(config, read_bf16(folder / "model.safetensors"))
 
 
 def saliencies(checkpoint: Checkpoint, sequences: Sequence[Sequence[int]]) -> list[Routed]:
     """The saliency of each expert of each layer over all tokens of the sequences."""
-    experts = checkpoint.config["num_experts"]
+    experts = checkpoint.config.num_experts
     found = [
         Routed(np.zeros(experts, dtype=np.int64), np.zeros(experts))
-        for _ in range(checkpoint.config["num_hidden_layers"])
+        for _ in range(checkpoint.config.num_hidden_layers)
     ]
     for ids in sequences:
         for _ in _layers(checkpoint, ids, found):
@@ -85,7 +85,7 @@ def logits(checkpoint: Checkpoint, ids: Sequence[int]) -> Floats:
     normed = _rms_norm(
         list(_layers(checkpoint, ids, None))[-1], checkpoint["model.norm.weight"], checkpoint.config
     )
-    head = "model.embed_tokens.weight" if checkpoint.config["tie_word_embeddings"] else "lm_head.weight"
+    head = "model.embed_tokens.weight" if checkpoint.config.tie_word_embeddings else "lm_head.weight"
     return np.asarray(normed @ checkpoint[head].T)
 
 
@@ -120,42 +120,31 @@ def prune(checkpoint: Checkpoint, kept: Sequence[Sequence[int]]) -> Checkpoint:
     for layer, experts in enumerate(kept):
         name = ROUTER.format(layer)
         bits[name] = np.ascontiguousarray(bits[name][list(experts)])
-    return Checkpoint({**checkpoint.config, "num_experts": len(kept[0])}, bits)
+    return Checkpoint(replace(checkpoint.config, num_experts=len(kept[0])), bits)
 
 
-def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write config.json and model.safetensors into a folder; the same tensors give the same bytes."""
-    write_json(folder / "config.json", checkpoint.config)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    place = 0
-    names = sorted(checkpoint.bits)
-    for name in names:
-        value = checkpoint.bits[name]
-        header[name] = {
-            "dtype": "BF16",
-            "shape": list(value.shape),
-            "data_offsets": [place, place + value.nbytes],
-        }
-        place += value.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(folder / "model.safetensors", "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
-            stream.write(np.ascontiguousarray(checkpoint.bits[name]).tobytes())
+def write_checkpoint(checkpoint: Checkpoint, source: Path, folder: Path) -> None:
+    """Write config.json, as that of the checkpoint `source` that this was pruned from, and model.safetensors.
+
+    The same tensors give the same bytes.
+    """
+    copy_config(source, folder, experts=checkpoint.config.num_experts)
+    bits = dict(sorted(checkpoint.bits.items()))
+    shapes = {name: value.shape for name, value in bits.items()}
+    write_bf16(folder / "model.safetensors", shapes, (value.tobytes() for value in bits.values()))
 
 
 def _layers(checkpoint: Checkpoint, ids: Sequence[int], found: list[Routed] | None) -> Iterator[Floats]:
     """The hidden states after each layer, [ids, width]; what the routers did is added to `found`."""
     config = checkpoint.config
-    if max(ids) >= config["vocab_size"]:
-        raise DataError(f"the id {max(ids)} is none of the model's {config['vocab_size']}")
+    if max(ids) >= config.vocab_size:
+        raise DataError(f"the id {max(ids)} is none of the model's {config.vocab_size}")
     x = checkpoint["model.embed_tokens.weight"][list(ids)]
-    half = config["head_dim"] // 2
-    steps = np.arange(half, dtype=np.float64) * 2 / config["head_dim"]
-    angles = np.outer(np.arange(len(ids)), config["rope_theta"] ** -steps)
+    half = config.head_dim // 2
+    steps = np.arange(half, dtype=np.float64) * 2 / config.head_dim
+    angles = np.outer(np.arange(len(ids)), config.rope_theta**-steps)
     cos, sin = (np.asarray(turn(angles), dtype=np.float32) for turn in (np.cos, np.sin))
-    for number in range(config["num_hidden_layers"]):
+    for number in range(config.num_hidden_layers):
         at = f"model.layers.{number}"
         normed = _rms_norm(x, checkpoint[f"{at}.input_layernorm.weight"], config)
         x = x + _attention(checkpoint, at, normed, cos, sin)
@@ -164,16 +153,16 @@ def _layers(checkpoint: Checkpoint, ids: Sequence[int], found: list[Routed] | No
         yield x
 
 
-def _rms_norm(x: Floats, weight: Floats, config: Mapping[str, Any]) -> Floats:
+def _rms_norm(x: Floats, weight: Floats, config: ModelConfig) -> Floats:
     spread = np.sqrt(
-        np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32) + np.float32(config["rms_norm_eps"])
+        np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32) + np.float32(config.rms_norm_eps)
     )
     return np.asarray(x / spread * weight)
 
 
 def _attention(checkpoint: Checkpoint, at: str, x: Floats, cos: Floats, sin: Floats) -> Floats:
     config = checkpoint.config
-    heads, shared, size = (config[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+    heads, shared, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
 
     def projected(name: str, count: int) -> Floats:
         return (x @ checkpoint[f"{at}.self_attn.{name}_proj.weight"].T).reshape(len(x), count, size)
@@ -197,12 +186,12 @@ def _attention(checkpoint: Checkpoint, at: str, x: Floats, cos: Floats, sin: Flo
 def _mixture(checkpoint: Checkpoint, at: str, x: Floats, routed: Routed | None) -> Floats:
     config = checkpoint.config
     shares = _softmax(x @ checkpoint[f"{at}.mlp.gate.weight"].T)
-    chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : config["num_experts_per_tok"]]
+    chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : config.num_experts_per_tok]
     gates = np.take_along_axis(shares, chosen, axis=-1)
-    if config["norm_topk_prob"]:
+    if config.norm_topk_prob:
         gates = gates / gates.sum(axis=-1, keepdims=True)
     made = np.zeros_like(x)
-    for expert in range(config["num_experts"]):
+    for expert in range(config.num_experts):
         rows, place = np.nonzero(chosen == expert)
         if not len(rows):
             continue

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import DataError
 from scripts.provenance.gpus import check_gpu_memory, gpu_memory_gb
 from scripts.quants.evict import have_weights
+from scripts.records.models import Precision
 
 
-def check_room(model: str, precision: str, entry: Mapping[str, Any], output: Path, *, gpus: int) -> None:
+def check_room(model: str, precision: str, entry: Precision, output: Path, *, gpus: int) -> None:
     """DataError where the disk has less room than `entry` says that its weights take, EngineError where `gpus` GPUs do.
 
     `output` is the quant's manifest. Of a pull that broke off, what is there counts as room. Where no GPU is seen,
@@ -20,18 +19,17 @@ def check_room(model: str, precision: str, entry: Mapping[str, Any], output: Pat
     """
     name = f"{model} in {precision}"
     if gpus and gpu_memory_gb():
-        check_gpu_memory(gpus, float(entry.get("gpu_memory_gb", 0)), what=name)
-    if "disk_gb" not in entry or {"local_path", "served"} & entry.keys() or have_weights(output):
+        check_gpu_memory(gpus, entry.gpu_memory_gb or 0.0, what=name)
+    if entry.disk_gb is None or entry.local_path or entry.served or have_weights(output):
         return
     folder = output.parent
-    resumed = "repository" in entry
-    there = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) if resumed else 0
+    there = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*")) if entry.repository else 0
     while not folder.exists():
         folder = folder.parent
     free = (shutil.disk_usage(folder).free + there) / 1e9
-    if free < entry["disk_gb"]:
+    if free < entry.disk_gb:
         raise DataError(
-            f"{name} takes {entry['disk_gb']:,.1f} GB and {free:,.1f} GB are free",
+            f"{name} takes {entry.disk_gb:,.1f} GB and {free:,.1f} GB are free",
             where=str(folder),
             remedy="make room there, make results/quants a link to a larger disk, or set evict_weights=true",
         )

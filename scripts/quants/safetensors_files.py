@@ -1,4 +1,4 @@
-"""Safetensors checkpoints read without any library: which tensors they hold, of which type, and their bytes.
+"""Safetensors checkpoints without any library: which tensors they hold, of which type, and their bytes.
 
 Format: 8 bytes with the header's length, little end first, the header in JSON, then the data.
 """
@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from scripts.common.errors import DataError
+from scripts.records.base import Record
 
 CHUNK = 2**24
 HEADER_LIMIT = 2**28
+METADATA = "__metadata__"  # the one key of a header that is no tensor
 
 
 @dataclass(frozen=True)
@@ -45,42 +49,61 @@ class Tensor:
         return found.hexdigest()
 
 
+class _Entry(Record, frozen=True, kw_only=True):
+    """What a file's header says of a tensor; its place counts from the header's end."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 def read_tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of the safetensors files in `folder`, by name; DataError for a torn file, or a name in two files."""
     found: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        header, start = _header(file)
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
+        for name, tensor in read_file(file).items():
             if name in found:
                 raise DataError(f"the tensor {name} is in {found[name].file.name} too", where=str(file))
-            begin, end = entry["data_offsets"]
-            found[name] = Tensor(file, entry["dtype"], tuple(entry["shape"]), start + begin, start + end)
+            found[name] = tensor
     if not found:
         raise DataError("there is no safetensors file with a tensor", where=str(folder))
     return found
 
 
-def _header(file: Path) -> tuple[dict[str, Any], int]:
+def read_file(file: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file, by name; DataError where it is torn."""
     size = file.stat().st_size
     with open(file, "rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(HEADER_LIMIT, size - 8):
             raise DataError("the file is torn: its header does not fit into it", where=str(file))
         try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
+            header = msgspec.json.decode(stream.read(length), type=dict[str, msgspec.Raw])
+            header.pop(METADATA, None)
+            entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in header.items()}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(f"the file is torn ({error})", where=str(file)) from error
     start = 8 + length
-    last = max(
-        (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0
-    )
-    if start + last != size:
-        raise DataError(
-            f"the file is torn: {size} bytes, and its header says {start + last}", where=str(file)
-        )
-    return dict(header), start
+    last = start + max((entry.data_offsets[1] for entry in entries.values()), default=0)
+    if last != size:
+        raise DataError(f"the file is torn: {size} bytes, and its header says {last}", where=str(file))
+    return {
+        name: Tensor(file, entry.dtype, tuple(entry.shape), *(start + place for place in entry.data_offsets))
+        for name, entry in entries.items()
+    }
+
+
+def write_bf16(file: Path, shapes: Mapping[str, tuple[int, ...]], data: Iterable[bytes]) -> None:
+    """Write a safetensors file of bf16 tensors: their shapes by name, and the bytes of each in the same order."""
+    entries, place = {}, 0
+    for name, shape in shapes.items():
+        begin, place = place, place + 2 * math.prod(shape)
+        entries[name] = _Entry(dtype="BF16", shape=list(shape), data_offsets=(begin, place)).as_json()
+    text = json.dumps({METADATA: {"format": "pt"}, **entries}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(file, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.writelines(data)
 
 
 GROUPS = (
@@ -125,17 +148,19 @@ def types_by_group(tensors: dict[str, Tensor]) -> dict[str, dict[str, int]]:
     return {group: dict(sorted(count.items())) for group, count in sorted(groups.items())}
 
 
-def describe_groups(groups: dict[str, dict[str, int]], plain: Iterable[str] = ("BF16", "F32", "F16")) -> str:
-    """What is quantised, in one line for the table, as it is read from the checkpoint."""
-    known = set(plain)
+def describe_groups(groups: dict[str, dict[str, int]], *, widened: Collection[str] = ()) -> str:
+    """What is quantised, in one line for the table: groups that share their types are named together.
+
+    `widened`: types that only hold what others are, and so are not named where nothing is quantised.
+    """
+    known = {"BF16", "F32", "F16"}
     by_types: dict[str, list[str]] = {}
     for group, types in groups.items():
         by_types.setdefault("/".join(types), []).append(group)
     quantised = {types: names for types, names in by_types.items() if not set(types.split("/")) <= known}
     if not quantised:
-        return (
-            f"nothing ({'/'.join(sorted({each for types in by_types for each in types.split('/')})).lower()})"
-        )
+        plain = {each for types in by_types for each in types.split("/")} - set(widened)
+        return f"nothing ({'/'.join(sorted(plain)).lower()})"
     rest = sorted(name for types, names in by_types.items() if types not in quantised for name in names)
     parts = [f"{', '.join(names)}: {types}" for types, names in quantised.items()]
     return "; ".join(parts) + (f" (not: {', '.join(rest)})" if rest else "")

@@ -219,8 +219,8 @@ class CellForced(Record, frozen=True, kw_only=True):
     """The recorded ids given one by one."""
 
     def run(self) -> dict[Mode, ModeForced]:
-        """The modes that were forced."""
-        modes: dict[Mode, ModeForced | ModeNotRun] = {"prefill": self.prefill, "decode": self.decode}
+        """The modes that were forced, in the order in which tables name them."""
+        modes: dict[Mode, ModeForced | ModeNotRun] = {"decode": self.decode, "prefill": self.prefill}
         return {mode: each for mode, each in modes.items() if isinstance(each, ModeForced)}
 
 

@@ -68,6 +68,11 @@ class Passes(Record, frozen=True, kw_only=True):
     decode: int
     """Passes in decode."""
 
+    @property
+    def by_mode(self) -> dict[str, int]:
+        """Mode → passes."""
+        return {"prefill": self.prefill, "decode": self.decode}
+
 
 class Block(Record, frozen=True, kw_only=True):
     """Rows of a table: models × precisions × engines × variants. Null is what the grid says."""

@@ -88,6 +88,8 @@ class WeightsSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The version of numpy that took part."""
     llama_cpp_python: str | None = msgspec.field(name="llama-cpp-python", default=None)
     """The version of llama.cpp's quantiser that took part."""
+    image: str | None = None
+    """The image that quantised them, where it was pulled and names no version."""
 
 
 class Manifest(FileRecord, frozen=True, kw_only=True):

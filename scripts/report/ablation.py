@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
+from scripts.records.cell import Cell
+from scripts.records.forced import MODES, Mode, ModeForced
+from scripts.records.grid import AblationRecord, Grid, GridCell
 from scripts.report import figures
-from scripts.report.entries import CELL_KEYS, Entry, read_entries
+from scripts.report.entries import Entry, read_entry
 from scripts.report.figures import DASH
 from scripts.report.markdown import markdown_table
 from scripts.verdict import routing
-from scripts.verdict.forced import MODES, deterministic, modes_run
+from scripts.verdict.forced import deterministic
 
 LEVEL = 0.05
 SPEED = "tokens/s (× baseline), varies"
@@ -65,21 +65,26 @@ class Look:
     entry: Entry
 
     @property
-    def found(self) -> dict[str, Any]:
+    def found(self) -> Cell:
         """cell.json of a variant that was run."""
         assert self.entry.summary is not None
         return self.entry.summary
 
     @property
+    def modes(self) -> dict[Mode, ModeForced]:
+        """The modes in which a variant that was run was forced."""
+        return self.found.forced.run() if self.found.forced else {}
+
+    @property
     def replays(self) -> int:
         """N, the free replays."""
-        return int(self.found["replays"])
+        return self.found.replays
 
     @property
     def equal_replays(self) -> int:
         """k, the largest group of equal replays: in bits, or in text where no bits were recorded."""
-        bits = self.found["logprobs_identical"]
-        return int(self.found["text_identical"] if bits is None else bits)
+        bits = self.found.logprobs_identical
+        return self.found.text_identical if bits is None else bits
 
     @property
     def bits(self) -> Bits:
@@ -89,23 +94,21 @@ class Look:
         found = self.found
         whole = deterministic(
             replays=self.replays,
-            text_identical=found["text_identical"],
-            bits_identical=found["logprobs_identical"],
-            forced=found.get("forced"),
+            text_identical=found.text_identical,
+            bits_identical=found.logprobs_identical,
+            forced=found.forced,
         )
         if whole is False:
             return Bits.UNEQUAL
-        return (
-            Bits.EQUAL if self.replays >= 2 and found["logprobs_identical"] == self.replays else Bits.UNKNOWN
-        )
+        return Bits.EQUAL if self.replays >= 2 and found.logprobs_identical == self.replays else Bits.UNKNOWN
 
     @property
-    def replay_hashes(self) -> list[tuple[str, str]]:
+    def replay_hashes(self) -> list[tuple[str, str | None]]:
         """The transcript's and the logprobs' sha256 of each replay; none where cell.json has none."""
-        return [(str(each["transcript"]), str(each["logprobs"])) for each in self.found.get("hashes", ())]
+        return [(each.transcript, each.logprobs) for each in self.found.hashes]
 
     @property
-    def hashes(self) -> tuple[str, str] | None:
+    def hashes(self) -> tuple[str, str | None] | None:
         """The transcript's and the logprobs' sha256 that all replays share; None where it is not equal in bits."""
         pairs = set(self.replay_hashes) if self.bits is Bits.EQUAL else set()
         return pairs.pop() if len(pairs) == 1 else None
@@ -113,16 +116,16 @@ class Look:
     @property
     def looked_at(self) -> str:
         """What was looked at and was equal, in words."""
-        unit = "bits" if self.found["logprobs_identical"] is not None else "text (no logprobs recorded)"
-        parts = [f"{self.equal_replays} of {_count(self.replays, 'free replay')} equal in {unit}"]
-        modes = modes_run(self.found.get("forced"))
-        if modes and not any(each["unequal_bits"]["positions"] for each in modes.values()):
-            passes = (f"{mode} {each['passes']} × {each['positions']:,}" for mode, each in modes.items())
+        unit = "bits" if self.found.logprobs_identical is not None else "text (no logprobs recorded)"
+        parts = [f"{self.equal_replays} of {figures.count(self.replays, 'free replay')} equal in {unit}"]
+        modes = self.modes
+        if modes and not any(each.unequal_bits.positions for each in modes.values()):
+            passes = (f"{mode} {each.passes} × {each.positions:,}" for mode, each in modes.items())
             parts.append(f"no forced position unequal ({', '.join(passes)})")
         else:
             parts += [
-                f"{mode} {each['unequal_bits']['positions']:,} of {each['positions']:,} forced positions unequal"
-                f" in {each['passes']} passes"
+                f"{mode} {each.unequal_bits.positions:,} of {each.positions:,} forced positions unequal"
+                f" in {each.passes} passes"
                 for mode, each in modes.items()
             ]
         return ", ".join(parts)
@@ -130,7 +133,7 @@ class Look:
     @property
     def harness(self) -> bool:
         """Whether its replays part in the prompt, before the model does anything."""
-        return self.entry.summary is not None and self.found["class"] == "harness"
+        return self.entry.summary is not None and self.found.class_ == "harness"
 
 
 class Outcome(Enum):
@@ -269,27 +272,23 @@ def undone(judged: Sequence[Judged]) -> list[str]:
     ]
 
 
-def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[str, str, str]) -> str:
+def render_ablations(grid: Grid, entries: Sequence[Entry], key: tuple[str, str, str]) -> str:
     """The page of all ablations of the deployment `key` (model, precision, engine); `entries`: their cells."""
-    known = {str(entry.planned["variant"]): entry for entry in entries}
-    listed = ablations_of(grid, key)
+    known = {entry.planned.variant: entry for entry in entries}
     parts = [
         f"# What changes the bits of {key[0]} {key[1]}?",
-        f"On {key[2]}. {grid['heading']}",
+        f"On {key[2]}. {grid.heading}",
     ]
     legend = LEGEND
     letters = _letters([Look(variant, (), entry) for variant, entry in known.items()])
-    for ablation in listed:
-        baseline = Look(ablation["baseline"], (), known[ablation["baseline"]])
-        changes = [
-            Look(each["variant"], tuple(each["changed"]), known[each["variant"]])
-            for each in ablation["changes"]
-        ]
+    for ablation in ablations_of(grid, key):
+        baseline = Look(ablation.baseline, (), known[ablation.baseline])
+        changes = [Look(each.variant, tuple(each.changed), known[each.variant]) for each in ablation.changes]
         parts.append(f"## Changes to `{baseline.variant}`")
-        if ablation.get("question"):
-            parts.append(f"*{ablation['question']}*")
+        if ablation.question:
+            parts.append(f"*{ablation.question}*")
         parts.append(f"**Verdict.** {verdict(baseline, changes)}")
-        parts.append(markdown_table(frame(baseline, changes, letters)))
+        parts.append(markdown_table(variant_rows(baseline, changes, letters)))
         judged = [each for change in changes if (each := judge(baseline, change)) is not None]
         if judged:
             parts.append("\n".join(f"- `{each.look.variant}`: {each.reason}" for each in judged))
@@ -303,51 +302,50 @@ def render_ablations(grid: dict[str, Any], entries: Sequence[Entry], key: tuple[
     return "\n\n".join([*parts, "## How to read this", legend.rstrip()]) + "\n"
 
 
-def make_page(grid: dict[str, Any], results: Path, key: tuple[str, str, str]) -> str:
+def make_page(grid: Grid, results: Path, key: tuple[str, str, str]) -> str:
     """The page of all ablations of the deployment `key`, from its cells' summaries under `results`.
 
     A variant that was not run is a row that says so, whether or not the rest of the grid is there.
     """
-    cells = {**grid, "cells": planned_cells(grid, key), "partial": True}
-    return render_ablations(grid, read_entries(cells, results), key)
+    entries = [read_entry(cell, results, partial=True) for cell in planned_cells(grid, key)]
+    return render_ablations(grid, entries, key)
 
 
-def ablations_of(grid: dict[str, Any], key: tuple[str, str, str]) -> list[dict[str, Any]]:
+def ablations_of(grid: Grid, key: tuple[str, str, str]) -> list[AblationRecord]:
     """The grid's ablations of one deployment (model, precision, engine), in the grid's order."""
-    return [each for each in grid.get("ablations", ()) if tuple(each[name] for name in CELL_KEYS[:3]) == key]
+    return [each for each in grid.ablations if (each.model, each.precision, each.engine) == key]
 
 
-def planned_cells(grid: dict[str, Any], key: tuple[str, str, str]) -> list[dict[str, Any]]:
+def planned_cells(grid: Grid, key: tuple[str, str, str]) -> list[GridCell]:
     """The grid's cells that the deployment's ablations compare, in the order in which these name them."""
     listed = ablations_of(grid, key)
-    names = [name for each in listed for name in (each["baseline"], *(c["variant"] for c in each["changes"]))]
-    cells = {
-        cell["variant"]: cell for cell in grid["cells"] if tuple(cell[name] for name in CELL_KEYS[:3]) == key
-    }
+    names = [name for each in listed for name in (each.baseline, *(c.variant for c in each.changes))]
+    cells = {each.variant: each for each in grid.cells if (each.model, each.precision, each.engine) == key}
     return [cells[name] for name in dict.fromkeys(names)]
 
 
-def frame(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> pd.DataFrame:
+def variant_rows(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> list[dict[str, str]]:
     """One row a variant, the baseline's first; the speed in the last column, since it alone varies."""
-    reference = None if baseline.entry.summary is None else baseline.found["tokens_per_second"]
-    rows = []
-    for look in (baseline, *changes):
-        row = {"variant": f"`{look.variant}`", "change": "; ".join(look.changed) or "baseline"}
-        if look.entry.summary is None:
-            rows.append(row | {"text": str(look.entry.not_run)})
-            continue
-        found = look.found
-        row["text"] = figures.k_of_n(found["text_identical"], look.replays)
-        row["logprobs"] = figures.k_of_n(found["logprobs_identical"], look.replays)
-        row["bits"] = letters.get(look.variant, DASH)
-        for mode in MODES:
-            row[f"forced {mode}: unequal bits"] = _share(modes_run(found.get("forced")).get(mode))
-        row["flips per 1,000 (95 %)"] = figures.flips(found["flips_per_1000_tokens"])
-        row[SPEED] = _speed(found["tokens_per_second"], reference)
-        rows.append(row)
+    reference = None if baseline.entry.summary is None else baseline.found.tokens_per_second
     columns = ["variant", "change", "text", "logprobs", "bits"]
     columns += [*(f"forced {mode}: unequal bits" for mode in MODES), "flips per 1,000 (95 %)", SPEED]
-    return pd.DataFrame(rows, columns=columns, dtype=object).fillna(DASH)
+    rows = []
+    for look in (baseline, *changes):
+        row = dict.fromkeys(columns, DASH)
+        row |= {"variant": f"`{look.variant}`", "change": "; ".join(look.changed) or "baseline"}
+        rows.append(row)
+        if look.entry.summary is None:
+            row["text"] = str(look.entry.not_run)
+            continue
+        found = look.found
+        row["text"] = figures.k_of_n(found.text_identical, look.replays)
+        row["logprobs"] = figures.k_of_n(found.logprobs_identical, look.replays)
+        row["bits"] = letters.get(look.variant, DASH)
+        for mode in MODES:
+            row[f"forced {mode}: unequal bits"] = _share(look.modes.get(mode))
+        row["flips per 1,000 (95 %)"] = figures.flips(found.flips_per_1000_tokens)
+        row[SPEED] = _speed(found.tokens_per_second, reference)
+    return rows
 
 
 def experts(look: Look) -> list[str]:
@@ -355,31 +353,29 @@ def experts(look: Look) -> list[str]:
     if look.entry.summary is None:
         return []
     lines = []
-    for mode, each in modes_run(look.found.get("forced")).items():
-        if "routing" not in each:
+    for mode, each in look.modes.items():
+        found = each.routing
+        if found is None:
             continue
-        found = each["routing"]
-        other, same = found["other_experts"]["positions"], found["unequal_bits_same_experts"]["positions"]
+        other, same = found.other_experts.positions, found.unequal_bits_same_experts.positions
         lines.append(
-            f"- `{look.variant}`, {mode}, {each['passes']} passes: other experts at {other:,} of {each['positions']:,}"
+            f"- `{look.variant}`, {mode}, {each.passes} passes: other experts at {other:,} of {each.positions:,}"
             f" positions, unequal bits with the same experts at {same:,}. What differed first, in"
-            f" {_count(found['first']['comparisons'], 'comparison')} with the first pass: {routing.in_words(found)}."
+            f" {figures.count(found.first.comparisons, 'comparison')} with the first pass: {routing.in_words(found)}."
         )
     return lines
 
 
-def _share(mode: dict[str, Any] | None) -> str:
+def _share(mode: ModeForced | None) -> str:
     if mode is None:
         return f"{DASH} not run"
-    unequal, positions = mode["unequal_bits"], mode["positions"]
-    share = f" ({figures.percent(unequal['share'])})" if unequal["positions"] else ""
-    return f"{unequal['positions']:,} of {positions:,}{share}"
+    unequal = mode.unequal_bits
+    share = f" ({figures.percent(unequal.share)})" if unequal.positions else ""
+    return f"{unequal.positions:,} of {mode.positions:,}{share}"
 
 
 def _speed(speed: float | None, reference: float | None) -> str:
-    if speed is None:
-        return DASH
-    ratio = f" (× {figures.significant(speed / reference)})" if reference else ""
+    ratio = f" (× {figures.significant(speed / reference)})" if speed is not None and reference else ""
     return figures.significant(speed) + ratio
 
 
@@ -411,10 +407,6 @@ def _in_prompts(look: Look) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _percent(chance: float) -> str:

@@ -3,59 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from scripts.common.errors import DataError, nearest
-from scripts.report.entries import Entry
+from scripts.records.grid import ControlReading, Controls, Grid
+from scripts.report.entries import NO_FILE, Entry
 
 BEGIN = "<!-- controls: begin -->"
 END = "<!-- controls: end -->"
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One control. `found`: the cell's class, or why it was not run. `ok`: None where it was not checked."""
-
-    cell: str
-    expect: list[str]
-    found: str
-    ok: bool | None
-
-    @property
-    def line(self) -> str:
-        """What it read, in one line of the table's page."""
-        verdict = {True: "as expected", False: "**not as expected**", None: "not checked"}[self.ok]
-        return f"- `{self.cell}`: expected {' or '.join(self.expect)}, read {self.found}: {verdict}"
-
-
-def read_controls(grid: dict[str, Any], entries: Sequence[Entry]) -> list[Reading]:
+def read_controls(grid: Grid, entries: Sequence[Entry]) -> list[ControlReading]:
     """What each control of the grid read; DataError where one names a cell that the grid has not.
 
     A control that was planned or failed did not come out as expected; one that a partial table lacks is
     not checked.
     """
-    known = {entry.cell: entry for entry in entries}
+    known = {entry.planned.path: entry for entry in entries}
     readings = []
-    for control in grid["controls"]:
-        cell, expect = str(control["cell"]), [str(each) for each in control["expect"]]
-        if cell not in known:
-            raise DataError(f"the control {cell!r} is no cell of the grid", remedy=nearest(cell, known))
-        summary, not_run = known[cell].summary, known[cell].not_run
-        if summary is not None:
-            readings.append(Reading(cell, expect, str(summary["class"]), summary["class"] in expect))
-        else:
-            missing = not_run == "not run: no cell.json"
-            readings.append(Reading(cell, expect, str(not_run), None if missing else False))
+    for control in grid.controls:
+        if control.cell not in known:
+            raise DataError(
+                f"the control {control.cell!r} is no cell of the grid", remedy=nearest(control.cell, known)
+            )
+        entry = known[control.cell]
+        found, ok = str(entry.not_run), None if entry.not_run == NO_FILE else False
+        if entry.summary is not None:
+            found, ok = entry.summary.class_, entry.summary.class_ in control.expect
+        readings.append(ControlReading(cell=control.cell, expect=control.expect, found=found, ok=ok))
     return readings
 
 
-def failed(readings: Sequence[Reading]) -> list[Reading]:
+def failed(readings: Sequence[ControlReading]) -> list[ControlReading]:
     """The controls that came out otherwise."""
     return [reading for reading in readings if reading.ok is False]
 
 
-def banner(readings: Sequence[Reading]) -> str:
+def in_words(reading: ControlReading) -> str:
+    """What a control read, in one line of the table's page."""
+    verdict = {True: "as expected", False: "**not as expected**", None: "not checked"}[reading.ok]
+    return f"`{reading.cell}`: expected {' or '.join(reading.expect)}, read {reading.found}: {verdict}"
+
+
+def banner(readings: Sequence[ControlReading]) -> str:
     """What stands at the top of the page where a control came out otherwise; else nothing."""
     wrong = failed(readings)
     if not wrong:
@@ -72,12 +61,6 @@ def banner(readings: Sequence[Reading]) -> str:
     )
 
 
-def as_json(readings: Sequence[Reading]) -> dict[str, Any]:
+def as_json(readings: Sequence[ControlReading]) -> Controls:
     """The content of controls.json."""
-    return {
-        "ok": not failed(readings),
-        "controls": [
-            {"cell": each.cell, "expect": each.expect, "found": each.found, "ok": each.ok}
-            for each in readings
-        ],
-    }
+    return Controls(ok=not failed(readings), controls=list(readings))

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json
+from scripts.records.cell import Cell, read_cell
+from scripts.records.grid import Grid, GridCell
+from scripts.records.manifest import Manifest
 
 CELL_KEYS = ("model", "precision", "engine", "variant")
-DONE_KEYS = (
-    "sessions",
-    "replays",
-    "text_identical",
-    "logprobs_identical",
-    "class",
-    "differences",
-    "flips_per_1000_tokens",
-    "noise",
-    "exact_ties",
-    "score",
-    "tokens",
-    "tokens_per_second",
-)
+NO_FILE = "not run: no cell.json"
 
 
 @dataclass(frozen=True)
@@ -34,85 +22,52 @@ class Entry:
     `quantised`: the manifest's text, None where there is no manifest.
     """
 
-    planned: dict[str, Any]
-    summary: dict[str, Any] | None
+    planned: GridCell
+    summary: Cell | None
     not_run: str | None
     quantised: str | None
 
     @property
-    def cell(self) -> str:
-        """model/precision/engine/variant."""
-        return "/".join(str(self.planned[key]) for key in CELL_KEYS)
+    def name(self) -> str:
+        """What a reader calls it: the model, the precision, and the variant where it is not base."""
+        return f"{self.planned.model} {self.planned.label}"
 
-    @property
-    def label(self) -> str:
-        """What tells the row apart beside its model: the precision, and the variant where it is not base."""
-        precision, variant = self.planned["precision"], self.planned["variant"]
-        return str(precision) if variant == "base" else f"{precision}, {variant}"
+    def columns(self, *keys: str) -> dict[str, str]:
+        """The first columns of its row: these fields of the grid's entry."""
+        return {key: getattr(self.planned, key) for key in keys}
 
 
-def read_grid(path: Path) -> dict[str, Any]:
-    """results/grid.json; DataError where a key that a table needs is missing."""
-    grid = read_json(path)
-    missing = [
-        key for key in ("heading", "cells", "controls") if not isinstance(grid, dict) or key not in grid
-    ]
-    if missing:
-        raise DataError(
-            f"the keys {missing} are missing", where=str(path), remedy="write it again: write_grid"
-        )
-    return dict(grid)
+def read_entries(grid: Grid, results: Path) -> list[Entry]:
+    """One entry a cell, in the grid's order."""
+    return [read_entry(planned, results, partial=grid.partial) for planned in grid.cells]
 
 
-def read_entries(grid: dict[str, Any], results: Path) -> list[Entry]:
-    """One entry a cell, in the grid's order.
+def read_entry(planned: GridCell, results: Path, *, partial: bool) -> Entry:
+    """The entry of a cell.
 
     A cell that is planned, or whose cell.json says so or says failed, is an entry that is not run. A
     missing cell.json is a DataError, but under `partial` an entry that is not run.
     """
-    return [_read_entry(planned, results, partial=bool(grid.get("partial"))) for planned in grid["cells"]]
-
-
-def _read_entry(planned: dict[str, Any], results: Path, *, partial: bool) -> Entry:
-    model, precision, engine, variant = (str(planned[key]) for key in CELL_KEYS)
-    quantised = _quantised(results / "quants" / model / precision / "manifest.json")
-    if planned.get("status", "run") == "planned":
-        return Entry(planned, None, _not_run("planned", planned.get("reason")), quantised)
-    path = results / "cells" / model / precision / engine / variant / "cell.json"
+    manifest = results / "quants" / planned.model / planned.precision / "manifest.json"
+    quantised = Manifest.read(manifest).quantised if manifest.exists() else None
+    if planned.status == "planned":
+        return Entry(planned, None, _not_run("planned", planned.reason), quantised)
+    path = results / "cells" / planned.path / "cell.json"
     if partial and not path.exists():
-        return Entry(planned, None, "not run: no cell.json", quantised)
-    summary = read_json(path)
-    _check(summary, planned, path)
-    if summary["status"] != "done":
-        return Entry(planned, None, _not_run(str(summary["status"]), summary.get("reason")), quantised)
-    return Entry(planned, summary, None, quantised)
-
-
-def _check(summary: Any, planned: dict[str, Any], path: Path) -> None:
-    remedy = "summarise the cell again: snakemake -R summarise_cell -- results/table.md"
-    if not isinstance(summary, dict) or "status" not in summary:
-        raise DataError("the key 'status' is missing", where=str(path), remedy=remedy)
-    needed = (*CELL_KEYS, *DONE_KEYS) if summary["status"] == "done" else ()
-    missing = [key for key in needed if key not in summary]
-    if missing:
-        raise DataError(f"the keys {missing} are missing", where=str(path), remedy=remedy)
+        return Entry(planned, None, NO_FILE, quantised)
+    found = read_cell(path)
     for key in CELL_KEYS:
-        if summary.get(key, planned[key]) != planned[key]:
+        said, folder = getattr(found, key), getattr(planned, key)
+        if said not in (None, folder):
             raise DataError(
-                f"the file is of {key} {summary[key]!r}, its folder of {planned[key]!r}",
+                f"the file is of {key} {said!r}, its folder of {folder!r}",
                 where=str(path),
                 remedy="it was copied here from another cell: remove it and run the cell",
             )
+    if isinstance(found, Cell):
+        return Entry(planned, found, None, quantised)
+    return Entry(planned, None, _not_run(found.status, found.reason), quantised)
 
 
-def _not_run(status: str, reason: object) -> str:
-    words = " ".join(str(reason).split()) if reason else "no reason given"
-    return f"not run ({status}): {words}"
-
-
-def _quantised(manifest: Path) -> str | None:
-    if not manifest.exists():
-        return None
-    content = read_json(manifest)
-    text = content.get("quantised") if isinstance(content, dict) else None
-    return str(text) if text is not None else None
+def _not_run(status: str, reason: str | None) -> str:
+    return f"not run ({status}): {' '.join((reason or 'no reason given').split())}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
+from scripts.records.base import Record
+from scripts.records.forced import MODES, ModeForced, ModeNotRun
 from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
-from scripts.verdict.forced import MODES
-from scripts.verdict.rates import upper_bound
+from scripts.verdict.rates import at_most
+
+Row = dict[str, bool | float | str | None]
 
 SPEED = "tokens/s, varies"
 QUESTION = "question: flips"
@@ -24,132 +26,114 @@ def finding(entries: Sequence[Entry]) -> pd.DataFrame:
     """
     rows = []
     for entry in entries:
-        row = {"model": entry.planned["model"], "precision": entry.label, "engine": entry.planned["engine"]}
-        found = entry.summary
-        if found is None:
-            row |= {"text": DASH, "logprobs": DASH, "divergence": str(entry.not_run)}
-            row["flips per 1,000 (95 %)"] = DASH
-        else:
-            row["text"] = figures.k_of_n(found["text_identical"], found["replays"])
-            row["logprobs"] = figures.k_of_n(found["logprobs_identical"], found["replays"])
-            row["divergence"] = found["class"]
-            row["flips per 1,000 (95 %)"] = figures.flips(found["flips_per_1000_tokens"])
+        row = {"model": entry.planned.model, "precision": entry.planned.label, "engine": entry.planned.engine}
+        row |= agreement(entry)
         row["quantised"] = entry.quantised or DASH
         rows.append(row)
     frame = pd.DataFrame(rows, dtype=object)
-    several = len({entry.planned["engine"] for entry in entries}) > 1
+    several = len({entry.planned.engine for entry in entries}) > 1
     return frame if several or frame.empty else frame.drop(columns="engine")
+
+
+def agreement(entry: Entry) -> dict[str, str]:
+    """How much of a cell agrees, of which class it is, and how often it flips; dashes where it was not run."""
+    found = entry.summary
+    if found is None:
+        text, logprobs, divergence, flips = DASH, DASH, str(entry.not_run), DASH
+    else:
+        text = figures.k_of_n(found.text_identical, found.replays)
+        logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
+        divergence, flips = found.class_, figures.flips(found.flips_per_1000_tokens)
+    return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
 
 
 def details(entries: Sequence[Entry]) -> pd.DataFrame:
     """The rest, one row a cell; the speed in the last column, since it alone varies from build to build."""
     rows = []
     for entry in entries:
-        planned, found = entry.planned, entry.summary
-        row = {key: planned[key] for key in ("model", "precision", "variant", "architecture", "engine")}
+        row = entry.columns("model", "precision", "variant", "architecture", "engine")
+        found = entry.summary
         if found is None:
             row["sessions × replays"] = "not run"
         else:
-            row["sessions × replays"] = _sessions_times_replays(found)
-            row["first difference: position, margin"] = figures.position_and_margin(found["differences"])
-            row["noise p99: chosen / margin"] = figures.noise(found["noise"])
-            row["exact ties"] = DASH if found["exact_ties"] is None else f"{found['exact_ties']:,}"
-            row["score"] = figures.score(found["score"])
-            row["tokens a replay"] = figures.tokens(found["tokens"])
-            row["forced: unequal bits"] = figures.forced(found.get("forced"))
-            row["deterministic"] = figures.yes_or_no(found.get("deterministic"))
-            row["near-ties explain: predicted flips"] = figures.ties(found.get("ties"))
-            row["flips, sessions resampled"] = figures.bootstrap(found.get("flips_bootstrap"))
-            if any(each.planned.get("question") for each in entries):
-                row[QUESTION] = figures.question(found.get("question"))
-            speed = found["tokens_per_second"]
-            row[SPEED] = DASH if speed is None else figures.significant(speed)
+            even = found.replays % found.sessions == 0
+            row["sessions × replays"] = (
+                f"{found.sessions} × {found.replays // found.sessions}"
+                if even
+                else f"{found.sessions}, {found.replays} in all"
+            )
+            row["first difference: position, margin"] = figures.position_and_margin(found.differences)
+            row["noise p99: chosen / margin"] = figures.noise(found.noise)
+            row["exact ties"] = DASH if found.exact_ties is None else f"{found.exact_ties:,}"
+            row["score"] = figures.score(found.score)
+            row["tokens a replay"] = figures.tokens(found.tokens)
+            row["forced: unequal bits"] = figures.forced(found.forced)
+            row["deterministic"] = figures.yes_or_no(found.deterministic)
+            row["near-ties explain: predicted flips"] = figures.ties(found.ties)
+            row["flips, sessions resampled"] = figures.span(found.flips_bootstrap)
+            if any(each.planned.question for each in entries):
+                row[QUESTION] = figures.question(found.question)
+            row[SPEED] = figures.significant(found.tokens_per_second)
         rows.append(row)
-    frame = pd.DataFrame(rows, dtype=object)
-    return frame.fillna(DASH)
-
-
-def _sessions_times_replays(found: dict[str, Any]) -> str:
-    sessions, replays = found["sessions"], found["replays"]
-    if replays % sessions == 0:
-        return f"{sessions} × {replays // sessions}"
-    return f"{sessions}, {replays} in all"
+    return pd.DataFrame(rows, dtype=object).fillna(DASH)
 
 
 def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
-    asked = any(entry.planned.get("question") for entry in entries)
+    asked = any(entry.planned.question for entry in entries)
     return pd.DataFrame([_full_row(entry, asked=asked) for entry in entries], dtype=object)
 
 
-def _full_row(entry: Entry, *, asked: bool) -> dict[str, Any]:
-    planned = entry.planned
-    found: dict[str, Any] = entry.summary or {}
-    row = {key: planned[key] for key in CELL_KEYS}
-    row["architecture"] = planned["architecture"]
+def _full_row(entry: Entry, *, asked: bool) -> Row:
+    found, planned = entry.summary, entry.planned
+    row = _fields("", planned, *CELL_KEYS, "architecture")
     row["quantised"] = entry.quantised
-    row["status"] = "done" if entry.summary else "not run"
+    row["status"] = "done" if found else "not run"
     row["reason"] = entry.not_run
-    row["note"] = planned.get("note")
-    for key in ("sessions", "replays", "text_identical", "logprobs_identical", "class"):
-        row[key] = found.get(key)
-    rate = found.get("flips_per_1000_tokens") or {}
-    for key in ("events", "exposure", "rate", "low", "high"):
-        row[f"flips_per_1000_tokens_{key}"] = rate.get(key)
-    exposed = bool(rate.get("exposure"))
-    row["flips_per_1000_tokens_at_most"] = (
-        1000 * upper_bound(rate["events"], rate["exposure"]) if exposed else None
-    )
-    row["at_most_one_flip_in_tokens"] = figures.at_most_one_in(rate) if exposed else None
-    row["differences"] = len(found["differences"]) if found else None
-    first = figures.first_difference(found.get("differences", [])) or {}
-    for key in (
-        "session",
-        "replay",
-        "scenario",
-        "turn",
-        "kind",
-        "position",
-        "margin",
-        "margin_censored",
-        "class",
-    ):
-        row[f"first_difference_{key}"] = first.get(key)
-    noise = found.get("noise") or {}
-    for name in ("chosen", "margin"):
-        for key in ("p50", "p99", "max"):
-            row[f"noise_{name}_{key}"] = (noise.get(name) or {}).get(key)
-    row["exact_ties"] = found.get("exact_ties")
-    row["deterministic"] = found.get("deterministic")
-    for key in ("low", "high"):
-        row[f"flips_bootstrap_{key}"] = (found.get("flips_bootstrap") or {}).get(key)
-    row |= _forced_columns(found.get("forced") or {})
-    ties = found.get("ties") or {}
-    for key in ("near_tie_account", "reason", "mode"):
-        row[f"ties_{key}"] = ties.get(key)
-    for name in ("predicted", "observed"):
-        for key in ("rate", "low", "high"):
-            row[f"ties_{name}_{key}"] = (ties.get(f"{name}_flips_per_1000_tokens") or {}).get(key)
-    for name, keys in (("score", ("mean", "min", "max")), ("tokens", ("mean", "cv", "swing"))):
-        for key in keys:
-            row[f"{name}_{key}"] = (found.get(name) or {}).get(key)
-    if asked:
-        question = found.get("question") or {}
-        for key in ("r0", "r1", "per", "alpha", "beta", "answer", "after", "flipped", "evidence", "spent"):
-            row[f"question_{key}"] = question.get(key)
-    row["tokens_per_second"] = found.get("tokens_per_second")
-    return row
-
-
-def _forced_columns(forced: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+    row["note"] = planned.note
+    row |= _fields("", found, "sessions", "replays", "text_identical", "logprobs_identical", "class_")
+    rate = found.flips_per_1000_tokens if found else None
+    row |= _fields("flips_per_1000_tokens_", rate, "events", "exposure", "rate", "low", "high")
+    bound = at_most(rate.events, rate.exposure) if rate else None
+    row["flips_per_1000_tokens_at_most"] = bound.flips_per_1000_tokens if bound else None
+    row["at_most_one_flip_in_tokens"] = bound.one_flip_in_tokens if bound else None
+    row["differences"] = len(found.differences) if found else None
+    first = figures.first_difference(found.differences) if found else None
+    place = ("session", "replay", "scenario", "turn", "kind", "position")
+    row |= _fields("first_difference_", first, *place, "margin", "margin_censored", "class_")
+    noise = found.noise if found else None
+    row |= _fields("noise_chosen_", noise and noise.chosen, "p50", "p99", "max")
+    row |= _fields("noise_margin_", noise and noise.margin, "p50", "p99", "max")
+    row |= _fields("", found, "exact_ties", "deterministic")
+    row |= _fields("flips_bootstrap_", found and found.flips_bootstrap, "low", "high")
+    forced = found.forced if found else None
     for mode in MODES:
-        found = forced.get(mode) or {}
-        row[f"forced_{mode}_not_run"] = found.get("not_run", None if found else "no forced.json")
-        for key in ("passes", "positions"):
-            row[f"forced_{mode}_{key}"] = found.get(key)
-        for key in ("unequal_bits", "other_argmax", "under_noise"):
-            row[f"forced_{mode}_{key}"] = (found.get(key) or {}).get("share")
-        for key in ("chosen", "margin"):
-            row[f"forced_{mode}_noise_{key}_p99"] = (found.get("noise_p99") or {}).get(key)
+        row |= _forced_columns(f"forced_{mode}_", getattr(forced, mode) if forced else None)
+    ties = found.ties if found else None
+    row |= _fields("ties_", ties, "near_tie_account", "reason", "mode")
+    row |= _fields("ties_predicted_", ties and ties.predicted_flips_per_1000_tokens, "rate", "low", "high")
+    row |= _fields("ties_observed_", ties and ties.observed_flips_per_1000_tokens, "rate", "low", "high")
+    row |= _fields("score_", found and found.score, "mean", "min", "max")
+    row |= _fields("tokens_", found and found.tokens, "mean", "cv", "swing")
+    if asked:
+        answered = ("answer", "after", "flipped", "evidence", "spent")
+        row |= _fields("question_", found and found.question, "r0", "r1", "per", "alpha", "beta", *answered)
+    return row | _fields("", found, "tokens_per_second")
+
+
+def _fields(prefix: str, found: Record | None, *names: str) -> Row:
+    """These fields of a record as columns; empty ones where there is no record."""
+    return {f"{prefix}{name.rstrip('_')}": None if found is None else getattr(found, name) for name in names}
+
+
+def _forced_columns(prefix: str, found: ModeForced | ModeNotRun | None) -> Row:
+    run = found if isinstance(found, ModeForced) else None
+    row: Row = {f"{prefix}not_run": found.not_run if isinstance(found, ModeNotRun) else None}
+    if found is None:
+        row[f"{prefix}not_run"] = "no forced.json"
+    row |= _fields(prefix, run, "passes", "positions")
+    for name in ("unequal_bits", "other_argmax", "under_noise"):
+        row[f"{prefix}{name}"] = getattr(run, name).share if run else None
+    for name in ("chosen", "margin"):
+        row[f"{prefix}noise_{name}_p99"] = getattr(run.noise_p99, name) if run else None
     return row

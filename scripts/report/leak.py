@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
+from scripts.records.grid import Grid
 from scripts.report import figures
-from scripts.report.entries import Entry, read_entries
-from scripts.report.figures import DASH
+from scripts.report.entries import Entry, read_entry
 from scripts.report.markdown import markdown_table
 from scripts.verdict.replays import Replay, find_replays, find_sessions
 from scripts.volatile.compare import Found, Leak, find_volatile
@@ -58,19 +55,21 @@ class Compared:
         return sum(each.compared for each in self.found)
 
 
-def make_leak(grid: dict[str, Any], results: Path) -> str:
+def make_leak(grid: Grid, results: Path) -> str:
     """The page leak.md from the cells' summaries and transcripts under `results`."""
-    pairs = grid.get("leaks", [])
-    names = {path for pair in pairs for path in pair.values()}
-    cells = [cell for cell in grid["cells"] if _path(cell) in names]
-    entries = {entry.cell: entry for entry in read_entries({**grid, "cells": cells}, results)}
-    both = [(entries[pair["clean"]], entries[pair["leaky"]]) for pair in pairs]
+    names = {path for pair in grid.leaks for path in (pair.clean, pair.leaky)}
+    entries = {
+        cell.path: read_entry(cell, results, partial=grid.partial)
+        for cell in grid.cells
+        if cell.path in names
+    }
+    both = [(entries[pair.clean], entries[pair.leaky]) for pair in grid.leaks]
     compared = {
         name: compare_replays(results / "cells" / name) for name, each in entries.items() if each.summary
     }
     parts = [
         "# What does a leaky harness do?",
-        str(grid["heading"]),
+        grid.heading,
         *_verdict(both),
         markdown_table(_swings(both)),
         CANNOT_SAY,
@@ -95,49 +94,45 @@ def compare_replays(cell: Path) -> Compared:
     return Compared([against(other) for other in others])
 
 
-def _path(cell: dict[str, Any]) -> str:
-    return "/".join(str(cell[key]) for key in ("model", "precision", "engine", "variant"))
-
-
 def _verdict(pairs: list[tuple[Entry, Entry]]) -> list[str]:
     """One line a pair: what the leak did to the swing."""
     lines = []
     for clean, leaky in pairs:
         if clean.summary is not None and leaky.summary is not None:
-            before, after = (_share(each["tokens"]["swing"]) for each in (leaky.summary, clean.summary))
+            before, after = (figures.percent(each.tokens.swing) for each in (leaky.summary, clean.summary))
             planned = clean.planned
             lines.append(
-                f"- {planned['model']} {planned['precision']} on {planned['engine']}, {leaky.summary['replays']} and "
-                f"{clean.summary['replays']} replays: the tokens swing by {before} with the leaky harness, by {after} "
+                f"- {planned.model} {planned.precision} on {planned.engine}, {leaky.summary.replays} and "
+                f"{clean.summary.replays} replays: the tokens swing by {before} with the leaky harness, by {after} "
                 "with the clean one."
             )
     return ["\n".join(lines)] if lines else []
 
 
-def _swings(pairs: list[tuple[Entry, Entry]]) -> pd.DataFrame:
+def _swings(pairs: list[tuple[Entry, Entry]]) -> list[dict[str, str]]:
     rows = []
     for clean, leaky in pairs:
         for harness, entry in (("leaky", leaky), ("clean", clean)):
-            row = {key: entry.planned[key] for key in ("model", "precision", "engine")} | {"harness": harness}
+            row = entry.columns("model", "precision", "engine") | {"harness": harness}
             found = entry.summary
             if found is None:
                 rows.append(row | {"tokens a replay": str(entry.not_run)})
                 continue
-            row["tokens a replay"] = f"{found['tokens']['mean']:,.0f}"
-            row["swing"], row["CV"] = _share(found["tokens"]["swing"]), _share(found["tokens"]["cv"])
-            row["score"] = figures.score(found["score"])
-            row["text"] = figures.k_of_n(found["text_identical"], found["replays"])
-            row["divergence"] = found["class"]
-            row["flips per 1,000 (95 %)"] = figures.flips(found["flips_per_1000_tokens"])
+            row["tokens a replay"] = f"{found.tokens.mean:,.0f}"
+            row["swing"], row["CV"] = figures.percent(found.tokens.swing), figures.percent(found.tokens.cv)
+            row["score"] = figures.score(found.score)
+            row["text"] = figures.k_of_n(found.text_identical, found.replays)
+            row["divergence"] = found.class_
+            row["flips per 1,000 (95 %)"] = figures.flips(found.flips_per_1000_tokens)
             rows.append(row)
-    return pd.DataFrame(rows, dtype=object).fillna(DASH)
+    return rows
 
 
-def _leaks(entries: list[Entry], compared: dict[str, Compared]) -> pd.DataFrame:
+def _leaks(entries: list[Entry], compared: dict[str, Compared]) -> list[dict[str, str]]:
     rows = []
     for entry in entries:
-        row = {key: entry.planned[key] for key in ("model", "precision", "variant")}
-        found = compared.get(entry.cell)
+        row = entry.columns("model", "precision", "variant")
+        found = compared.get(entry.planned.path)
         if found is None:
             rows.append(row | {"tool": str(entry.not_run)})
             continue
@@ -155,8 +150,4 @@ def _leaks(entries: list[Entry], compared: dict[str, Compared]) -> pd.DataFrame:
                 f"`{tool}` {kind} {count:,}" for (tool, kind), count in sorted(found.kinds.items())
             )
         rows.append(row)
-    return pd.DataFrame(rows, dtype=object).fillna(DASH)
-
-
-def _share(value: float | None) -> str:
-    return DASH if value is None else figures.percent(value)
+    return rows

@@ -6,12 +6,13 @@ The same data give the same bytes; between two builds only the last column of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from scripts.report import figures, frames
-from scripts.report.controls import Reading, banner
+from scripts.records.grid import ControlReading, Grid
+from scripts.report import frames
+from scripts.report.controls import banner, in_words
 from scripts.report.entries import Entry
 from scripts.report.markdown import markdown_table
+from scripts.verdict.rates import at_most
 
 LEGEND = """\
 - **text, logprobs**: k/N, the largest group of N replays whose transcripts (what was said) or logprobs files
@@ -52,11 +53,11 @@ QUESTION = """\
 """
 
 
-def render_page(grid: dict[str, Any], entries: Sequence[Entry], readings: Sequence[Reading]) -> str:
+def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[ControlReading]) -> str:
     """The whole of table.md."""
     parts = [
         banner(readings) + "# The same bytes twice at temperature 0?",
-        str(grid["heading"]),
+        grid.heading,
         markdown_table(frames.finding(entries)),
         *_bounds(entries),
         "## Each cell",
@@ -64,40 +65,43 @@ def render_page(grid: dict[str, Any], entries: Sequence[Entry], readings: Sequen
         *_questions(entries),
         *_notes(entries),
         "## Controls",
-        "\n".join(reading.line for reading in readings) or "This grid names none.",
+        "\n".join(f"- {in_words(reading)}" for reading in readings) or "This grid names none.",
         "## How to read this",
         legend(grid, entries),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def legend(grid: dict[str, Any], entries: Sequence[Entry]) -> str:
+def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     """How to read the table; of a question only where a cell has one."""
     asked = QUESTION if _questions(entries) else ""
-    return LEGEND.format(first_block=grid.get("first_block", 16), question=asked).rstrip()
+    return LEGEND.format(first_block=grid.first_block, question=asked).rstrip()
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:
-    lines = []
-    for entry in entries:
-        rate = entry.summary["flips_per_1000_tokens"] if entry.summary else {"exposure": 0}
-        tokens = figures.at_most_one_in(rate)
-        if tokens is not None and rate["events"] == 0:
-            lines.append(
-                f"- {entry.planned['model']} {entry.label}: at most one flip in {tokens:,} tokens, 95 %"
-            )
-    return ["Where no flip was seen:\n\n" + "\n".join(lines)] if lines else []
+    lines = [
+        f"- {entry.name}: at most one flip in {bound.one_flip_in_tokens:,} tokens, 95 %"
+        for entry in entries
+        if entry.summary and not (rate := entry.summary.flips_per_1000_tokens).events
+        if (bound := at_most(0, rate.exposure))
+    ]
+    return _list("Where no flip was seen:", lines)
 
 
 def _questions(entries: Sequence[Entry]) -> list[str]:
     lines = [
-        f"- {entry.planned['model']} {entry.label}: {entry.summary['question']['sentence']}"
+        f"- {entry.name}: {entry.summary.question.sentence}"
         for entry in entries
-        if entry.summary and entry.summary.get("question")
+        if entry.summary and entry.summary.question
     ]
-    return ["Questions:\n\n" + "\n".join(lines)] if lines else []
+    return _list("Questions:", lines)
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    lines = [f"- `{entry.cell}`: {entry.planned['note']}" for entry in entries if entry.planned.get("note")]
-    return ["Notes:\n\n" + "\n".join(lines)] if lines else []
+    return _list(
+        "Notes:", [f"- `{each.planned.path}`: {each.planned.note}" for each in entries if each.planned.note]
+    )
+
+
+def _list(title: str, lines: Sequence[str]) -> list[str]:
+    return ["\n".join([f"{title}\n", *lines])] if lines else []

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
-
-import pandas as pd
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json
-from scripts.common.transcripts import read_transcript
+from scripts.records.cell import Cell
+from scripts.records.grid import Grid
+from scripts.records.manifest import Manifest
+from scripts.records.settings import EngineKind
+from scripts.records.transcript import Turn
 from scripts.report import figures
-from scripts.report.entries import Entry, read_entries
+from scripts.report.entries import Entry, read_entry
 from scripts.report.figures import DASH
+from scripts.report.frames import SPEED
 from scripts.report.markdown import markdown_table
 from scripts.verdict.paired import exact_interval, mcnemar, mean_interval, pass_power
 from scripts.verdict.replays import find_replays, find_sessions
@@ -60,7 +61,7 @@ class Answers:
     weights: int | None
 
     @property
-    def found(self) -> dict[str, Any]:
+    def found(self) -> Cell:
         """cell.json."""
         assert self.entry.summary is not None
         return self.entry.summary
@@ -92,48 +93,38 @@ class Answers:
         return [score == 1 for score in self.charts()]
 
 
-def make_reap(grid: dict[str, Any], results: Path, workloads: Path) -> str:
+def make_reap(grid: Grid, results: Path, workloads: Path) -> str:
     """The page reap.md from the cells' summaries, transcripts and manifests under `results`."""
-    listed = grid.get("reap", [])
-    paths = list(dict.fromkeys(path for each in listed for path in (each["pruned"], *each["against"])))
-    cells = {
-        "/".join(str(cell[key]) for key in ("model", "precision", "engine", "variant")): cell
-        for cell in grid["cells"]
-    }
-    entries = {
-        entry.cell: entry
-        for entry in read_entries({**grid, "cells": [cells[path] for path in paths]}, results)
-    }
+    paths = list(dict.fromkeys(path for each in grid.reap for path in (each.pruned, *each.against)))
+    cells = {cell.path: cell for cell in grid.cells}
+    entries = {path: read_entry(cells[path], results, partial=grid.partial) for path in paths}
     answers = {
         path: read_answers(entry, results, workloads) for path, entry in entries.items() if entry.summary
     }
-    parts = ["# Fewer experts at more bits, or all of them at fewer?", str(grid["heading"])]
+    parts = ["# Fewer experts at more bits, or all of them at fewer?", grid.heading]
     pairs = [
-        (answers[each["pruned"]], answers[path])
-        for each in listed
-        for path in each["against"]
-        if each["pruned"] in answers and path in answers
+        (answers[each.pruned], answers[path])
+        for each in grid.reap
+        for path in each.against
+        if each.pruned in answers and path in answers
     ]
     if pairs:
         parts.append("\n".join(f"- {verdict(pruned, other)}" for pruned, other in pairs))
     parts.append(markdown_table(_cells([entries[path] for path in paths], answers)))
     parts.append(CANNOT_SAY)
     if pairs:
-        parts += [
-            "## Question by question",
-            markdown_table(pd.DataFrame([_pair(*pair) for pair in pairs], dtype=object)),
-        ]
+        parts += ["## Question by question", markdown_table([_pair(*pair) for pair in pairs])]
     return "\n\n".join([*parts, "## How to read this", LEGEND.rstrip()]) + "\n"
 
 
 def read_answers(entry: Entry, results: Path, workloads: Path) -> Answers:
     """A cell's answers; DataError where its sessions were asked another workload than the file now holds."""
-    workload = load_workload(workloads / f"{entry.planned['workload']}.yaml")
-    folder = results / "cells" / entry.cell
+    workload = load_workload(workloads / f"{entry.planned.workload}.yaml")
+    folder = results / "cells" / entry.planned.path
     sessions = find_sessions(folder)
     for session in sessions:
-        asked = session.record.get("workload", {})
-        if asked.get("sha256", workload.sha256) != workload.sha256:
+        asked = session.record.workload
+        if asked is not None and asked.sha256 != workload.sha256:
             raise DataError(
                 f"the session was asked another workload than {workload.name} is now",
                 where=session.where,
@@ -141,26 +132,24 @@ def read_answers(entry: Entry, results: Path, workloads: Path) -> Answers:
             )
     replays = []
     for replay in find_replays(sessions):
-        given = [(turn.scenario, turn.answer) for turn in read_transcript(replay.transcript)]
-        replays.append({(name, int(each["question"])) for name, each in given if each and each["correct"]})
-    kind = str(sessions[0].record.get("settings", {}).get("kind", ""))
-    manifest = (
-        results / "quants" / str(entry.planned["model"]) / str(entry.planned["precision"]) / "manifest.json"
-    )
-    return Answers(entry, workload, replays, _weights(manifest, kind))
+        given = [(turn.scenario, turn.answer) for turn in Turn.read_lines(replay.transcript)]
+        replays.append({(name, int(each.question)) for name, each in given if each and each.correct})
+    settings = sessions[0].record.settings
+    manifest = results / "quants" / entry.planned.model / entry.planned.precision / "manifest.json"
+    return Answers(entry, workload, replays, _weights(manifest, settings.kind if settings else None))
 
 
-def _weights(manifest: Path, kind: str) -> int | None:
+def _weights(manifest: Path, kind: EngineKind | None) -> int | None:
     """Bytes of the weights that the engine reads; None where there is no manifest."""
     if not manifest.is_file():
         return None
     ending = ".gguf" if kind in GGUF_KINDS else ".safetensors"
-    return sum(int(each["size"]) for each in read_json(manifest)["files"] if each["path"].endswith(ending))
+    return sum(each.size for each in Manifest.read(manifest).files if each.path.endswith(ending))
 
 
 def verdict(pruned: Answers, other: Answers) -> str:
     """One sentence on quality and one on reliability."""
-    mine, theirs = _name(pruned.entry), _name(other.entry)
+    mine, theirs = pruned.entry.name, other.entry.name
     difference, interval, chance, _ = _quality(pruned, other)
     words = _points(difference, interval)
     sure = interval is not None and (interval[0] > 0 or interval[1] < 0) and chance <= LEVEL
@@ -174,8 +163,9 @@ def verdict(pruned: Answers, other: Answers) -> str:
         more = f"`{mine if only > others else theirs}` answers more charts right throughout"
     else:
         more = "none in reliability is shown" if not sure else "in reliability no difference is shown"
+    charts = figures.count(len(pruned.workload.scenarios), "chart")
     return (
-        f"On {len(pruned.questions)} questions about {_count(len(pruned.workload.scenarios), 'chart')} {quality} "
+        f"On {len(pruned.questions)} questions about {charts} {quality} "
         f"({words} points, chance {figures.tiny(chance)}); {more} "
         f"({sum(pruned.throughout())} charts against {sum(other.throughout())}, chance {figures.tiny(reliable)})."
     )
@@ -203,8 +193,8 @@ def _pair(pruned: Answers, other: Answers) -> dict[str, str]:
     both = sum(pruned.usually(each) and other.usually(each) for each in pruned.questions)
     mine, theirs = _split(pruned.throughout(), other.throughout())
     return {
-        "pruned": _name(pruned.entry),
-        "other": _name(other.entry),
+        "pruned": pruned.entry.name,
+        "other": other.entry.name,
         "both right": str(both),
         "only pruned": str(only),
         "only other": str(others),
@@ -221,14 +211,14 @@ def _points(difference: float, interval: tuple[float, float] | None) -> str:
     return words if interval is None else f"{words} ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
 
 
-def _cells(entries: list[Entry], answers: dict[str, Answers]) -> pd.DataFrame:
+def _cells(entries: list[Entry], answers: dict[str, Answers]) -> list[dict[str, str]]:
     rows = []
     for entry in entries:
-        row = {"cell": _name(entry)}
-        if entry.cell not in answers:
+        row = {"cell": entry.name}
+        each = answers.get(entry.planned.path)
+        if each is None:
             rows.append(row | {"score (95 %)": str(entry.not_run)})
             continue
-        each = answers[entry.cell]
         found, asked, replays = each.found, len(each.questions), len(each.replays)
         right = [each.right(question) for question in each.questions]
         score = sum(right) / (asked * replays)
@@ -247,24 +237,12 @@ def _cells(entries: list[Entry], answers: dict[str, Answers]) -> pd.DataFrame:
         row["charts all right"] = f"{charts}/{replays * len(each.workload.scenarios)}"
         row["worst"] = figures.percent(min(map(len, each.replays)) / asked)
         row["pass^k"] = f"{figures.percent(pass_power(right, replays, replays))} (k = {replays})"
-        cv = found["tokens"]["cv"]
-        row["tokens a replay"] = (
-            f"{found['tokens']['mean']:,.0f} (CV {DASH if cv is None else figures.percent(cv)})"
-        )
+        row["tokens a replay"] = f"{found.tokens.mean:,.0f} (CV {figures.percent(found.tokens.cv)})"
         row["weights"] = DASH if each.weights is None else f"{each.weights / 10**6:,.1f}"
-        row["text"] = figures.k_of_n(found["text_identical"], found["replays"])
-        row["logprobs"] = figures.k_of_n(found["logprobs_identical"], found["replays"])
-        row["divergence"] = found["class"]
+        row["text"] = figures.k_of_n(found.text_identical, found.replays)
+        row["logprobs"] = figures.k_of_n(found.logprobs_identical, found.replays)
+        row["divergence"] = found.class_
         row["quantised"] = entry.quantised or DASH
-        speed = found["tokens_per_second"]
-        row["tokens/s, varies"] = DASH if speed is None else figures.significant(speed)
+        row[SPEED] = figures.significant(found.tokens_per_second)
         rows.append(row)
-    return pd.DataFrame(rows, dtype=object).fillna(DASH)
-
-
-def _name(entry: Entry) -> str:
-    return f"{entry.planned['model']} {entry.label}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+    return rows

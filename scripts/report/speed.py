@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
-import pandas as pd
 
 from scripts.common.errors import DataError
-from scripts.common.transcripts import read_transcript
+from scripts.records.cell import Cell
+from scripts.records.grid import Grid
+from scripts.records.transcript import Turn, TurnTiming
 from scripts.report import figures
 from scripts.report.entries import Entry, read_entries
 from scripts.report.figures import DASH
@@ -45,7 +45,7 @@ LEGEND = """\
 
 
 @dataclass(frozen=True)
-class Turn:
+class TimedTurn:
     """A generation: tokens of its prompt that were read, tokens generated, seconds."""
 
     scenario: str
@@ -58,8 +58,8 @@ class Turn:
 class Clocked:
     """A cell's replays, each a list of turns, and what its server counted of drafted tokens, summed over sessions."""
 
-    entry: Entry
-    replays: list[list[Turn]]
+    cell: Cell
+    replays: list[list[TimedTurn]]
     drafted: int
     accepted: int
 
@@ -85,7 +85,7 @@ class Clocked:
         return sum(turn.read for turn in turns) / count, sum(turn.generated for turn in turns) / count
 
 
-def reading_seconds(turns: Sequence[Turn]) -> float | None:
+def reading_seconds(turns: Sequence[TimedTurn]) -> float | None:
     """Seconds a token read takes, by least squares over the turns; None where it cannot be told from decoding.
 
     That is below three turns, where the two go together (correlation over 0.99), or where a fit gives no positive cost.
@@ -100,13 +100,13 @@ def reading_seconds(turns: Sequence[Turn]) -> float | None:
     return float(reading) if reading > 0 and decoding > 0 else None
 
 
-def make_speed(grid: dict[str, Any], results: Path) -> str:
+def make_speed(grid: Grid, results: Path) -> str:
     """The page speed.md from the timings under `results`."""
-    entries = [entry for entry in read_entries(grid, results) if entry.planned.get("status") != "planned"]
-    clocked = {entry.cell: read_clocked(entry, results) for entry in entries if entry.summary}
+    entries = [entry for entry in read_entries(grid, results) if entry.planned.status != "planned"]
+    clocked = {each.planned.path: read_clocked(each.summary, results) for each in entries if each.summary}
     parts = [
         "# How fast, on what, and what does determinism cost?",
-        str(grid["heading"]),
+        grid.heading,
         markdown_table(_kinds(entries, clocked)),
         CANNOT_SAY,
         "## Multi-token prediction",
@@ -119,57 +119,46 @@ def make_speed(grid: dict[str, Any], results: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def read_clocked(entry: Entry, results: Path) -> Clocked:
+def read_clocked(cell: Cell, results: Path) -> Clocked:
     """A cell's turns with their seconds; DataError where a replay's timing is missing or not of its transcript."""
-    sessions = find_sessions(results / "cells" / entry.cell)
+    sessions = find_sessions(results / "cells" / cell.path)
     kept = {each.number: _kept(each) for each in sessions}
     replays = [_turns(each.transcript, kept=kept[each.session]) for each in find_replays(sessions)]
-    counted = [(each.record.get("resolved") or {}).get("speculation") or {} for each in sessions]
-    drafted, accepted = (sum(int(each.get(key, 0)) for each in counted) for key in ("drafted", "accepted"))
-    return Clocked(entry, replays, drafted, accepted)
+    counted = [said.speculation for each in sessions if (said := each.record.resolved) and said.speculation]
+    return Clocked(
+        cell, replays, sum(each.drafted for each in counted), sum(each.accepted for each in counted)
+    )
 
 
 def _kept(session: Session) -> bool:
     """Whether the engine keeps what it has read from one turn to the next."""
-    words = (session.record.get("resolved") or {}).get("context_between_turns")
-    return str(words).startswith("kept")
+    said = session.record.resolved
+    return said is not None and said.context_between_turns.startswith("kept")
 
 
-def _turns(transcript: Path, *, kept: bool) -> list[Turn]:
+def _turns(transcript: Path, *, kept: bool) -> list[TimedTurn]:
     path = Path(str(transcript).replace(".transcript.", ".timing."))
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the replay's timing cannot be read ({error})",
-            where=str(path),
-            remedy="run its session again: snakemake -R SESSION_JSON -- results/speed.md",
-        ) from error
     turns, prompt, scenario = [], 0, None
-    for turn, line in zip(read_transcript(transcript), lines, strict=False):
-        if (turn.scenario, turn.turn, len(turn.output_ids)) != (
-            line["scenario"],
-            line["turn"],
-            line["tokens"],
-        ):
+    for turn, line in zip(Turn.read_lines(transcript), TurnTiming.read_lines(path), strict=False):
+        if (turn.scenario, turn.turn, len(turn.output_ids)) != (line.scenario, line.turn, line.tokens):
             raise DataError("the timing is of another replay than its transcript", where=str(path))
         if turn.scenario != scenario:
             prompt, scenario = 0, turn.scenario
         prompt += len(turn.appended_ids)
         read = len(turn.appended_ids) if kept else prompt
-        turns.append(Turn(turn.scenario, read, len(turn.output_ids), float(line["seconds"])))
+        turns.append(TimedTurn(turn.scenario, read, len(turn.output_ids), line.seconds))
         prompt += len(turn.output_ids)
     return turns
 
 
-def _kinds(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> pd.DataFrame:
+def _kinds(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> list[dict[str, str]]:
     rows = []
     for entry in entries:
-        row = {key: entry.planned[key] for key in ("model", "precision", "variant")}
-        if entry.cell not in clocked:
+        row = entry.columns("model", "precision", "variant")
+        cell = clocked.get(entry.planned.path)
+        if cell is None:
             rows.append(row | {"kind of input": str(entry.not_run)})
             continue
-        cell = clocked[entry.cell]
         reading = reading_seconds([turn for replay in cell.replays for turn in replay])
         for kind in cell.kinds:
             decoded = DASH if reading is None else _spread(cell.rates(kind, reading=reading))
@@ -183,20 +172,19 @@ def _kinds(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> pd.DataFram
                     "decode tokens/s": decoded,
                 }
             )
-    return pd.DataFrame(rows, dtype=object).fillna(DASH)
+    return rows
 
 
 def _mtp(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> str:
-    on = [entry for entry in entries if entry.planned["variant"] == MTP]
+    on = [entry for entry in entries if entry.planned.variant == MTP]
     if not on:
         return "Not run: no cell of this grid has multi-token prediction on."
-    known = {entry.cell: entry for entry in entries}
     rows = []
     for entry in on:
-        row = {key: entry.planned[key] for key in ("model", "precision", "engine")}
-        off = clocked.get(known[_base(entry)].cell) if _base(entry) in known else None
-        mine = clocked.get(entry.cell)
-        for kind in (mine or off).kinds if mine or off else ["–"]:  # type: ignore[union-attr]
+        row = entry.columns("model", "precision", "engine")
+        off, mine = clocked.get(_base(entry)), clocked.get(entry.planned.path)
+        either = mine or off
+        for kind in either.kinds if either else [DASH]:
             rows.append(
                 row
                 | {
@@ -206,7 +194,7 @@ def _mtp(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> str:
                     "acceptance (all kinds)": _acceptance(mine),
                 }
             )
-    return markdown_table(pd.DataFrame(rows, dtype=object))
+    return markdown_table(rows)
 
 
 def _acceptance(cell: Clocked | None) -> str:
@@ -216,16 +204,16 @@ def _acceptance(cell: Clocked | None) -> str:
 
 
 def _base(entry: Entry) -> str:
-    return "/".join(str(entry.planned[key]) for key in ("model", "precision", "engine")) + f"/{BASE}"
+    return msgspec.structs.replace(entry.planned, variant=BASE).path
 
 
 def _prices(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> str:
     rows = []
     for entry in entries:
-        base, mine = clocked.get(_base(entry)), clocked.get(entry.cell)
-        if entry.planned["variant"] == BASE or base is None:
+        base, mine = clocked.get(_base(entry)), clocked.get(entry.planned.path)
+        if entry.planned.variant == BASE or base is None:
             continue
-        row = {key: entry.planned[key] for key in ("model", "precision", "engine", "variant")}
+        row = entry.columns("model", "precision", "engine", "variant")
         if mine is None:
             rows.append(row | {"price": str(entry.not_run)})
             continue
@@ -233,19 +221,16 @@ def _prices(entries: Sequence[Entry], clocked: dict[str, Clocked]) -> str:
         ratio = statistics.median(after) / statistics.median(before) - 1
         least, most = min(after) / max(before) - 1, max(after) / min(before) - 1
         row["price"] = f"{100 * ratio:+.0f} % ({100 * least:+.0f} to {100 * most:+.0f})"
-        row["bits"] = _same_bits(base.entry, entry)
-        row["logprobs"] = figures.k_of_n(mine.entry.summary["logprobs_identical"], len(mine.replays))  # type: ignore[index]
+        row["bits"] = _same_bits(base.cell, mine.cell)
+        row["logprobs"] = figures.k_of_n(mine.cell.logprobs_identical, mine.cell.replays)
         rows.append(row)
     if not rows:
         return "This grid has no variant beside a baseline."
-    return markdown_table(pd.DataFrame(rows, dtype=object).fillna(DASH))
+    return markdown_table(rows)
 
 
-def _same_bits(one: Entry, other: Entry) -> str:
-    hashes = [
-        {(each["transcript"], each["logprobs"]) for each in (entry.summary or {}).get("hashes", ())}
-        for entry in (one, other)
-    ]
+def _same_bits(one: Cell, other: Cell) -> str:
+    hashes = [{(each.transcript, each.logprobs) for each in cell.hashes} for cell in (one, other)]
     if any(len(each) != 1 for each in hashes):
         return "differ from replay to replay"
     return "the baseline's" if hashes[0] == hashes[1] else "others than the baseline's"

@@ -54,10 +54,12 @@ def plans_of(cells: Iterable[Cell]) -> list[Plan]:
             folder=cell.folder,
             sessions=cell.sessions,
             replays=cell.replays,
-            forced=max(cell.forced.values()),
+            forced=max(cell.forced.by_mode.values()),
             session_seconds=cell.seconds / cell.sessions,
             forced_seconds=cell.estimate.start_seconds
-            + sum(cell.forced.values()) * cell.estimate.tokens_per_replay / cell.estimate.tokens_per_second,
+            + sum(cell.forced.by_mode.values())
+            * cell.estimate.tokens_per_replay
+            / cell.estimate.tokens_per_second,
             most=cell.question is not None,
         )
         for cell in cells

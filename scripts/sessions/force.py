@@ -6,28 +6,28 @@ whole episode is read at once, in decode the recorded ids are given one by one. 
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TextIO
+
+import msgspec
 
 from scripts.common.errors import UnsupportedError
-from scripts.common.files import read_json, sha256_file, write_json
+from scripts.common.files import sha256_file
 from scripts.common.protocol import Engine, Scores
-from scripts.common.transcripts import Turn, read_transcript
-from scripts.engines.start import start_engine
 from scripts.quants.manifest import verify_manifest
+from scripts.records.forced import Mode, PassTurn, Read
+from scripts.records.session import LoadRecord
+from scripts.records.settings import Settings
+from scripts.records.transcript import Turn
+from scripts.sessions.aside import written_aside
+from scripts.sessions.deployment import Deployment
 from scripts.sessions.load import Load, Requests
-from scripts.sessions.play import disk_error
 from scripts.sessions.progress import Progress
-from scripts.sessions.watch import WorkflowWatch
-from scripts.verdict.forced import Mode, pass_line, summarise_forced
-from scripts.verdict.routing import Read
+from scripts.verdict.forced import summarise_forced
 
 CANDIDATES = 2  # best and second: the margin
 
@@ -45,8 +45,7 @@ class RecordedTurn:
 def recorded_episodes(transcript: Path) -> dict[str, list[RecordedTurn]]:
     """The episodes of a transcript, by scenario, in their order."""
     episodes: dict[str, list[RecordedTurn]] = {}
-    turns: Iterator[Turn] = read_transcript(transcript)
-    for scenario, found in groupby(turns, key=lambda turn: turn.scenario):
+    for scenario, found in groupby(Turn.read_lines(transcript), key=lambda turn: turn.scenario):
         ids: list[int] = []
         for turn in found:
             ids = ids + turn.appended_ids
@@ -56,53 +55,56 @@ def recorded_episodes(transcript: Path) -> dict[str, list[RecordedTurn]]:
     return episodes
 
 
-def write_turn(
-    stream: TextIO, scenario: str, turn: int, scores: Scores, start: int, count: int, read: Read | None
-) -> None:
-    """Write the line of one turn: positions `start` to `start + count` of `scores`; `read`: before these."""
-    part = slice(start, start + count)
+def pass_turn(scenario: str, turn: RecordedTurn, scores: Scores, start: int, read: Read | None) -> PassTurn:
+    """What a pass says of one turn, whose first id is position `start` of `scores`; `read`: before that."""
+    part = slice(start, start + len(turn.output_ids))
     top = scores.top[part]
-    stream.write(
-        pass_line(
-            scenario,
-            turn,
-            digests=scores.digests[part],
-            margins=[best[0][1] - best[1][1] for best in top],
-            argmax=[best[0][0] for best in top],
-            chosen=scores.chosen[part],
-            routing=None if scores.routing is None else scores.routing[part],
-            read=read,
-        )
+    return PassTurn(
+        scenario=scenario,
+        turn=turn.turn,
+        digests=scores.digests[part],
+        margins=[best[0][1] - best[1][1] for best in top],
+        argmax=[best[0][0] for best in top],
+        chosen=scores.chosen[part],
+        routing=None if scores.routing is None or read is None else scores.routing[part],
+        read=None if scores.routing is None else read,
     )
 
 
-def force_prefill(engine: Engine, scenario: str, turns: list[RecordedTurn], stream: TextIO) -> int:
-    """One episode read at once; returns how many positions were compared."""
+def force_prefill(engine: Engine, scenario: str, turns: list[RecordedTurn]) -> Iterator[PassTurn]:
+    """One episode read at once."""
     ids = turns[-1].prompt_ids + turns[-1].output_ids
     scores = engine.score(ids, top_logprobs=CANDIDATES)
     end = 0
     for turn in turns:
         start = len(turn.prompt_ids) - scores.first
         before = slice(end, start)
-        read = None if scores.routing is None else Read(scores.digests[before], scores.routing[before])
-        write_turn(stream, scenario, turn.turn, scores, start, len(turn.output_ids), read)
+        read = (
+            None
+            if scores.routing is None
+            else Read(digests=scores.digests[before], routing=scores.routing[before])
+        )
+        yield pass_turn(scenario, turn, scores, start, read)
         end = start + len(turn.output_ids)
-    return sum(len(turn.output_ids) for turn in turns)
 
 
-def force_decode(engine: Engine, scenario: str, turns: list[RecordedTurn], stream: TextIO) -> int:
-    """One episode given id by id; returns how many positions were compared."""
+def force_decode(engine: Engine, scenario: str, turns: list[RecordedTurn]) -> Iterator[PassTurn]:
+    """One episode given id by id."""
     for turn in turns:
         scores = engine.force(turn.prompt_ids, turn.output_ids, top_logprobs=CANDIDATES)
-        read = None if scores.before is None else Read([], [scores.before])
-        write_turn(stream, scenario, turn.turn, scores, 0, len(turn.output_ids), read)
-    return sum(len(turn.output_ids) for turn in turns)
+        read = None if scores.before is None else Read(digests=[], routing=[scores.before])
+        yield pass_turn(scenario, turn, scores, 0, read)
 
 
-FORCE: dict[Mode, Callable[[Engine, str, list[RecordedTurn], TextIO], int]] = {
+FORCE: dict[Mode, Callable[[Engine, str, list[RecordedTurn]], Iterator[PassTurn]]] = {
     "prefill": force_prefill,
     "decode": force_decode,
 }
+
+
+def pass_file(number: int, mode: Mode) -> str:
+    """The name of a pass's file."""
+    return f"pass-{number:02d}.{mode}.jsonl"
 
 
 def recorded_requests(episodes: Mapping[str, list[RecordedTurn]]) -> Requests:
@@ -122,19 +124,23 @@ def recorded_requests(episodes: Mapping[str, list[RecordedTurn]]) -> Requests:
     return requests
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What became of the passes: why a mode has none, and the load beside them."""
+
+    not_run: dict[Mode, str]
+    load: LoadRecord | None
+
+
 def force_passes(
     engine: Engine,
-    transcript: Path,
+    episodes: Mapping[str, list[RecordedTurn]],
     folder: Path,
     passes: Mapping[Mode, int],
     progress: Progress,
-    settings: Mapping[str, Any],
-) -> tuple[dict[Mode, str], dict[str, Any] | None]:
-    """Write so many `passes` of every mode the engine can into `folder`, under the cell's load.
-
-    Returns why for each mode that it cannot, and what the load was.
-    """
-    episodes = recorded_episodes(transcript)
+    settings: Settings,
+) -> Passes:
+    """Write so many `passes` of every mode that the engine can into `folder`, beside the cell's load."""
     first = next(iter(episodes.values()))[0]
     engine.generate(first.prompt_ids, max_tokens=4, stop_ids=[], top_logprobs=1)  # warm-up, thrown away
     not_run: dict[Mode, str] = {mode: "no pass was asked for" for mode in FORCE if not passes[mode]}
@@ -143,13 +149,15 @@ def force_passes(
             for mode, force in FORCE.items():
                 if mode in not_run or number >= passes[mode]:
                     continue
-                path = folder / f"pass-{number:02d}.{mode}.jsonl"
+                path = folder / pass_file(number, mode)
                 try:
                     with open(path, "w", encoding="utf-8") as stream:
                         for scenario, turns in episodes.items():
                             load.reset()
-                            started = time.perf_counter()
-                            positions = force(engine, scenario, turns, stream)
+                            started, positions = time.perf_counter(), 0
+                            for turn in force(engine, scenario, turns):
+                                stream.write(turn.line())
+                                positions += len(turn.chosen)
                             seconds = time.perf_counter() - started
                             load.look()
                             progress.turn(number, f"{mode} {scenario}", "–", positions, seconds)
@@ -157,48 +165,18 @@ def force_passes(
                     path.unlink()
                     not_run[mode] = str(error)
     progress.done()
-    return not_run, load.describe()
+    return Passes(not_run, load.describe())
 
 
-def force_cell(
-    output: Path,
-    *,
-    passes: Mapping[Mode, int],
-    transcript: Path,
-    manifest_file: Path,
-    settings: Mapping[str, Any],
-    log: Path,
-    engine_record: Path | None = None,
-) -> None:
+def force_cell(deployment: Deployment, output: Path, *, passes: Mapping[Mode, int], transcript: Path) -> None:
     """Feed `transcript` back to a fresh engine, so many `passes` a mode; write {cell}/forced/ and `output`."""
-    cell = output.parent
-    aside = cell / ".forced.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    verify_manifest(manifest_file)
-    (aside / "forced").mkdir(parents=True)
-    WorkflowWatch(aside).start()
-    try:
-        os.environ.update(settings["environment"])
-        title = f"{settings['model']} {settings['precision']} {settings['variant']} · forced"
-        record = read_json(engine_record) if engine_record else {}
-        with start_engine({**settings, "record": record}, manifest_file.parent, log) as engine:
-            not_run, load = force_passes(
-                engine,
-                transcript,
-                aside / "forced",
-                passes,
-                Progress(title, max(passes.values())),
-                settings,
-            )
-        scenarios = list(recorded_episodes(transcript))
-        summary = summarise_forced(aside, scenarios=scenarios, not_run=not_run)
-        shutil.rmtree(cell / "forced", ignore_errors=True)
-        (aside / "forced").rename(cell / "forced")
-        write_json(output, {**summary, "load": load, "transcript_sha256": sha256_file(transcript)})
-    except OSError as error:
-        full = disk_error(error, cell)
-        if full is None:
-            raise
-        raise full from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    verify_manifest(deployment.manifest)
+    with written_aside(output.parent / "forced", part="forced") as aside:
+        episodes = recorded_episodes(transcript)
+        progress = Progress(deployment.title("forced"), max(passes.values()))
+        with deployment.start() as engine:
+            made = force_passes(engine, episodes, aside / "forced", passes, progress, deployment.settings)
+        found = summarise_forced(aside, scenarios=list(episodes), not_run=made.not_run)
+        msgspec.structs.replace(found, load=made.load, transcript_sha256=sha256_file(transcript)).write(
+            output
+        )

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from scripts.common.errors import EngineError, TempzeroError, UnsupportedError
 from scripts.common.protocol import Engine, Shared
+from scripts.records.session import InFlight, LoadRecord
+from scripts.records.settings import Settings
 
 # One stream's requests, endlessly: each step is a request and yields the tokens it generated.
 Requests = Callable[[Engine, int], Generator[int, None, None]]
@@ -34,11 +36,11 @@ LEAVE_SECONDS = 5.0  # for streams to end when the session has failed; its engin
 class Load:
     """`concurrency` - 1 background streams of `requests`, from entering to leaving it; none at a concurrency of 1."""
 
-    def __init__(self, engine: Engine, settings: Mapping[str, Any], requests: Requests) -> None:
+    def __init__(self, engine: Engine, settings: Settings, requests: Requests) -> None:
         self._engine, self._requests = engine, requests
-        self._streams = int(settings.get("harness", {}).get("concurrency", 1)) - 1
-        key, value = KEEPS_NOTHING.get(settings["kind"], ("", None))
-        self._keeps_nothing = bool(key) and settings["arguments"].get(key) == value
+        self._streams = settings.harness.concurrency - 1
+        key, value = KEEPS_NOTHING.get(settings.kind, ("", None))
+        self._keeps_nothing = bool(key) and settings.arguments.get(key) == value
         self._gate = threading.Condition()
         self._halted = self._ended = False
         self._asking = self._made = self._tokens = 0
@@ -98,25 +100,21 @@ class Load:
             with self._all_halted():
                 self._engine.reset()
 
-    def describe(self) -> dict[str, Any] | None:
-        """What session.json says of it: None without streams.
-
-        `in_flight`: how many of the streams were being answered, looked at as each measured turn ended.
-        """
+    def describe(self) -> LoadRecord | None:
+        """What session.json says of it: None without streams."""
         if not self._streams:
             return None
-        return {
-            "streams": self._streams,
-            "requests": self._made,
-            "tokens": self._tokens,
-            "seconds": round(self._seconds, 3),
-            "in_flight": {"mean": sum(self._seen) / len(self._seen), "min": min(self._seen)}
-            if self._seen
-            else None,
-            "caches_between_episodes": "nothing is kept from request to request"
+        seen = self._seen
+        return LoadRecord(
+            streams=self._streams,
+            requests=self._made,
+            tokens=self._tokens,
+            seconds=round(self._seconds, 3),
+            in_flight=InFlight(mean=sum(seen) / len(seen), min=min(seen)) if seen else None,
+            caches_between_episodes="nothing is kept from request to request"
             if self._keeps_nothing
             else "emptied, the streams halted",
-        }
+        )
 
     def _work(self, number: int) -> None:
         """One stream, in a thread of its own."""

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.records.settings import Listing
 from scripts.workload.charts import FIELDS, Chart, ChartSpec, Timeframe, draw_chart
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import PlayedTurn, play_episode
 from scripts.workload.oracle import CHART_FILE, OracleEngine
 from scripts.workload.questions import KINDS, Parameters, ask_text, bar
 from scripts.workload.workloads import Question, Scenario, Workload
-from scripts.workload.workspace import Limits, Listing
+from scripts.workload.workspace import Limits
 
 # Workloads use chart seeds below 1,000,000.
 FIRST_TRAINING_SEED = 1_000_000_000
@@ -49,14 +50,14 @@ def intro(timeframe: Timeframe, bars: int) -> str:
     return f"The workspace holds {CHART_FILE}: {bars} {_WORDS[timeframe]}."
 
 
-def draw_parameters(kind: str, chart: Chart, rng: random.Random) -> dict[str, object]:
+def draw_parameters(kind: str, chart: Chart, rng: random.Random) -> Parameters:
     """Random parameters for a question of `kind` about `chart`."""
     size = len(chart.bars)
 
     def number() -> int:
         return 1 + int(rng.random() * size)
 
-    drawn: dict[str, object] = {}
+    drawn: Parameters = {}
     wanted = KINDS[kind].parameters
     if "field" in wanted:
         drawn["field"] = FIELDS[int(rng.random() * len(FIELDS))]
@@ -68,7 +69,7 @@ def draw_parameters(kind: str, chart: Chart, rng: random.Random) -> dict[str, ob
         widest = 8 if kind == "widest_bar" else 14 if kind.startswith("count") else size
         length = 4 + int(rng.random() * (widest - 3))
         drawn["first"] = 1 + int(rng.random() * (size - length + 1))
-        drawn["last"] = int(str(drawn["first"])) + length - 1
+        drawn["last"] = drawn["first"] + length - 1
     if "a" in wanted:
         a, b = number(), number()
         while a == b or bar(chart, a).close == bar(chart, b).close:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from scripts.records.base import Record
 
 
 @dataclass(frozen=True)
@@ -33,47 +35,73 @@ class ModelSpec:
     rope_theta: float = 10_000.0
     context: int = 4096
 
-    def hugging_face_config(self) -> dict[str, Any]:
-        """config.json of the exported checkpoint."""
-        config: dict[str, Any] = {
-            "architectures": ["Qwen3MoeForCausalLM" if self.experts else "Qwen3ForCausalLM"],
-            "model_type": "qwen3_moe" if self.experts else "qwen3",
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "bos_token_id": 0,
-            "eos_token_id": 2,
-            "pad_token_id": 0,
-            "head_dim": self.head_size,
-            "hidden_act": "silu",
-            "hidden_size": self.width,
-            "initializer_range": 0.02,
-            "intermediate_size": self.hidden,
-            "max_position_embeddings": self.context,
-            "num_attention_heads": self.heads,
-            "num_hidden_layers": self.layers,
-            "num_key_value_heads": self.kv_heads,
-            "rms_norm_eps": 1e-6,
-            "rope_scaling": None,
-            "rope_theta": self.rope_theta,
-            "sliding_window": None,
-            "tie_word_embeddings": True,
-            "torch_dtype": "bfloat16",
-            "use_cache": True,
-            "use_sliding_window": False,
-            "vocab_size": self.vocabulary,
-        }
-        if self.experts:
-            config |= {
-                "decoder_sparse_step": 1,
-                "mlp_only_layers": [],
-                "moe_intermediate_size": self.expert_hidden,
-                "norm_topk_prob": True,
-                "num_experts": self.experts,
-                "num_experts_per_tok": self.active_experts,
-                "output_router_logits": False,
-                "router_aux_loss_coef": 0.001,
-            }
+
+class Qwen3Config(Record, frozen=True, kw_only=True):
+    """config.json of a dense checkpoint, by transformers' own names."""
+
+    architectures: tuple[str, ...]
+    model_type: str
+    attention_bias: bool = False
+    attention_dropout: float = 0.0
+    bos_token_id: int = 0
+    eos_token_id: int = 2
+    pad_token_id: int = 0
+    head_dim: int
+    hidden_act: str = "silu"
+    hidden_size: int
+    initializer_range: float = 0.02
+    intermediate_size: int
+    max_position_embeddings: int
+    num_attention_heads: int
+    num_hidden_layers: int
+    num_key_value_heads: int
+    rms_norm_eps: float = 1e-6
+    rope_scaling: None = None
+    rope_theta: float
+    sliding_window: None = None
+    tie_word_embeddings: bool = True
+    torch_dtype: str = "bfloat16"
+    use_cache: bool = True
+    use_sliding_window: bool = False
+    vocab_size: int
+
+
+class Qwen3MoeConfig(Qwen3Config, frozen=True, kw_only=True):
+    """The same of a mixture of experts."""
+
+    decoder_sparse_step: int = 1
+    mlp_only_layers: tuple[int, ...] = ()
+    moe_intermediate_size: int
+    norm_topk_prob: bool = True
+    num_experts: int
+    num_experts_per_tok: int
+    output_router_logits: bool = False
+    router_aux_loss_coef: float = 0.001
+
+
+def hugging_face_config(spec: ModelSpec) -> Qwen3Config:
+    """config.json of the exported checkpoint."""
+    config = Qwen3Config(
+        architectures=("Qwen3MoeForCausalLM" if spec.experts else "Qwen3ForCausalLM",),
+        model_type="qwen3_moe" if spec.experts else "qwen3",
+        head_dim=spec.head_size,
+        hidden_size=spec.width,
+        intermediate_size=spec.hidden,
+        max_position_embeddings=spec.context,
+        num_attention_heads=spec.heads,
+        num_hidden_layers=spec.layers,
+        num_key_value_heads=spec.kv_heads,
+        rope_theta=spec.rope_theta,
+        vocab_size=spec.vocabulary,
+    )
+    if not spec.experts:
         return config
+    return Qwen3MoeConfig(
+        **msgspec.structs.asdict(config),
+        moe_intermediate_size=spec.expert_hidden,
+        num_experts=spec.experts,
+        num_experts_per_tok=spec.active_experts,
+    )
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -34,7 +34,7 @@ def score_held_out(engine: Engine, chat: ChatForm, episodes: int, *, context: in
     for number in range(episodes):
         drawn = draw_scenario(FIRST_HELD_OUT_SEED + number)
         engine.reset()
-        right: set[int] = set()
+        right: set[int | str] = set()
         with tempfile.TemporaryDirectory() as folder:
             for played in play_episode(
                 engine,
@@ -48,8 +48,9 @@ def score_held_out(engine: Engine, chat: ChatForm, episodes: int, *, context: in
             ):
                 score.turns += 1
                 score.tokens += len(played.turn.output_ids)
-                if played.turn.answer is not None and played.turn.answer["correct"]:
-                    right.add(played.turn.answer["question"])
+                answer = played.turn.answer
+                if answer is not None and answer.correct:
+                    right.add(answer.question)
         for position, (kind, _, _) in enumerate(drawn.asked, start=1):
             score.asked[kind] += 1
             score.right[kind] += position in right

@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from scripts.common.files import read_json, write_json
-from scripts.tinychart.model import ModelSpec, TinyModel, exported_tensors, load_tensors
+from scripts.records.base import Record, convert
+from scripts.tinychart.model import (
+    ModelSpec,
+    TinyModel,
+    exported_tensors,
+    hugging_face_config,
+    load_tensors,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,35 @@ class TrainingSpec:
     context_weight: float = 0.05
     balance_weight: float = 0.01
     seed: int = 0
+
+
+class LogLine(Record, frozen=True, kw_only=True):
+    """Where the training stood at a step. `loss`: of the model's own ids, nat; `accuracy`: of the same."""
+
+    step: int
+    loss: float
+    accuracy: float
+    balance: float
+
+
+class Training(Record, frozen=True, kw_only=True):
+    """training.json: how a model was trained, and where that led.
+
+    `minutes`: the most it might take; `seconds`: what it took. `earlier`: the training that it went on from.
+    """
+
+    model: ModelSpec
+    training: TrainingSpec
+    minutes: float
+    steps_done: int
+    seconds: int
+    parameters: int
+    hardware: str
+    torch: str
+    episodes: int
+    first_training_seed: int
+    earlier: Training | None = None
+    log: list[LogLine]
 
 
 def load_episodes(path: Path, length: int, device: str) -> tuple[Tensor, Tensor, int]:
@@ -58,7 +93,7 @@ def _batches(ids: Tensor, taught: Tensor, spec: TrainingSpec) -> Iterator[tuple[
         yield ids[rows].long(), taught[rows]
 
 
-def _groups(model: TinyModel, decay: float) -> list[dict[str, Any]]:
+def _groups(model: TinyModel, decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -78,14 +113,14 @@ def train(
     *,
     minutes: float,
     initial: Path | None = None,
-) -> dict[str, Any]:
+) -> None:
     """Train on the file `episodes` and write model.safetensors, config.json and training.json into `output`.
 
     With `initial`, a folder that an earlier training wrote, training goes on from its weights, and its
     record is kept under `earlier`.
 
     The rate falls with the steps or with the `minutes`, whichever are spent first, and training ends
-    there. A checkpoint is written every thousand steps. Returns what training.json holds.
+    there. A checkpoint is written every thousand steps.
     """
     torch.manual_seed(spec.seed)
     torch.set_float32_matmul_precision("high")
@@ -109,7 +144,8 @@ def train(
 
     compiled = torch.compile(measure) if device == "cuda" else measure
     ids, taught, first_seed = load_episodes(episodes, spec.length, device)
-    started, log, step = time.time(), [], 0
+    log: list[LogLine] = []
+    started, step = time.time(), 0
     for step, batch in enumerate(_batches(ids, taught, spec)):
         spent = max(step / spec.steps, (time.time() - started) / (minutes * 60))
         for group in optimiser.param_groups:
@@ -122,36 +158,38 @@ def train(
         optimiser.step()
         last = step == spec.steps - 1 or spent >= 1
         if step % 100 == 0 or last:
-            line = {
-                "step": step,
-                "loss": own_loss.item(),
-                "accuracy": right.item(),
-                "balance": balance.item(),
-            }
-            log.append({key: round(value, 5) for key, value in line.items()})
+            log.append(
+                LogLine(
+                    step=step,
+                    loss=round(own_loss.item(), 5),
+                    accuracy=round(right.item(), 5),
+                    balance=round(balance.item(), 5),
+                )
+            )
             print(f"{log[-1]} {time.time() - started:.0f} s", flush=True)
         if step and step % 1000 == 0:
             _export(model, output)
         if last:
             break
-    record = {
-        "model": asdict(model_spec),
-        "training": asdict(spec),
-        "minutes": minutes,
-        "steps_done": step + 1,
-        "seconds": round(time.time() - started),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "hardware": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "torch": torch.__version__,
-        "episodes": len(ids),
-        "first_training_seed": first_seed,
-        "earlier": None if initial is None else read_json(initial / "training.json"),
-        "log": log[:: max(1, len(log) // 40)] + log[-1:],
-    }
     _export(model, output)
-    write_json(output / "config.json", model_spec.hugging_face_config())
-    write_json(output / "training.json", record)
-    return record
+    write_json(output / "config.json", hugging_face_config(model_spec).as_json())
+    record = Training(
+        model=model_spec,
+        training=spec,
+        minutes=minutes,
+        steps_done=step + 1,
+        seconds=round(time.time() - started),
+        parameters=sum(p.numel() for p in model.parameters()),
+        hardware=torch.cuda.get_device_name() if device == "cuda" else "CPU",
+        torch=str(torch.__version__),
+        episodes=len(ids),
+        first_training_seed=first_seed,
+        earlier=None
+        if initial is None
+        else convert(Training, read_json(initial / "training.json"), f"{initial}/training.json"),
+        log=log[:: max(1, len(log) // 40)] + log[-1:],
+    )
+    write_json(output / "training.json", record.as_json())
 
 
 def _export(model: TinyModel, output: Path) -> None:

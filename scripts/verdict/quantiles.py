@@ -30,7 +30,7 @@ class Quantiles:
         self._zeros = 0
         self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)
         self._stretches: list[tuple[int, int]] = []
-        self._histogram: NDArray[np.int64] | None = None
+        self._upto: NDArray[np.int64] | None = None  # of each bin, how many are in it and those below
 
     def add(self, values: Floats, weight: int = 1) -> None:
         """Add numbers, each `weight` times; NaN is left out."""
@@ -42,7 +42,7 @@ class Quantiles:
         self.total += weight * len(some)
         self.max = max(self.max, float(some.max()))
         self._spool.write(some.astype(np.float64).tobytes())
-        self._histogram = None
+        self._upto = None
         if self._stretches and self._stretches[-1][1] == weight:
             self._stretches[-1] = (self._stretches[-1][0] + len(some), weight)
         else:
@@ -82,14 +82,13 @@ class Quantiles:
         if rank < self._zeros:
             return 0.0
         rank -= self._zeros
-        if self._histogram is None:
+        if self._upto is None:
             histogram = np.zeros(_BINS, dtype=np.int64)
             for values, weight in self._blocks():
                 histogram += weight * np.bincount(_bins(values), minlength=_BINS)
-            self._histogram = histogram
-        upto = np.cumsum(self._histogram)
-        chosen = int(np.searchsorted(upto, rank, side="right"))
-        rank -= int(upto[chosen]) - int(self._histogram[chosen])
+            self._upto = np.cumsum(histogram)
+        chosen = int(np.searchsorted(self._upto, rank, side="right"))
+        rank -= int(self._upto[chosen - 1]) if chosen else 0
         counts: dict[float, int] = {}
         for values, weight in self._blocks():
             distinct, times = np.unique(values[_bins(values) == chosen], return_counts=True)

@@ -18,10 +18,11 @@ from tokenizers import Tokenizer
 
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
+from scripts.records.base import Value
 
 _SENTINEL = "\u27e6generated\u27e7"
 
-Message = dict[str, Any]
+Message = dict[str, Any]  # as templates take them: what a model's own template reads is its author's
 
 
 class ChatForm:
@@ -58,7 +59,7 @@ class ChatForm:
             raise DataError("the tokenizer names no eos_token", where=str(folder / "tokenizer_config.json"))
         self.stop_id: int = stop
 
-    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Value]]) -> str:
         """The prompt's text, up to where the model begins to write; thinking is off."""
         try:
             return self._template.render(
@@ -79,7 +80,7 @@ class ChatForm:
         """Token ids to text, special tokens kept: for reading, never to be encoded again."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
-    def first_prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
+    def first_prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Value]]) -> list[int]:
         """The ids of an episode's first prompt."""
         return self.encode(self.render(messages, tools))
 
@@ -87,7 +88,7 @@ class ChatForm:
         self,
         history: Sequence[Message],
         new: Sequence[Message],
-        tools: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Value]],
         *,
         stopped: bool,
     ) -> list[int]:

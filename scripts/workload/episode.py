@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.protocol import Engine
-from scripts.common.transcripts import Turn, TurnLogprobs
+from scripts.records.settings import Listing
+from scripts.records.transcript import Answer, ToolCall, Turn, TurnLogprobs
 from scripts.workload.chat import ChatForm, Message
 from scripts.workload.text_form import TextForm
-from scripts.workload.toolcalls import ToolCall, parse_tool_calls
+from scripts.workload.toolcalls import ParsedCall, parse_tool_calls
 from scripts.workload.workloads import Question, Scenario, Workload
-from scripts.workload.workspace import TOOLS, Listing, Workspace, check_call
+from scripts.workload.workspace import TOOLS, Workspace, check_call
 
 TOOL_SCHEMAS = [tool.schema() for tool in TOOLS]
 RECORDED = "recorded"
@@ -57,7 +58,7 @@ class _Progress:
         self.index, self.turns = self.index + 1, 0
 
 
-def _answer(call: ToolCall, question: Question | None) -> tuple[str, dict[str, object] | None]:
+def _answer(call: ParsedCall, question: Question | None) -> tuple[str, Answer | None]:
     problem = check_call(call, next(tool for tool in TOOLS if tool.name == "answer"))
     if problem is not None:
         return problem, None
@@ -66,7 +67,7 @@ def _answer(call: ToolCall, question: Question | None) -> tuple[str, dict[str, o
     number, value = call.arguments["question"].strip(), call.arguments["value"].strip()
     if number != str(question.number):
         return f"error: question {question.number} is being asked", None
-    return RECORDED, {"question": question.number, "value": value, "correct": question.is_correct(value)}
+    return RECORDED, Answer(question=question.number, value=value, correct=question.is_correct(value))
 
 
 def play_episode(
@@ -101,7 +102,7 @@ def play_episode(
         text = chat.decode(made.output_ids[:-1] if stopped else made.output_ids)
         calls = parse_tool_calls(text)
         results: list[str] = []
-        answer: dict[str, object] | None = None
+        answer: Answer | None = None
         for call in calls:
             if call.name == "answer" and call.error is None:
                 result, given = _answer(call, progress.question)
@@ -133,13 +134,13 @@ def play_episode(
                 output_ids=made.output_ids,
                 finish_reason=made.finish_reason,
                 text=text,
-                tool_calls=[{"name": call.name, "arguments": call.arguments} for call in calls],
+                tool_calls=[ToolCall(name=call.name, arguments={**call.arguments}) for call in calls],
                 tool_results=results,
                 answer=answer,
             ),
             None
             if made.chosen is None or made.top is None
-            else TurnLogprobs(scenario.name, number, made.chosen, made.top),
+            else TurnLogprobs(scenario=scenario.name, turn=number, chosen=made.chosen, top=made.top),
             seconds,
             asked,
         )

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from scripts.common.protocol import Generation, Scores
+from scripts.records.engine import Described
 from scripts.workload.charts import Bar, Chart
 from scripts.workload.chat import ChatForm
 from scripts.workload.questions import Parameters, bar, falling, highest, level, lowest, rising, window
@@ -25,74 +25,56 @@ def _numbers(bars: Sequence[Bar]) -> str:
     return " ".join(str(each.number) for each in bars) or "none"
 
 
-def working(chart: Chart, kind: str, given: Parameters, answer: str, way: int) -> str:
-    """What the oracle says before it answers: the steps a small model needs, in one of two wordings."""
+def wordings(chart: Chart, kind: str, given: Parameters, answer: str) -> tuple[str, str]:
+    """What the oracle says before it answers: the steps a small model needs, in two wordings."""
     price = chart.price
     match kind:
         case "value_of_bar":
-            return (
-                f"The {given['field']} of bar {given['bar']} is {answer}."
-                if way
-                else f"Bar {given['bar']}: {given['field']} {answer}."
-            )
+            field, number = given["field"], given["bar"]
+            return f"Bar {number}: {field} {answer}.", f"The {field} of bar {number} is {answer}."
         case "value_at_time":
-            number = next(each.number for each in chart.bars if each.time == given["time"])
-            return (
-                f"That is bar {number}: {answer}."
-                if way
-                else f"Bar {number} is at {given['time']}: {answer}."
-            )
+            time = given["time"]
+            number = next(each.number for each in chart.bars if each.time == time)
+            return f"Bar {number} is at {time}: {answer}.", f"That is bar {number}: {answer}."
         case "highest_high" | "bar_of_highest_high":
             top = highest(window(chart, given))
             return (
-                f"Bar {top.number} is highest: {price(top.high)}."
-                if way
-                else f"The top is {price(top.high)} at bar {top.number}."
+                f"The top is {price(top.high)} at bar {top.number}.",
+                f"Bar {top.number} is highest: {price(top.high)}.",
             )
         case "lowest_low" | "bar_of_lowest_low":
             low = lowest(window(chart, given))
             return (
-                f"Bar {low.number} is lowest: {price(low.low)}."
-                if way
-                else f"The bottom is {price(low.low)} at bar {low.number}."
+                f"The bottom is {price(low.low)} at bar {low.number}.",
+                f"Bar {low.number} is lowest: {price(low.low)}.",
             )
         case "higher_close" | "direction" | "change":
             a, b = bar(chart, given["a"]), bar(chart, given["b"])
-            if way:
-                return f"Bar {a.number} closes at {price(a.close)}, bar {b.number} at {price(b.close)}."
-            return f"{price(a.close)} and {price(b.close)}."
+            return (
+                f"{price(a.close)} and {price(b.close)}.",
+                f"Bar {a.number} closes at {price(a.close)}, bar {b.number} at {price(b.close)}.",
+            )
         case "count_up" | "count_down" | "count_closes_above":
             bars = window(chart, given)
             if kind == "count_closes_above":
                 found = [each for each in bars if each.close > level(chart, given)]
             else:
                 found = rising(bars) if kind == "count_up" else falling(bars)
-            return f"These do: {_numbers(found)}." if way else f"Bars {_numbers(found)}."
-        case "range_of_bar":
-            each = bar(chart, given["bar"])
-            return (
-                f"{price(each.high)} minus {price(each.low)}."
-                if way
-                else f"High {price(each.high)}, low {price(each.low)}."
-            )
-        case "span":
-            top, low = highest(window(chart, given)), lowest(window(chart, given))
-            return (
-                f"{price(top.high)} minus {price(low.low)}."
-                if way
-                else f"High {price(top.high)}, low {price(low.low)}."
-            )
+            return f"Bars {_numbers(found)}.", f"These do: {_numbers(found)}."
+        case "range_of_bar" | "span":
+            bars = (bar(chart, given["bar"]),) if kind == "range_of_bar" else window(chart, given)
+            high, low_price = price(highest(bars).high), price(lowest(bars).low)
+            return f"High {high}, low {low_price}.", f"{high} minus {low_price}."
         case "widest_bar":
             ranges = " ".join(price(each.high - each.low) for each in window(chart, given))
-            return f"The ranges are {ranges}." if way else f"Ranges: {ranges}."
+            return f"Ranges: {ranges}.", f"The ranges are {ranges}."
         case "first_close_above" | "first_close_below":
             if answer == "none":
-                return "No bar does." if way else "None of them."
+                return "None of them.", "No bar does."
             each = bar(chart, int(answer))
             return (
-                f"Bar {each.number} closes at {price(each.close)}."
-                if way
-                else f"The first is bar {each.number}, {price(each.close)}."
+                f"The first is bar {each.number}, {price(each.close)}.",
+                f"Bar {each.number} closes at {price(each.close)}.",
             )
     raise ValueError(f"the oracle knows no question of kind {kind!r}")
 
@@ -135,8 +117,7 @@ class OracleEngine:
             self._say("", "Are they there?", "list_files", {}),
         ]
         for number, (kind, given, answer) in enumerate(asked, start=1):
-            way = int(rng.random() < 0.55)
-            words = working(chart, kind, given, answer, way)
+            words = wordings(chart, kind, given, answer)[rng.random() < 0.55]
             call = render_tool_call("answer", {"question": str(number), "value": answer})
             self._script.append(f"{words}\n{call}")
         self._step = self._turn = 0
@@ -186,6 +167,6 @@ class OracleEngine:
         """Begin the script anew."""
         self._step = self._turn = 0
 
-    def describe(self) -> dict[str, Any]:
-        """What it is."""
-        return {"kind": "oracle"}
+    def describe(self) -> Described:
+        """Nothing: it is no engine that anything is measured of."""
+        return Described(version=None, arguments={}, resolved={}, context_between_turns="kept")

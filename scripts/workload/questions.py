@@ -8,12 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypedDict
 
 from scripts.common.errors import ConfigError, nearest
-from scripts.workload.charts import FIELDS, Bar, Chart
+from scripts.records.base import Value, convert
+from scripts.workload.charts import FIELDS, Bar, Chart, Field
 
-Parameters = Mapping[str, Any]
+BARS: tuple[Literal["bar", "a", "b", "first", "last"], ...] = ("bar", "a", "b", "first", "last")
+
+
+class Parameters(TypedDict, total=False):
+    """What a question is about, as a workload file names it: bars by number, a price, one of a bar's four prices.
+
+    Each kind of question has those that its `parameters` name.
+    """
+
+    field: Field
+    bar: int
+    time: str
+    first: int
+    last: int
+    a: int
+    b: int
+    level: int | float | str
 
 
 @dataclass(frozen=True)
@@ -183,20 +200,25 @@ def ask_text(kind: str, given: Parameters) -> str:
     return KINDS[kind].text.format(**given)
 
 
-def check_question(chart: Chart, kind: str, given: Parameters, where: str) -> None:
-    """Refuse (ConfigError) an unknown kind, missing or unknown parameters, and bars the chart has not."""
+def check_question(chart: Chart, kind: str, raw: Mapping[str, Value], where: str) -> Parameters:
+    """A question's parameters; ConfigError for an unknown kind, missing or unknown ones, and bars the chart has not."""
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of question {kind!r}", where=where, remedy=nearest(kind, KINDS))
     wanted = set(KINDS[kind].parameters)
-    if set(given) != wanted:
-        unknown, missing = sorted(set(given) - wanted), sorted(wanted - set(given))
+    if set(raw) != wanted:
+        unknown, missing = sorted(set(raw) - wanted), sorted(wanted - set(raw))
         raise ConfigError(
             f"the question {kind!r} has the wrong parameters (missing {missing}, unknown {unknown})",
             where=where,
             remedy="it takes " + ", ".join(KINDS[kind].parameters),
         )
-    for name in ("bar", "a", "b", "first", "last"):
-        if name in given and not (isinstance(given[name], int) and 1 <= given[name] <= len(chart.bars)):
+    if "field" in raw and raw["field"] not in FIELDS:
+        raise ConfigError(
+            f"unknown field {raw['field']!r}", where=where, remedy=nearest(str(raw["field"]), FIELDS)
+        )
+    given = convert(Parameters, raw, where)
+    for name in BARS:
+        if name in given and not 1 <= given[name] <= len(chart.bars):
             raise ConfigError(
                 f"{name} {given[name]!r} is not a bar of the chart",
                 where=where,
@@ -204,13 +226,10 @@ def check_question(chart: Chart, kind: str, given: Parameters, where: str) -> No
             )
     if "first" in given and given["first"] >= given["last"]:
         raise ConfigError("first must come before last", where=where)
-    if "field" in given and given["field"] not in FIELDS:
-        raise ConfigError(
-            f"unknown field {given['field']!r}", where=where, remedy=nearest(str(given["field"]), FIELDS)
-        )
     if kind in ("higher_close", "direction") and bar(chart, given["a"]).close == bar(chart, given["b"]).close:
         raise ConfigError(
             "both bars close at the same price: the question has no answer",
             where=where,
             remedy="name another bar",
         )
+    return given

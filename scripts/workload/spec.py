@@ -1,4 +1,7 @@
-"""Reading a workload file: checked, its charts drawn, its answers computed."""
+"""Reading a workload file: checked, its charts drawn, its answers computed.
+
+`dict[str, Any]` here is what a user's YAML holds.
+"""
 
 from __future__ import annotations
 
@@ -81,8 +84,12 @@ def _question(raw: dict[str, Any], number: int, charts: dict[str, Chart], where:
                 remedy="write `text` and `answer`",
             )
         chart = next(iter(charts.values()))
-        given = {key: value for key, value in raw.items() if key not in ("ask", "tolerance")}
-        check_question(chart, raw["ask"], given, where)
+        given = check_question(
+            chart,
+            raw["ask"],
+            {key: value for key, value in raw.items() if key not in ("ask", "tolerance")},
+            where,
+        )
         kind = KINDS[raw["ask"]]
         tolerance = raw.get("tolerance", "0" if kind.is_price else None)
         return Question(number, ask_text(raw["ask"], given), kind.answer(chart, given), _text(tolerance))

@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from scripts.common.errors import DataError
-
-Message = dict[str, Any]
+from scripts.records.base import Value
+from scripts.workload.chat import Message
 
 END = 0x110000  # the first number that is no code point
 _MARKS = {"system": END + 1, "user": END + 2, "assistant": END + 3}
@@ -90,7 +89,7 @@ class TextForm:
         """Ids to text."""
         return read_ids(ids)
 
-    def first_prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
+    def first_prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Value]]) -> list[int]:
         """The ids of an episode's first prompt."""
         listing = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
         first, *rest = messages
@@ -100,7 +99,7 @@ class TextForm:
         self,
         history: Sequence[Message],
         new: Sequence[Message],
-        tools: Sequence[dict[str, Any]],
+        tools: Sequence[dict[str, Value]],
         *,
         stopped: bool,
     ) -> list[int]:

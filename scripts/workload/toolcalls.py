@@ -16,7 +16,7 @@ _PARAMETER = re.compile(r"\s*<parameter=([^>\n]*)>\n?(.*?)\n?</parameter>", re.D
 
 
 @dataclass(frozen=True)
-class ToolCall:
+class ParsedCall:
     """A call as the model wrote it; `error` says what is malformed, in words the model can act on."""
 
     name: str
@@ -24,29 +24,29 @@ class ToolCall:
     error: str | None = None
 
 
-def _parse_one(body: str, closed: bool) -> ToolCall:
+def _parse_one(body: str, closed: bool) -> ParsedCall:
     if not closed:
-        return ToolCall("", {}, "the call has no closing </tool_call>")
+        return ParsedCall("", {}, "the call has no closing </tool_call>")
     function = _FUNCTION.match(body)
     if function is None:
-        return ToolCall("", {}, "the call is not of the form <function=NAME> … </function>")
+        return ParsedCall("", {}, "the call is not of the form <function=NAME> … </function>")
     name, inside = function.group(1).strip(), function.group(2)
     arguments: dict[str, str] = {}
     position = 0
     for parameter in _PARAMETER.finditer(inside):
         if inside[position : parameter.start()].strip():
-            return ToolCall(name, arguments, "there is text outside of <parameter=…> … </parameter>")
+            return ParsedCall(name, arguments, "there is text outside of <parameter=…> … </parameter>")
         key = parameter.group(1).strip()
         if key in arguments:
-            return ToolCall(name, arguments, f"the parameter {key} is given twice")
+            return ParsedCall(name, arguments, f"the parameter {key} is given twice")
         arguments[key] = parameter.group(2)
         position = parameter.end()
     if inside[position:].strip():
-        return ToolCall(name, arguments, "there is text outside of <parameter=…> … </parameter>")
-    return ToolCall(name, arguments)
+        return ParsedCall(name, arguments, "there is text outside of <parameter=…> … </parameter>")
+    return ParsedCall(name, arguments)
 
 
-def parse_tool_calls(text: str) -> list[ToolCall]:
+def parse_tool_calls(text: str) -> list[ParsedCall]:
     """All tool calls in a generated text, in order; malformed ones carry their `error`."""
     return [_parse_one(call.group(1), call.group(2) != "") for call in _CALL.finditer(text)]
 

@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from scripts.workload.toolcalls import ToolCall
-
-Listing = Literal["names", "ls"]
+from scripts.records.base import Value
+from scripts.records.settings import Listing
+from scripts.workload.toolcalls import ParsedCall
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\Z")
 _GIVEN_TIME = 1_704_187_800_000_000_000  # given files are old: only what the model writes is new
@@ -32,7 +31,7 @@ class Tool:
     description: str
     parameters: Mapping[str, str]
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, Value]:
         """The tool in the JSON form that chat templates take."""
         properties = {key: {"type": "string", "description": text} for key, text in self.parameters.items()}
         return {
@@ -158,7 +157,7 @@ class Workspace:
             "write_file": self.write_file,
         }
 
-    def call(self, call: ToolCall) -> str:
+    def call(self, call: ParsedCall) -> str:
         """The result of a file tool, or the text of what was wrong with the call."""
         tool = next((tool for tool in TOOLS if tool.name == call.name), None)
         problem = check_call(call, tool)
@@ -215,15 +214,10 @@ class Workspace:
             raise
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(raw)
-        return written_text(path, len(raw))
+        return f"wrote {len(raw)} bytes to {path}"
 
 
-def written_text(path: str, size: int) -> str:
-    """What write_file answers."""
-    return f"wrote {size} bytes to {path}"
-
-
-def check_call(call: ToolCall, tool: Tool | None) -> str | None:
+def check_call(call: ParsedCall, tool: Tool | None) -> str | None:
     """What is wrong with a call's form, as the text that goes back to the model; None where nothing is."""
     if call.error is not None:
         return f"error: {call.error}"

@@ -17,6 +17,7 @@ import pytest
 
 from scripts.quants.hashes import CACHE, cached_sha256
 from scripts.quants.manifest import verify_manifest
+from scripts.records.manifest import WeightsSource
 from tests.engines.serving import ROOT, checkpoint
 
 pytestmark = pytest.mark.engines
@@ -148,12 +149,12 @@ def test_what_is_pulled_is_verified_and_written_down(hub: Hub, tmp_path: Path) -
     done = fetch(hub, output)
     assert done.returncode == 0, done.stderr[-2000:]
     manifest = verify_manifest(output)
-    names = {entry["path"] for entry in manifest["files"]}
+    names = {file.path for file in manifest.files}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
     assert not any(name.endswith((".py", ".bin")) for name in names), "no code, no pickles"
     assert not list(output.parent.glob("*.py"))
-    assert manifest["source"] == {"repository": REPOSITORY, "revision": HEAD}
-    assert manifest["quantised"] == "nothing (bf16)"
+    assert manifest.source == WeightsSource(repository=REPOSITORY, revision=HEAD)
+    assert manifest.quantised == "nothing (bf16)"
 
 
 def test_a_revision_that_is_not_known_is_resolved_and_recorded(hub: Hub, tmp_path: Path) -> None:

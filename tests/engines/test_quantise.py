@@ -15,6 +15,7 @@ from scripts.common.errors import DataError
 from scripts.quants.manifest import make_manifest, write_manifest
 from scripts.quants.model_free import check_quantised, find_targets
 from scripts.quants.safetensors_files import read_tensors
+from scripts.records.manifest import Manifest, WeightsSource
 from tests.engines.serving import ROOT, checkpoint
 
 pytestmark = pytest.mark.engines
@@ -24,14 +25,12 @@ ATTENTION = 4  # q, k, v and o of each layer
 def bf16(folder: Path, architecture: str) -> Path:
     """The bf16 quant of a model, without its GGUF file, with a manifest."""
     weights = checkpoint(architecture, folder / "bf16")
-    manifest = make_manifest(
-        weights, model=f"tinychart-{architecture}", precision="bf16", quantised="nothing", types={}, source={}
-    )
-    write_manifest(weights, manifest)
+    about = {"model": f"tinychart-{architecture}", "precision": "bf16", "quantised": "nothing"}
+    write_manifest(weights, make_manifest(weights, **about, types={}, source=WeightsSource()))
     return weights
 
 
-def quantise(folder: Path, architecture: str, precision: str, entry: dict[str, Any]) -> dict[str, Any]:
+def quantise(folder: Path, architecture: str, precision: str, entry: dict[str, Any]) -> Manifest:
     output = folder / precision / "manifest.json"
     command = [sys.executable, "-m", "scripts.quantise_weights", f"tinychart-{architecture}", precision]
     done = subprocess.run(
@@ -47,8 +46,7 @@ def quantise(folder: Path, architecture: str, precision: str, entry: dict[str, A
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(output.read_text())
-    return found
+    return Manifest.read(output)
 
 
 def shape_of(weights: Path) -> tuple[int, int]:
@@ -63,12 +61,12 @@ def test_fp8_of_the_experts_alone_leaves_every_other_byte(tmp_path: Path) -> Non
     manifest = quantise(tmp_path, "moe", "fp8-experts", {"scheme": "FP8_DYNAMIC", "experts_only": True})
     before, after = read_tensors(source), read_tensors(tmp_path / "fp8-experts")
     fp8 = {name for name, tensor in after.items() if tensor.dtype == "F8_E4M3"}
-    assert len(fp8) == experts * 3 * layers == manifest["source"]["quantised_tensors"]["F8_E4M3"]
+    assert len(fp8) == experts * 3 * layers == manifest.source.quantised_tensors["F8_E4M3"]
     assert all(".mlp.experts." in name for name in fp8)
     others = set(before) - fp8
-    assert len(others) == manifest["source"]["quantised_tensors"]["unchanged"]
+    assert len(others) == manifest.source.quantised_tensors["unchanged"]
     assert {name: before[name].digest() for name in others} == {name: after[name].digest() for name in others}
-    assert manifest["quantised"] == "experts: FP8 (not: attention, embedding, norms, router)"
+    assert manifest.quantised == "experts: FP8 (not: attention, embedding, norms, router)"
     config = json.loads((tmp_path / "fp8-experts" / "config.json").read_text())["quantization_config"]
     assert any("self_attn" in name for name in config["ignore"]), "what is not quantised is named"
 
@@ -78,7 +76,7 @@ def test_fused_experts_are_split_and_counted(tmp_path: Path) -> None:
     layers, experts = shape_of(source)
     fuse_experts(source, layers, experts)
     manifest = quantise(tmp_path, "moe", "made", {"scheme": "FP8_DYNAMIC", "experts_only": True})
-    assert manifest["source"]["quantised_tensors"]["F8_E4M3"] == experts * 3 * layers
+    assert manifest.source.quantised_tensors["F8_E4M3"] == experts * 3 * layers
 
 
 def fuse_experts(weights: Path, layers: int, experts: int) -> None:
@@ -107,10 +105,8 @@ def fuse_experts(weights: Path, layers: int, experts: int) -> None:
         place += len(data)
     text = json.dumps(header).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data for _, data in parts.values()))
-    model = "tinychart-moe"
-    write_manifest(
-        weights, make_manifest(weights, model=model, precision="bf16", quantised="", types={}, source={})
-    )
+    about = {"model": "tinychart-moe", "precision": "bf16", "quantised": ""}
+    write_manifest(weights, make_manifest(weights, **about, types={}, source=WeightsSource()))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +125,8 @@ def test_every_linear_layer_and_nothing_else(
     layers, experts = shape_of(source)
     manifest = quantise(tmp_path, architecture, "made", {"scheme": scheme})
     expected = layers * (ATTENTION + 3 * max(experts, 1))
-    assert manifest["source"]["quantised_tensors"][dtype] == expected
-    assert len(manifest["files"]) >= 5
+    assert manifest.source.quantised_tensors[dtype] == expected
+    assert len(manifest.files) >= 5
     assert not (tmp_path / ".made.partial").exists()
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from scripts.archive.crate import STEPS
-from scripts.common.files import sha256_file, write_json
+from scripts.common.files import sha256_file
+from scripts.records.engine import Described, EngineRecord
+from scripts.records.forced import Mode, PassTurn
+from scripts.records.grid import AblationRecord, Change, Control, Grid, GridCell, Passes
+from scripts.records.machine import Machine
+from scripts.records.manifest import Manifest, WeightsSource
+from scripts.records.session import LoadRecord, WeightsSum, WorkloadSum
+from scripts.records.settings import HarnessSettings, Settings
+from scripts.records.transcript import TurnTiming
 from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import everything
 from scripts.report.page import render_page
 from scripts.report.web.page import render_report
-from scripts.verdict.forced import pass_line, summarise_forced
+from scripts.verdict.forced import summarise_forced
 from scripts.verdict.summary import summarise
 from scripts.workload.spec import load_workload
 from tests.unit.cells import PlantedReplay, answered, part, write_cell
@@ -51,60 +59,68 @@ def write_grid(home: Path, *, code: bool = False, forced: bool = True, **grid: A
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, home / name)
     model, precision, engine = KEYS
-    quant = {"model": model, "precision": precision, "quantised": "nothing (bf16)", "bytes": 5, "files": []}
-    write_json(home / MANIFEST, {**quant, "source": {"checkpoint": "a test"}})
+    Manifest(
+        model=model,
+        precision=precision,
+        quantised="nothing (bf16)",
+        bytes=5,
+        files=[],
+        tensor_types={},
+        source=WeightsSource(recipe="a test"),
+    ).write(home / MANIFEST)
     lock = "envs/llamacpp.lock"
-    record = {"engine": engine, "kind": "llama-cpp-python", "runtime": "process", "lock": lock}
-    write_json(home / ENGINE, {**record, "lock_sha256": sha256_file(ROOT / lock)})
-    _cell(home, BASE, [[PLAIN, PLAIN], [PLAIN, PLAIN]])
-    _cell(home, JITTER, [[NEAR, NEAR], [NEAR, FLIPPED]])
+    record = EngineRecord(
+        engine=engine,
+        kind="llama-cpp-python",
+        runtime="process",
+        image=None,
+        digest=None,
+        lock=lock,
+        lock_sha256=sha256_file(ROOT / lock),
+    )
+    record.write(home / ENGINE)
+    _cell(home, BASE, [[PLAIN, PLAIN], [PLAIN, PLAIN]], record)
+    _cell(home, JITTER, [[NEAR, NEAR], [NEAR, FLIPPED]], record)
     if forced:
         write_forced(home / BASE)
-    passes = {"prefill": 2, "decode": 2}
-    none = {"prefill": 0, "decode": 0}
-    cells = [
-        _planned("base", passes if forced else none, None),
-        _planned("jitter", none, "logit noise"),
-    ]
-    ablation = {
-        **dict(zip(("model", "precision", "engine"), KEYS, strict=True)),
-        "baseline": "base",
-        "question": None,
-        "changes": [{"variant": "jitter", "changed": ["arguments.jitter: 0 → 0.05"]}],
-    }
-    write_json(
-        home / "results/grid.json",
-        {
-            "grid": "test",
-            "why": "a test",
-            "heading": "grid test (a test): 2 cells",
-            "description": "what the tests judge",
-            "workload": "free-run",
-            "first_block": 16,
-            "tie_margin": 0.25,
-            "top_logprobs": 5,
-            "partial": False,
-            "cells": cells,
-            "controls": [{"cell": JITTER.removeprefix("results/cells/"), "expect": ["near-tie"]}],
-            "ablations": [ablation],
-            **grid,
-        },
+    passes, none = Passes(prefill=2, decode=2), Passes(prefill=0, decode=0)
+    written = Grid(
+        grid="test",
+        why="a test",
+        heading="grid test (a test): 2 cells",
+        description="what the tests judge",
+        workload="free-run",
+        cells=[
+            _planned("base", passes if forced else none, None),
+            _planned("jitter", none, "logit noise"),
+        ],
+        controls=[Control(cell=JITTER.removeprefix("results/cells/"), expect=["near-tie"])],
+        ablations=[
+            AblationRecord(
+                model=model,
+                precision=precision,
+                engine=engine,
+                baseline="base",
+                changes=[Change(variant="jitter", changed=["jitter: 0 → 0.05"])],
+            )
+        ],
     )
+    replace(written, **grid).write(home / "results/grid.json")
     judge(home)
     return home
 
 
 def judge(home: Path) -> None:
     """Write every cell.json, table and page again from what lies under `home`, as the workflow's rules do."""
-    grid = json.loads((home / "results/grid.json").read_text())
+    grid = Grid.read(home / "results/grid.json")
     for folder in (BASE, JITTER):
         if (home / folder).is_dir():
-            write_json(home / folder / "cell.json", summarise(home / folder))
+            summarise(home / folder).write(home / folder / "cell.json")
     entries = read_entries(grid, home / "results")
     readings = read_controls(grid, entries)
     (home / "results/table.md").write_text(render_page(grid, entries, readings))
     (home / "results/table.csv").write_text(everything(entries).to_csv(index=False, lineterminator="\n"))
-    (home / "results/controls.json").write_text(json.dumps(as_json(readings)))
+    as_json(readings).write(home / "results/controls.json")
     (home / PAGE).parent.mkdir(parents=True, exist_ok=True)
     (home / PAGE).write_text(make_page(grid, home / "results", KEYS))
     pages = [(Path(PAGE).stem, (home / PAGE).read_text())]
@@ -112,25 +128,29 @@ def judge(home: Path) -> None:
     (home / "results/report.html").write_text(report)
 
 
-def write_forced(cell: Path, load: Mapping[str, Any] | None = None) -> None:
+def write_forced(cell: Path, load: LoadRecord | None = None) -> None:
     """Two forced passes a mode of the cell's first transcript, equal but for one margin; `load` as a session says it."""
     (cell / "forced").mkdir(exist_ok=True)
-    for mode in ("prefill", "decode"):
+    modes: tuple[Mode, Mode] = ("prefill", "decode")
+    for mode in modes:
         for number in range(2):
-            margins = [2.0, 2.0, 2.0 + number / 8, 2.0]
-            digests = ["a" * 16, "b" * 16, f"{number}" * 16, "d" * 16]
-            line = pass_line(
-                "first", 0, digests=digests, margins=margins, argmax=[3, 4, 5, 6], chosen=[-0.1] * 4
+            line = PassTurn(
+                scenario="first",
+                turn=0,
+                digests=["a" * 16, "b" * 16, f"{number}" * 16, "d" * 16],
+                margins=[2.0, 2.0, 2.0 + number / 8, 2.0],
+                argmax=[3, 4, 5, 6],
+                chosen=[-0.1] * 4,
             )
-            (cell / "forced" / f"pass-{number:02d}.{mode}.jsonl").write_text(line)
+            (cell / "forced" / f"pass-{number:02d}.{mode}.jsonl").write_text(line.line())
     transcript = cell / "session-00/replay-00.transcript.jsonl"
-    summary = summarise_forced(cell, scenarios=["first"], not_run={})
-    write_json(cell / "forced.json", {**summary, "load": load, "transcript_sha256": sha256_file(transcript)})
+    found = summarise_forced(cell, scenarios=["first"], not_run={})
+    replace(found, load=load, transcript_sha256=sha256_file(transcript)).write(cell / "forced.json")
 
 
-def _cell(home: Path, folder: str, sessions: list[list[PlantedReplay]]) -> None:
+def _cell(home: Path, folder: str, sessions: list[list[PlantedReplay]], engine: EngineRecord) -> None:
     workload = load_workload(home / WORKLOAD)
-    machine = {"cpu": "a processor", "gpus": [], "memory_bytes": 2**34}
+    machine = Machine(cpu="a processor", gpus=[], memory_bytes=2**34)
     records: list[dict[str, Any]] = []
     for number, replays in enumerate(sessions):
         tokens = [len(replay["first"][0].ids) for replay in replays]
@@ -145,38 +165,54 @@ def _cell(home: Path, folder: str, sessions: list[list[PlantedReplay]]) -> None:
                 "ended": f"2026-01-02T03:05:{10 + number}+00:00",
             }
         )
+    variant = folder.rpartition("/")[2]
     write_cell(
         home / folder,
         sessions,
         listed=True,
         records=records,
-        variant=folder.rpartition("/")[2],
-        engine_record=json.loads((home / ENGINE).read_text()),
-        weights={"manifest_sha256": sha256_file(home / MANIFEST)},
-        workload={"name": workload.name, "sha256": workload.sha256},
+        variant=variant,
+        engine_record=engine.as_json(),
+        weights=WeightsSum(manifest_sha256=sha256_file(home / MANIFEST)).as_json(),
+        workload=WorkloadSum(name=workload.name, sha256=workload.sha256).as_json(),
         questions=workload.questions,
-        resolved={"version": "0.3.36"},
-        settings={"top_logprobs": 5},
+        resolved=Described(
+            version="0.3.36", arguments={}, resolved={}, context_between_turns="kept"
+        ).as_json(),
+        settings=Settings(
+            model=KEYS[0],
+            architecture="dense",
+            precision=KEYS[1],
+            engine=KEYS[2],
+            variant=variant,
+            kind="llama-cpp-python",
+            runtime="process",
+            arguments={},
+            environment={},
+            harness=HarnessSettings(),
+            top_logprobs=5,
+        ).as_json(),
         environment={"OMP_NUM_THREADS": "1"},
-        machine=machine,
+        machine=machine.as_json(),
     )
     for number, replays in enumerate(sessions):
         for count, replay in enumerate(replays):
-            turn = {"scenario": "first", "turn": 0, "tokens": len(replay["first"][0].ids), "seconds": 0.4}
+            turn = TurnTiming(scenario="first", turn=0, tokens=len(replay["first"][0].ids), seconds=0.4)
             timing = home / folder / f"session-{number:02d}/replay-{count:02d}.timing.jsonl"
-            timing.write_text(json.dumps(turn) + "\n")
+            timing.write_text(turn.line())
 
 
-def _planned(variant: str, forced: dict[str, int], note: str | None) -> dict[str, Any]:
-    return {
-        **dict(zip(("model", "precision", "engine"), KEYS, strict=True)),
-        "architecture": "dense",
-        "variant": variant,
-        "sessions": 2,
-        "replays": 2,
-        "forced": forced,
-        "workload": "free-run",
-        "status": "run",
-        "reason": None,
-        "note": note,
-    }
+def _planned(variant: str, forced: Passes, note: str | None) -> GridCell:
+    model, precision, engine = KEYS
+    return GridCell(
+        model=model,
+        precision=precision,
+        engine=engine,
+        architecture="dense",
+        variant=variant,
+        sessions=2,
+        replays=2,
+        forced=forced,
+        workload="free-run",
+        note=note,
+    )

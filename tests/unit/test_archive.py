@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ import pytest
 from scripts.archive.contents import COMMIT, METADATA, PATCH, REPORT, SUMS, code_files, result_files
 from scripts.archive.crate import render_crate
 from scripts.archive.pack import COMMENT_BYTES, check_bytes, unpack, write_zip
+from scripts.archive.rejudge import Counts
 from scripts.archive.unequal import unequal
-from scripts.archive.verify import verify_archive
+from scripts.archive.verify import check_sums, judge_folder, verify_archive
 from scripts.archive.write import hash_files, render_sums, write_archive
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, sha256_bytes, sha256_file, write_json
+from scripts.records.session import LoadRecord
 from tests.unit.cells import command
 from tests.unit.grids import (
     BASE,
@@ -194,7 +196,10 @@ def test_a_grid_of_which_nothing_ran_is_not_archived(home: Path) -> None:
 
 
 def test_forced_passes_under_load_are_archived(home: Path) -> None:
-    write_forced(home / BASE, load={"streams": 2, "requests": 9})
+    load = LoadRecord(
+        streams=2, requests=9, tokens=90, seconds=1.0, in_flight=None, caches_between_episodes="kept"
+    )
+    write_forced(home / BASE, load=load)
     judge(home)
     write_archive(home, home / "again.zip")
     assert found(home / "again.zip") == []
@@ -208,51 +213,92 @@ def test_each_of_many_changed_bytes_of_the_zip_is_found(archive: Path, tmp_path:
     original, draw = archive.read_bytes(), random.Random(6)
     wrong = tmp_path / "wrong.zip"
     ends = [0, len(original) - 1, len(original) - COMMENT_BYTES - 1, len(original) - COMMENT_BYTES]
+    judged: set[frozenset[tuple[str, str]]] = set()
     for place in [*ends, *(draw.randrange(len(original)) for _ in range(CHANGES))]:
         content = bytearray(original)
         content[place] ^= 1 << draw.randrange(8)
         wrong.write_bytes(content)
-        assert found(wrong), f"byte {place}"
+        assert check_bytes(wrong), f"byte {place}"
+        files, _ = unpack(wrong, tmp_path / "files")
+        if (
+            left := frozenset(files.items())
+        ) not in judged:  # what is judged of two zips with the same files is too
+            judged.add(left)
+            assert found(wrong), f"byte {place}"
+    assert len(judged) > 5
 
 
-def test_each_of_many_changed_bytes_of_a_file_in_it_is_found_by_name(archive: Path, tmp_path: Path) -> None:
-    """The zip is packed anew, so that it is whole as a zip: only the files' sums are left to see it."""
-    unpack(archive, tmp_path / "files")
-    names, draw = sorted(hash_files(tmp_path / "files")), random.Random(7)
+class Unpacked:
+    """An archive's files in a folder, in which one is changed at a time and put back as it was."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        self.folder = folder
+        self.files, _ = unpack(archive, folder)
+        self._before = {name: (folder / name).read_bytes() for name in self.files}
+
+    def found_after(self, changed: Mapping[str, bytes]) -> list[str]:
+        """What is found where these files have these bytes, as if they had been packed so."""
+        for name, content in changed.items():
+            (self.folder / name).write_bytes(content)
+        files = {**self.files, **{name: sha256_bytes(content) for name, content in changed.items()}}
+        said = [*check_sums(self.folder, files), *judge_folder(self.folder, files, Counts())]
+        for name in self.files:
+            if name in changed or name.endswith("/cell.json"):  # which judging replaces
+                (self.folder / name).write_bytes(self._before[name])
+        return [str(each) for each in said]
+
+    def forged(self, name: str, content: bytes) -> dict[str, bytes]:
+        """The file with its sha256 made anew where the description and the sums have it."""
+        crate = json.loads(self._before[METADATA])
+        (node,) = (each for each in crate["@graph"] if each["@id"] == name)
+        node["sha256"] = sha256_bytes(content)
+        described = (json.dumps(crate, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        sums = self._before[SUMS].decode()
+        for changed, bytes_ in ((name, content), (METADATA, described)):
+            line = f"{self.files[changed]}  {changed}\n"
+            assert line in sums
+            sums = sums.replace(line, f"{sha256_bytes(bytes_)}  {changed}\n")
+        return {name: content, METADATA: described, SUMS: sums.encode()}
+
+
+@pytest.fixture
+def unpacked(archive: Path, tmp_path: Path) -> Unpacked:
+    return Unpacked(archive, tmp_path / "files")
+
+
+def test_files_that_are_as_they_were_agree(unpacked: Unpacked) -> None:
+    name = "results/table.md"
+    assert unpacked.found_after({}) == []
+    assert unpacked.found_after(unpacked.forged(name, (unpacked.folder / name).read_bytes())) == []
+
+
+def test_each_of_many_changed_bytes_of_a_file_in_it_is_found_by_name(unpacked: Unpacked) -> None:
+    """As in a zip that was packed anew, so that it is whole as a zip: only the files' sums are left to see it."""
+    names, draw = sorted(unpacked.files), random.Random(7)
     for number in range(CHANGES):
         name = draw.choice(names)
-        path = tmp_path / "files" / name
-        original = path.read_bytes()
-        content = bytearray(original)
+        content = bytearray((unpacked.folder / name).read_bytes())
         place = draw.randrange(len(content))
         content[place] ^= 1 << draw.randrange(8)
-        path.write_bytes(content)
-        write_zip(tmp_path / "wrong.zip", tmp_path / "files", hash_files(tmp_path / "files"))
-        path.write_bytes(original)
-        said = found(tmp_path / "wrong.zip")
+        said = unpacked.found_after({name: bytes(content)})
         assert any(name in each for each in said), f"{number}: byte {place} of {name}: {said}"
 
 
 def test_each_of_many_changed_bytes_of_a_result_is_found_where_all_sums_were_made_anew(
-    archive: Path, tmp_path: Path
+    unpacked: Unpacked,
 ) -> None:
     """A forgery of a figure: SHA256SUMS and the description follow the changed file. Judging again is left to see it."""
-    unpack(archive, tmp_path / "files")
-    names = [name for name in sorted(hash_files(tmp_path / "files")) if judged(name)]
+    names = [name for name in sorted(unpacked.files) if judged(name)]
     assert len(names) > 20
     draw = random.Random(8)
     for number in range(CHANGES):
         name = draw.choice(names)
-        content = bytearray((tmp_path / "files" / name).read_bytes())
+        content = bytearray((unpacked.folder / name).read_bytes())
         place = draw.choice(first_digits(bytes(content)))
         content[place] = ord("0") + (content[place] - ord("0") + 1) % 10
-
-        def edit(folder: Path, name: str = name, content: bytes = bytes(content)) -> None:
-            (folder / name).write_bytes(content)
-
-        wrong = edited(archive, tmp_path / f"{number}.zip", edit, described=True)
-        said = found(wrong)
+        said = unpacked.found_after(unpacked.forged(name, bytes(content)))
         assert said, f"{number}: byte {place} of {name}: {bytes(content)[place - 20 : place + 20]!r}"
+        assert not any(SUMS in each or METADATA in each for each in said), said
 
 
 def judged(name: str) -> bool:
@@ -361,6 +407,13 @@ def test_another_figure_in_the_tables_is_named(archive: Path, tmp_path: Path) ->
     assert said[5] == f"{REPORT}, details, row 1, column 6: it says '3 × 2', from the cells follows '2 × 2'"
 
 
+def test_an_end_of_a_line_within_a_row_of_figures_is_named(unpacked: Unpacked) -> None:
+    name = "results/table.csv"
+    content = (unpacked.folder / name).read_bytes().replace(b"tinychart-dense", b"tinychart\rdense", 1)
+    said = unpacked.found_after(unpacked.forged(name, content))
+    assert any(each.startswith(f"{name}:2 ") for each in said), said
+
+
 def test_a_row_that_the_report_hides_or_adds_is_named(archive: Path, tmp_path: Path) -> None:
     def hide(folder: Path) -> None:
         text = (folder / REPORT).read_text()
@@ -445,6 +498,8 @@ def test_what_no_archive_has_is_named(archive: Path, tmp_path: Path, name: str) 
     ("content", "words"),
     [
         ("{", "torn or not JSON"),
+        ("\udc80", "torn or not JSON"),
+        ("[" * 100_000, "torn or not JSON"),
         ("{}", "heading"),
         ("[]", "results/grid.json"),
         (
@@ -457,7 +512,9 @@ def test_a_broken_grid_is_one_disagreement_more(
     archive: Path, tmp_path: Path, content: str, words: str
 ) -> None:
     wrong = edited(
-        archive, tmp_path / "wrong.zip", lambda folder: (folder / "results/grid.json").write_text(content)
+        archive,
+        tmp_path / "wrong.zip",
+        lambda folder: (folder / "results/grid.json").write_bytes(content.encode(errors="surrogateescape")),
     )
     assert any(words in each for each in found(wrong))
 
@@ -487,9 +544,10 @@ def test_an_archive_of_nothing_does_not_pass(tmp_path: Path) -> None:
         (lambda session: change(session, "session.json", seconds=9.0), "it says 9.0 seconds"),
         (lambda session: change(session, "session.json", questions=99), "it says 99 questions"),
         (lambda session: change(session, "session.json", weights={"manifest_sha256": "0"}), "other weights"),
-        (lambda session: change(session, "session.json", engine_record={}), "engine_record.kind is None"),
+        (lambda session: change(session, "session.json", engine_record={}), "engine_record: it cannot be checked"),
+        (lambda session: change(session, "session.json", engine_record={"engine": "x", "kind": "vllm", "runtime": "docker", "image": None, "digest": None}), "engine_record.kind is 'vllm'"),
         (lambda session: change(session, "session.json", workload={"name": "free-run", "sha256": ""}), "another workload"),
-        (lambda session: (session / "session.json").write_text("{}"), "it is no record of a session"),
+        (lambda session: (session / "session.json").write_text("{}"), "it cannot be checked: Object missing required field"),
         (lambda session: (session / "session.json").write_text("{"), "torn or not JSON"),
         (shutil.rmtree, "2 sessions of this cell, 1 are there"),
     ],
@@ -512,7 +570,10 @@ def test_a_session_that_disagrees_is_named_and_nothing_is_packed(
         (lambda cell: change(cell, "forced.json", transcript_sha256="0"), "transcript_sha256"),
         (lambda cell: shutil.rmtree(cell / "forced"), "forced.json"),
         (lambda cell: (cell / "forced.json").unlink(), "has a forced replay of this cell, and there is none"),
-        (lambda cell: (cell / "forced.json").write_text("{}"), "it is no record of forced passes"),
+        (
+            lambda cell: (cell / "forced.json").write_text("{}"),
+            "it cannot be checked: Object missing required field",
+        ),
     ],
 )
 def test_forced_passes_that_disagree_are_named(

@@ -114,10 +114,10 @@ def test_each_row_says_its_disk_and_its_gpu_memory_and_fits(
     configuration: Configuration, cells: list[Cell]
 ) -> None:
     card = 102.6  # RTX PRO 6000, 10^9 bytes
-    for row, cell in zip(grid_record(configuration, cells)["cells"], cells, strict=True):
-        assert row["disk_gb"] > 0
-        gpus = configuration.engines[cell.engine]["gpus"]
-        assert cell.planned or row["gpu_memory_gb"] <= gpus * card, cell.path
+    for row, cell in zip(grid_record(configuration, cells).cells, cells, strict=True):
+        assert row.disk_gb is not None and row.disk_gb > 0 and row.gpu_memory_gb is not None
+        gpus = configuration.engines[cell.engine].gpus
+        assert cell.planned or row.gpu_memory_gb <= gpus * card, cell.path
 
 
 def test_the_line_says_what_is_pulled_and_what_it_costs(
@@ -134,10 +134,10 @@ def test_the_cache_of_the_weights_precision_is_not_confounded(
 ) -> None:
     for cell in cells:
         settings = cell_settings(configuration, cell)
-        if cell.variant == "base" and settings["kind"] == "vllm":
-            assert settings["arguments"]["kv_cache_dtype"] == "bfloat16"
-            assert settings["arguments"]["enable_prefix_caching"] is False
-            assert settings["arguments"]["max_num_seqs"] == 1
+        if cell.variant == "base" and settings.kind == "vllm":
+            assert settings.arguments["kv_cache_dtype"] == "bfloat16"
+            assert settings.arguments["enable_prefix_caching"] is False
+            assert settings.arguments["max_num_seqs"] == 1
 
 
 def test_images_are_pinned_by_digest_and_repositories_by_commit() -> None:

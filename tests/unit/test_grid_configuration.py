@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError
 from scripts.grid.ablations import resolve_ablations
@@ -16,6 +17,9 @@ from scripts.grid.configuration import Configuration, load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, grid_record
 from scripts.grid.resolve import Cell, cell_settings, existing_sessions, resolve_cells, unused_modules
 from scripts.grid.targets import check_targets
+from scripts.records.engines import EngineEntry
+from scripts.records.question import Budget, QuestionRound
+from scripts.records.settings import HarnessSettings
 
 ENGINE = "llama-cpp-python-0.3.36"
 EMBEDDED = "config/grids/embedded.yaml"
@@ -61,7 +65,7 @@ def test_the_embedded_grid_is_what_it_must_be(tree: Path) -> None:
         }
     assert all(cell.sessions >= 2 and cell.replays >= 3 and cell.forced_file for cell in cells)
     record = grid_record(configuration, cells)
-    expected = {control["cell"].rsplit("/", 1)[1]: control["expect"] for control in record["controls"]}
+    expected = {control.cell.rsplit("/", 1)[1]: control.expect for control in record.controls}
     assert expected == {"leaky": ["harness"], "jitter": ["near-tie", "first-block"]}
 
 
@@ -69,7 +73,7 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
     configuration, cells = load(tree)
     settings = {cell.path: cell_settings(configuration, cell) for cell in cells}
     base = settings[f"tinychart-moe/q6_k/{ENGINE}/base"]
-    assert base == {
+    assert base.as_json() == {
         "model": "tinychart-moe",
         "architecture": "moe",
         "precision": "q6_k",
@@ -94,14 +98,14 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
     leaky, jitter, kept = (
         settings[f"tinychart-moe/q6_k/{ENGINE}/{v}"] for v in ("leaky", "jitter", "prompt-cache")
     )
-    assert leaky == {**base, "variant": "leaky", "harness": {"list_files": "ls", "concurrency": 1}}
-    assert jitter == {**base, "variant": "jitter", "arguments": {**base["arguments"], "jitter": 0.05}}
-    assert kept == {**base, "variant": "prompt-cache", "arguments": {**base["arguments"], "keep_cache": True}}
+    assert leaky == replace(base, variant="leaky", harness=HarnessSettings(list_files="ls", concurrency=1))
+    assert jitter == replace(base, variant="jitter", arguments={**base.arguments, "jitter": 0.05})
+    assert kept == replace(base, variant="prompt-cache", arguments={**base.arguments, "keep_cache": True})
 
 
 def test_the_record_is_deterministic_and_names_no_machine(tree: Path) -> None:
-    first = json.dumps(grid_record(*load(tree)), sort_keys=True)
-    assert first == json.dumps(grid_record(*load(tree)), sort_keys=True)
+    first = json.dumps(grid_record(*load(tree)).as_file(), sort_keys=True)
+    assert first == json.dumps(grid_record(*load(tree)).as_file(), sort_keys=True)
     assert str(tree) not in first
 
 
@@ -118,10 +122,10 @@ def test_a_block_may_have_its_own_counts_and_be_planned(
     planned = [cell for cell in cells if cell.planned]
     assert {(cell.variant, cell.sessions, cell.replays) for cell in planned} == {("prompt-cache", 5, 7)}
     record = grid_record(configuration, cells)
-    assert [c["reason"] for c in record["cells"] if c["status"] == "planned"] == [
+    assert [cell.reason for cell in record.cells if cell.status == "planned"] == [
         "it needs a larger machine"
     ] * 2
-    assert "14 cells (2 planned, not run), 24 sessions, 72 replays of chartist-mini" in record["heading"]
+    assert "14 cells (2 planned, not run), 24 sessions, 72 replays of chartist-mini" in record.heading
 
 
 def test_a_block_may_be_asked_another_workload(tree: Path, edit: Callable[[str, str, str], None]) -> None:
@@ -142,7 +146,7 @@ def test_each_mode_of_a_forced_replay_may_have_its_own_count(
 ) -> None:
     edit(EMBEDDED, "forced: 2\n", f"forced: {given}\n")
     _, cells = load(tree)
-    assert {(cell.forced["prefill"], cell.forced["decode"]) for cell in cells} == {passes}
+    assert {(cell.forced.prefill, cell.forced.decode) for cell in cells} == {passes}
     assert all(bool(cell.forced_file) is any(passes) for cell in cells)
 
 
@@ -158,9 +162,9 @@ def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
 
 
 def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
-    (moe,) = grid_record(*load(tree, grid="embedded-causes"))["ablations"]
-    assert (moe["model"], moe["precision"], moe["engine"]) == ("tinychart-moe", "q6_k", ENGINE)
-    assert {each["variant"]: each["changed"] for each in moe["changes"]} == {
+    (moe,) = grid_record(*load(tree, grid="embedded-causes")).ablations
+    assert (moe.model, moe.precision, moe.engine) == ("tinychart-moe", "q6_k", ENGINE)
+    assert {each.variant: each.changed for each in moe.changes} == {
         "prompt-cache": ["keep_cache: false → true"],
         "ubatch-1": ["n_ubatch: 512 → 1"],
         "prompt-cache-ubatch-1": ["keep_cache: false → true", "n_ubatch: 512 → 1"],
@@ -168,8 +172,8 @@ def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
         "routed-experts": ["routed_experts: not given → true"],
         "jitter-routed-experts": ["jitter: 0.0 → 0.05", "routed_experts: not given → true"],
     }
-    _, dense = grid_record(*load(tree))["ablations"]
-    assert dense["question"] is None
+    _, dense = grid_record(*load(tree)).ablations
+    assert dense.question is None
 
 
 def test_a_page_of_ablations_that_the_grid_has_not_is_refused(tree: Path) -> None:
@@ -212,7 +216,7 @@ def test_a_block_may_have_a_question_in_place_of_a_count(
     edit(EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED)
     configuration, cells = load(tree)
     cell = next(cell for cell in cells if cell.variant == "prompt-cache")
-    assert cell.question == {
+    assert cell.question is not None and cell.question.as_json() == {
         "r0": 0.1,
         "r1": 1,
         "per": 1000,
@@ -222,11 +226,30 @@ def test_a_block_may_have_a_question_in_place_of_a_count(
     }
     assert (cell.sessions, len(cell.session_files), len(cell.round_files)) == (20, 20, 20)
     record = grid_record(configuration, cells)
-    assert [each["question"] for each in record["cells"] if "question" in each] == [cell.question] * 2
-    assert "14 cells, at most 64 sessions, 192 replays" in record["heading"]
+    assert [each.question for each in record.cells if each.question] == [cell.question] * 2
+    assert "14 cells, at most 64 sessions, 192 replays" in record.heading
     check_targets([cell.session_files[7], cell.round_files[7]], configuration, cells)
     with pytest.raises(ConfigError, match="makes no such file"):
         check_targets([f"{cell.folder}/session-20/session.json"], configuration, cells)
+
+
+def look(path: Path, *, more: bool) -> None:
+    """The look after a session, as ask_cell writes it."""
+    QuestionRound(
+        r0=0.1,
+        r1=1.0,
+        budget=Budget(sessions=20),
+        answer=None if more else "at most r0",
+        after=None if more else 6,
+        replays=6,
+        flipped=0,
+        evidence=0.0,
+        bounds=(-3.0, 3.0),
+        spent=False,
+        sentence="so far",
+        sessions=2,
+        more=more,
+    ).write(path)
 
 
 def test_a_question_that_is_answered_leaves_nothing_to_do(
@@ -235,9 +258,9 @@ def test_a_question_that_is_answered_leaves_nothing_to_do(
     edit(EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED)
     cell = next(cell for cell in load(tree)[1] if cell.variant == "prompt-cache")
     for number, more in enumerate((True, False)):
-        for file in (cell.session_files[number], cell.round_files[number]):
-            (tree / file).parent.mkdir(parents=True, exist_ok=True)
-            (tree / file).write_text(json.dumps({"more": more}))
+        (tree / cell.session_files[number]).parent.mkdir(parents=True)
+        (tree / cell.session_files[number]).write_text("{}")
+        look(tree / cell.round_files[number], more=more)
         assert describe_rest(tree, [cell]).startswith(
             "at most 19 of 20 sessions" if more else "all 2 sessions"
         )
@@ -311,10 +334,10 @@ def test_a_mistake_is_refused_by_name_and_with_a_remedy(
 def test_the_grid_of_a_server_on_a_cpu(tree: Path) -> None:
     configuration, cells = load(tree, grid="vllm-cpu")
     settings = {cell.variant: cell_settings(configuration, cell) for cell in cells}
-    assert settings["concurrency-8"]["harness"]["concurrency"] == 8
-    assert settings["concurrency-8"]["arguments"] == settings["room-for-8"]["arguments"]
-    assert settings["room-for-8"]["harness"]["concurrency"] == 1
-    assert settings["room-for-8"]["arguments"] == {**settings["base"]["arguments"], "max_num_seqs": 8}
+    assert settings["concurrency-8"].harness.concurrency == 8
+    assert settings["concurrency-8"].arguments == settings["room-for-8"].arguments
+    assert settings["room-for-8"].harness.concurrency == 1
+    assert settings["room-for-8"].arguments == {**settings["base"].arguments, "max_num_seqs": 8}
     (ablation,) = resolve_ablations(configuration, cells)
     assert {"room-for-8", "concurrency-8"} <= set(ablation.changes)
 
@@ -353,7 +376,7 @@ def test_a_llama_cpp_server_has_its_context_for_each_request(
     edit("config/grids/vllm-cpu.yaml", "precisions: [bf16]", "precisions: [bf16, q6_k]")
     configuration = load_configuration(tree, {"grid": "vllm-cpu"})
     cells = [cell for cell in resolve_cells(configuration) if cell.engine == "llamacpp-docker"]
-    arguments = {cell.variant: cell_settings(configuration, cell)["arguments"] for cell in cells}
+    arguments = {cell.variant: cell_settings(configuration, cell).arguments for cell in cells}
     assert (arguments["base"]["ctx_size"], arguments["base"]["parallel"]) == (4096, 1)
     assert (arguments["concurrency-8"]["ctx_size"], arguments["concurrency-8"]["parallel"]) == (32768, 8)
 
@@ -366,7 +389,7 @@ def test_the_command_line_is_checked_like_the_file(tree: Path) -> None:
     with pytest.raises(ConfigError, match="--config: grid: there is no grid 'embeded'"):
         load(tree, grid="embeded")
     configuration, _ = load(tree, partial=True, tie_margin=0.5, first_block=16)
-    assert configuration.overrides == {"grid": "embedded", "partial": True, "tie_margin": 0.5}
+    assert configuration.overrides == {"grid": "embedded", "partial": "true", "tie_margin": "0.5"}
 
 
 CELL = f"results/cells/tinychart-moe/q6_k/{ENGINE}/base"
@@ -417,12 +440,13 @@ def test_a_planned_cell_cannot_be_asked_for(tree: Path, edit: Callable[[str, str
 
 
 def test_a_session_does_not_follow_from_another_engines_driver() -> None:
-    assert unused_modules({"kind": "llama-cpp-python", "runtime": "process"}) == (
+    assert unused_modules(EngineEntry(kind="llama-cpp-python", runtime="process", arguments={})) == (
         "scripts.engines.server_process",
         "scripts.engines.docker_runtime",
         "scripts.engines.external",
     )
-    assert "scripts.engines.llama_cpp_python" in unused_modules({"kind": "vllm", "runtime": "docker"})
+    server = EngineEntry(kind="vllm", runtime="docker", arguments={})
+    assert "scripts.engines.llama_cpp_python" in unused_modules(server)
 
 
 def test_every_key_of_every_schema_is_explained(root: Path) -> None:
@@ -438,7 +462,7 @@ def test_every_key_of_every_schema_is_explained(root: Path) -> None:
         found = set().union(*(keys(value) for value in schema.values())) if schema else set()
         return found | (set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set())
 
-    for path in sorted((root / "config/schemas").iterdir()):
+    for path in sorted((root / "config/schemas").glob("*.yaml")):
         missing = {
             key for key in keys(yaml.safe_load(path.read_text(encoding="utf-8"))) if f"`{key}`" not in text
         }

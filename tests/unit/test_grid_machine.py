@@ -10,9 +10,13 @@ from scripts.common.errors import EngineError
 from scripts.grid.configuration import load_configuration
 from scripts.grid.machine import check_machine
 from scripts.grid.resolve import Cell, resolve_cells
+from scripts.records.engines import EngineEntry
 
 ROOT = Path(__file__).parents[2]
-ENGINES = {"vllm-0.25.1": {"gpus": 1}, "llama-cpp-python-0.3.36": {}}
+ENGINES = {
+    "vllm-0.25.1": EngineEntry(kind="vllm", runtime="process", arguments={}, gpus=1),
+    "llama-cpp-python-0.3.36": EngineEntry(kind="llama-cpp-python", runtime="process", arguments={}),
+}
 
 
 def cells(grid: str) -> list[Cell]:

@@ -64,8 +64,8 @@ def test_an_environment_holds_what_the_lock_pins(lock: Path, capfd: pytest.Captu
     )
     assert done.stdout == b"1.2\n"
     record = describe_environment(lock)
-    assert record["packages"] == {"tzpinned": "1.2"}
-    assert record["lock_sha256"] == hashlib.sha256(lock.read_bytes()).hexdigest()
+    assert record.packages == {"tzpinned": "1.2"}
+    assert record.lock_sha256 == hashlib.sha256(lock.read_bytes()).hexdigest()
     create_environment(lock)
     assert capfd.readouterr().err == ""  # it was there
 
@@ -138,7 +138,7 @@ def test_the_engines_lock_compiles_with_pinned_tools_alone(root: Path) -> None:
 def test_the_engines_environment_lacks_nothing_it_pins(root: Path) -> None:
     lock = root / "envs/llamacpp.lock"
     create_environment(lock)
-    packages = describe_environment(lock)["packages"]
+    packages = describe_environment(lock).packages
     assert packages["llama-cpp-python"] == "0.3.36"
     done = subprocess.run(
         [env_python(lock), "-m", "pip", "check"], capture_output=True, text=True, env={**os.environ}

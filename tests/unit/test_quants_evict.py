@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from scripts.common.errors import DataError
-from scripts.common.files import read_json
 from scripts.grid.configuration import load_configuration
 from scripts.grid.resolve import built_from, evictable_quants, resolve_cells, weights_needed
 from scripts.quants.evict import evict_quant, have_weights
 from scripts.quants.manifest import NAME, make_manifest, write_manifest
+from scripts.records.manifest import Evicted, WeightsSource
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def quant(tmp_path: Path) -> Path:
     (folder / ".cache").mkdir()
     for name in ("model.gguf", "sub/part.gguf", ".cache/half"):
         (folder / name).write_bytes(b"12345")
-    manifest = make_manifest(folder, model="m", precision="q8_0", quantised="all", types={}, source={})
-    write_manifest(folder, manifest)
+    about = {"model": "m", "precision": "q8_0", "quantised": "all"}
+    write_manifest(folder, make_manifest(folder, **about, types={}, source=WeightsSource()))
     return folder
 
 
@@ -32,7 +33,7 @@ def test_all_goes_but_the_manifest(quant: Path, tmp_path: Path) -> None:
     assert evict_quant(quant, tmp_path / "gone.json") == 15
     assert [path.name for path in quant.iterdir()] == [NAME]
     assert (quant / NAME).read_bytes() == before
-    assert read_json(tmp_path / "gone.json") == {"files": 2, "bytes": 10}
+    assert Evicted.read(tmp_path / "gone.json") == Evicted(files=2, bytes=10)
     have_weights.cache_clear()
     assert not have_weights(quant / NAME)
     assert evict_quant(quant, tmp_path / "gone.json") == 0, "killed in the midst, it can be called again"
@@ -77,6 +78,8 @@ def test_what_a_quant_is_built_from_is_needed_only_where_the_quant_is_gone(root:
 def test_the_owners_own_folder_is_never_deleted(root: Path) -> None:
     configuration = load_configuration(root, {"grid": "embedded"})
     cells = resolve_cells(configuration)
-    configuration.models["tinychart-dense"]["precisions"]["bf16"]["local_path"] = "/mnt/own"
+    model = configuration.models["tinychart-dense"]
+    own = replace(model.precisions["bf16"], local_path="/mnt/own")
+    configuration.models["tinychart-dense"] = replace(model, precisions={**model.precisions, "bf16": own})
     found = evictable_quants(configuration, cells)
     assert ("tinychart-dense", "bf16") not in found and ("tinychart-dense", "q8_0") in found

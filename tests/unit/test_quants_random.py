@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer
 
 from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import read_json
+from scripts.quants.checkpoint import ModelConfig, read_config
 from scripts.quants.manifest import verify_manifest
 from scripts.quants.random_weights import (
     Drawn,
@@ -26,9 +26,16 @@ from scripts.quants.random_weights import (
     write_safetensors,
 )
 from scripts.quants.safetensors_files import read_tensors
+from scripts.records.base import convert
+from scripts.records.manifest import Manifest
+from scripts.records.models import Precision
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "max_position_embeddings": 4096,
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-6,
     "hidden_size": 64,
     "head_dim": 16,
     "num_attention_heads": 4,
@@ -42,6 +49,10 @@ SMALL = {
 }
 
 
+def config(model_type: str) -> ModelConfig:
+    return convert(ModelConfig, {**SMALL, "model_type": model_type}, "config.json")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A root with a small MoE's shape and tinychart's chat form."""
@@ -52,7 +63,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-ENTRY: dict[str, Any] = {"recipe": "random", "source": "shape", "chat": "chat", "seed": 5, "head_scale": 4}
+ENTRY = Precision(recipe="random", source="shape", chat="chat", seed=5, head_scale=4.0)
 
 
 @given(
@@ -92,17 +103,16 @@ def test_a_matrix_has_the_deviation_it_was_asked_for() -> None:
 
 @pytest.mark.parametrize("name", ["dense", "moe"])
 def test_the_shapes_in_resources_have_the_sizes_that_their_descriptions_say(name: str) -> None:
-    config = read_json(ROOT / "resources/random" / name / "config.json")
-    layers = plan_layers(config, head_scale=4, attention_scale=2)
+    shape = read_config(ROOT / "resources/random" / name)
+    layers = plan_layers(shape, head_scale=4, attention_scale=2)
     parameters = sum(tensor.bytes // 2 for layer in layers for tensor in layer)
-    assert len(layers) == config["num_hidden_layers"] + 1
+    assert len(layers) == shape.num_hidden_layers + 1
     assert parameters == pytest.approx({"dense": 1.5e9, "moe": 4.0e9}[name], rel=0.05)
 
 
 def test_the_scales_touch_the_head_and_the_norms_of_queries_and_keys_alone() -> None:
-    config = {**SMALL, "model_type": "qwen3"}
     plain, scaled = (
-        {tensor.name: tensor for layer in plan_layers(config, **scales) for tensor in layer}
+        {tensor.name: tensor for layer in plan_layers(config("qwen3"), **scales) for tensor in layer}
         for scales in ({"head_scale": 1, "attention_scale": 1}, {"head_scale": 4, "attention_scale": 2})
     )
     changed = {name for name in plain if plain[name] != scaled[name]}
@@ -112,7 +122,7 @@ def test_the_scales_touch_the_head_and_the_norms_of_queries_and_keys_alone() -> 
 
 def test_another_architecture_is_refused() -> None:
     with pytest.raises(ConfigError, match="llama"):
-        plan_layers({**SMALL, "model_type": "llama"}, head_scale=1, attention_scale=1)
+        plan_layers(config("llama"), head_scale=1, attention_scale=1)
 
 
 def test_a_safetensors_file_holds_what_was_drawn(tmp_path: Path) -> None:
@@ -132,11 +142,13 @@ def test_a_safetensors_file_holds_what_was_drawn(tmp_path: Path) -> None:
 def test_a_checkpoint_is_the_same_twice_and_its_manifest_holds(project: Path) -> None:
     for name in ("one", "two"):
         build_random("m", "bf16", ENTRY, project / name / "manifest.json", root=project)
-    one, two = (read_json(project / name / "manifest.json") for name in ("one", "two"))
+    one, two = (verify_manifest(project / name / "manifest.json") for name in ("one", "two"))
     assert one == two
-    assert one["quantised"] == "nothing (bf16)"
-    assert one["tensor_types"]["experts"] == {"BF16": 2 * 4 * 3}
-    verify_manifest(project / "one" / "manifest.json")
+    assert one.quantised == "nothing (bf16)"
+    assert one.tensor_types["experts"] == {"BF16": 2 * 4 * 3}
+    assert read_json(project / "one" / "manifest.json") == {**one.as_json(), "version": Manifest.VERSION}
+    made_from = {"recipe": "random", "source": "shape", "seed": 5, "head_scale": 4.0, "attention_scale": 1.0}
+    assert one.source.as_json() == made_from
     index = read_json(project / "one" / "model.safetensors.index.json")
     assert set(index["weight_map"]) == set(read_tensors(project / "one"))
     tokenizer = Tokenizer.from_file(str(project / "one" / "tokenizer.json"))

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError
+from scripts.quants.checkpoint import ModelConfig
 from scripts.quants.gguf_files import read_bf16
 from scripts.quants.prune import calibration
 from scripts.quants.random_weights import to_bf16
@@ -22,11 +24,18 @@ from scripts.quants.reap import (
     saliencies,
     write_checkpoint,
 )
+from scripts.records.base import convert
+from scripts.records.models import Calibration
 
 CONFIG: dict[str, Any] = {
     "architectures": ["Qwen3MoeForCausalLM"],
     "head_dim": 2,
     "hidden_size": 2,
+    "hidden_act": "silu",
+    "intermediate_size": 4,
+    "max_position_embeddings": 64,
+    "model_type": "qwen3_moe",
+    "moe_intermediate_size": 2,
     "norm_topk_prob": True,
     "num_attention_heads": 1,
     "num_experts": 4,
@@ -60,7 +69,8 @@ def checkpoint() -> Checkpoint:
         tensors[f"{at}.mlp.experts.{expert}.gate_proj.weight"] = eye
         tensors[f"{at}.mlp.experts.{expert}.up_proj.weight"] = eye
         tensors[f"{at}.mlp.experts.{expert}.down_proj.weight"] = size * eye
-    return Checkpoint(CONFIG, {name: to_bf16(np.asarray(v, dtype=np.float32)) for name, v in tensors.items()})
+    bits = {name: to_bf16(np.asarray(v, dtype=np.float32)) for name, v in tensors.items()}
+    return Checkpoint(convert(ModelConfig, CONFIG, "config.json"), bits)
 
 
 def test_the_criterion_by_hand() -> None:
@@ -77,7 +87,7 @@ def test_the_criterion_by_hand() -> None:
 
 def test_gates_are_the_softmax_s_own_where_the_model_does_not_divide_them() -> None:
     plain = checkpoint()
-    plain.config = {**CONFIG, "norm_topk_prob": False}
+    plain.config = replace(plain.config, norm_topk_prob=False)
     (routed,) = saliencies(plain, [[0]])
     x = np.sqrt(2) / 2
     shares = np.exp(np.array([8, 6, -8, -16]) * x)
@@ -101,9 +111,14 @@ def test_a_share_that_leaves_too_few_or_all_is_refused(share: float) -> None:
 def test_what_stays_keeps_its_bits(tmp_path: Path) -> None:
     whole = checkpoint()
     pruned = prune(whole, [[1, 3]])
-    write_checkpoint(pruned, tmp_path)
-    again = read_checkpoint(tmp_path)
-    assert again.config == {**CONFIG, "num_experts": 2}
+    source, made = tmp_path / "source", tmp_path / "made"
+    for folder in (source, made):
+        folder.mkdir()
+    (source / "config.json").write_text(json.dumps(CONFIG))
+    write_checkpoint(pruned, source, made)
+    again = read_checkpoint(made)
+    assert json.loads((made / "config.json").read_text()) == {**CONFIG, "num_experts": 2}
+    assert again.config == replace(whole.config, num_experts=2)
     at = "model.layers.0.mlp"
     for place, expert in enumerate((1, 3)):
         for name in ("gate_proj", "up_proj", "down_proj"):
@@ -111,10 +126,9 @@ def test_what_stays_keeps_its_bits(tmp_path: Path) -> None:
             assert np.array_equal(mine, whole.bits[f"{at}.experts.{expert}.{name}.weight"])
     assert np.array_equal(again.bits[f"{at}.gate.weight"], whole.bits[f"{at}.gate.weight"][[1, 3]])
     assert len(again.bits) == len(whole.bits) - 6
-    assert json.loads((tmp_path / "config.json").read_text())["num_experts"] == 2
-    first = (tmp_path / "model.safetensors").read_bytes()
-    write_checkpoint(pruned, tmp_path)
-    assert (tmp_path / "model.safetensors").read_bytes() == first
+    first = (made / "model.safetensors").read_bytes()
+    write_checkpoint(pruned, source, made)
+    assert (made / "model.safetensors").read_bytes() == first
 
 
 def test_pruning_what_no_token_is_routed_to_changes_nothing() -> None:
@@ -129,7 +143,7 @@ def test_a_dense_checkpoint_is_refused(root: Path) -> None:
 
 def test_calibration_never_sees_a_benchmark_s_charts(root: Path) -> None:
     with pytest.raises(ConfigError, match="the workloads' own"):
-        calibration(root / "resources/tinychart", {"first_seed": 5001, "charts": 1})
-    (ids,) = calibration(root / "resources/tinychart", {"first_seed": 3_000_000, "charts": 1})
+        calibration(root / "resources/tinychart", Calibration(first_seed=5001, charts=1))
+    (ids,) = calibration(root / "resources/tinychart", Calibration(first_seed=3_000_000, charts=1))
     assert len(ids) > 500
     assert read_bf16(root / "resources/tinychart/moe/model.safetensors")["model.norm.weight"].shape == (256,)

@@ -13,8 +13,13 @@ from scripts.common.errors import DataError, EngineError
 from scripts.provenance.gpus import check_gpu_memory, gpu_memory_gb
 from scripts.quants.manifest import NAME, make_manifest, write_manifest
 from scripts.quants.room import check_room
+from scripts.records.manifest import WeightsSource
+from scripts.records.models import Precision
 
-PULLED = {"repository": "a/b", "revision": "0" * 40}
+
+def pulled(**sizes: float) -> Precision:
+    """The entry of a quant that is pulled."""
+    return Precision(repository="a/b", revision="0" * 40, **sizes)
 
 
 @pytest.fixture
@@ -37,12 +42,12 @@ def test_too_little_disk_names_both_figures_and_what_to_do(tmp_path: Path) -> No
     with pytest.raises(
         DataError, match=r"m in bf16 takes 9,000,000\.0 GB and [\d,]+\.\d GB are free"
     ) as caught:
-        check_room("m", "bf16", {**PULLED, "disk_gb": 9e6}, output, gpus=0)
+        check_room("m", "bf16", pulled(disk_gb=9e6), output, gpus=0)
     said = float(str(caught.value).split(" GB are free")[0].split()[-1].replace(",", ""))
     assert abs(said - free) < 1
     assert "make room there" in str(caught.value) and "evict_weights" in str(caught.value)
     assert not output.parent.exists()
-    check_room("m", "bf16", {**PULLED, "disk_gb": free / 2}, output, gpus=0)
+    check_room("m", "bf16", pulled(disk_gb=free / 2), output, gpus=0)
 
 
 def test_what_a_broken_pull_left_counts_as_room_but_what_a_build_replaces_does_not(tmp_path: Path) -> None:
@@ -50,36 +55,37 @@ def test_what_a_broken_pull_left_counts_as_room_but_what_a_build_replaces_does_n
     with open(half, "wb") as stream:
         os.posix_fallocate(stream.fileno(), 0, 10**9)
     wanted = shutil.disk_usage(tmp_path).free / 1e9 + 0.5  # others use the disk too
-    check_room("m", "bf16", {**PULLED, "disk_gb": wanted}, tmp_path / NAME, gpus=0)
+    check_room("m", "bf16", pulled(disk_gb=wanted), tmp_path / NAME, gpus=0)
     with pytest.raises(DataError, match="are free"):
-        check_room("m", "fp8", {"recipe": "model-free-ptq", "disk_gb": wanted}, tmp_path / NAME, gpus=0)
+        check_room("m", "fp8", Precision(recipe="model-free-ptq", disk_gb=wanted), tmp_path / NAME, gpus=0)
     half.unlink()
 
 
-@pytest.mark.parametrize("kind", ["local_path", "served"])
-def test_weights_that_take_no_room_here_need_none(tmp_path: Path, kind: str) -> None:
-    check_room("m", "bf16", {kind: "/mnt/own", "disk_gb": 9e9}, tmp_path / NAME, gpus=0)
+@pytest.mark.parametrize(
+    "entry", [Precision(local_path="/mnt/own", disk_gb=9e9), Precision(served=True, disk_gb=9e9)]
+)
+def test_weights_that_take_no_room_here_need_none(tmp_path: Path, entry: Precision) -> None:
+    check_room("m", "bf16", entry, tmp_path / NAME, gpus=0)
 
 
 def test_weights_that_are_there_are_not_weighed_again(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"12345")
-    write_manifest(
-        tmp_path, make_manifest(tmp_path, model="m", precision="p", quantised="-", types={}, source={})
-    )
-    check_room("m", "p", {"recipe": "reap", "disk_gb": 9e9}, tmp_path / NAME, gpus=0)
+    about = {"model": "m", "precision": "p", "quantised": "-"}
+    write_manifest(tmp_path, make_manifest(tmp_path, **about, types={}, source=WeightsSource()))
+    check_room("m", "p", Precision(recipe="reap", disk_gb=9e9), tmp_path / NAME, gpus=0)
 
 
 def test_too_little_gpu_memory_names_both_figures_and_what_to_do(
     tmp_path: Path, cards: Callable[..., None]
 ) -> None:
     cards(97887, 97887)
-    entry = {**PULLED, "gpu_memory_gb": 290}
+    entry = pulled(gpu_memory_gb=290)
     with pytest.raises(
         EngineError, match="m in bf16 wants 290 GB of GPU memory, 2 GPUs have 205 GB"
     ) as caught:
         check_room("m", "bf16", entry, tmp_path / NAME, gpus=2)
     assert "mark its block as planned" in str(caught.value)
-    check_room("m", "bf16", {**entry, "gpu_memory_gb": 200}, tmp_path / NAME, gpus=2)
+    check_room("m", "bf16", pulled(gpu_memory_gb=200), tmp_path / NAME, gpus=2)
     check_room("m", "bf16", entry, tmp_path / NAME, gpus=0)
     with pytest.raises(EngineError, match="wants 200 GB of GPU memory, 1 GPU has 103 GB"):
         check_gpu_memory(1, 200)
@@ -99,6 +105,6 @@ def test_without_a_gpu_weights_may_be_brought_and_engines_may_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    check_room("m", "bf16", {**PULLED, "gpu_memory_gb": 290}, tmp_path / NAME, gpus=4)
+    check_room("m", "bf16", pulled(gpu_memory_gb=290), tmp_path / NAME, gpus=4)
     with pytest.raises(EngineError, match="4 GPUs are wanted and 0 are there"):
         check_gpu_memory(4, 290)

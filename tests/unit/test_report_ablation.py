@@ -11,8 +11,8 @@ import pytest
 
 from scripts.common.errors import DataError
 from scripts.common.files import write_json
-from scripts.report.ablation import chance_of_split, planned_cells, render_ablations
-from scripts.report.entries import read_entries
+from scripts.records.grid import Grid
+from scripts.report.ablation import chance_of_split, make_page
 from scripts.verdict.rates import flips_per_1000
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,9 @@ def mode(unequal: int = 0, positions: int = 1000) -> dict[str, Any]:
         "passes": 3,
         "positions": positions,
         "unequal_bits": {"positions": unequal, "share": unequal / positions},
+        "other_argmax": {"positions": 0, "share": 0.0},
+        "under_noise": {"positions": 0, "share": 0.0},
+        "noise_p99": {"chosen": None, "margin": None},
     }
 
 
@@ -48,7 +51,7 @@ def cell(variant: str, bits: list[str], **more: Any) -> dict[str, Any]:
         ],
         "class": "none observed" if len(set(bits)) == 1 else "near-tie",
         "differences": [],
-        "flips_per_1000_tokens": flips_per_1000(0 if len(set(texts)) == 1 else 4, 4000),
+        "flips_per_1000_tokens": flips_per_1000(0 if len(set(texts)) == 1 else 4, 4000).as_json(),
         "noise": None,
         "exact_ties": 0,
         "score": None,
@@ -93,8 +96,7 @@ def page(folder: Path, baseline: dict[str, Any], *changes: dict[str, Any], **mor
         ],
     }
     write_json(folder / "grid.json", grid)
-    read = {**grid, "cells": planned_cells(grid, KEY), "partial": True}
-    return render_ablations(grid, read_entries(read, folder), KEY)
+    return make_page(Grid.read(folder / "grid.json"), folder, KEY)
 
 
 def verdict(text: str) -> str:
@@ -258,7 +260,11 @@ def test_whether_routing_differed_first_is_said_where_experts_were_recorded(tmp_
         "unequal_bits_same_experts": {"positions": 900, **share},
         "first": first,
     }
-    named = cell("routed", ["a", "b"], forced={"prefill": {**mode(1000), "routing": routing}})
+    named = cell(
+        "routed",
+        ["a", "b"],
+        forced={"prefill": {**mode(1000), "routing": routing}, "decode": {"not_run": "no"}},
+    )
     text = page(tmp_path, cell("base", ["a", "b"]), named)
     assert "Did routing differ before the logits did?" in text
     assert (
@@ -298,7 +304,7 @@ def test_an_ablation_that_the_grid_has_not_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_torn_cell_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the keys \['tokens_per_second'\] are missing"):
+    with pytest.raises(DataError, match="missing required field `tokens_per_second`"):
         torn = cell("eager", ["a1"] * 4)
         del torn["tokens_per_second"]
         page(tmp_path, cell("base", ["a1"] * 4), torn)

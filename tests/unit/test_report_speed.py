@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import pytest
 from cells import command, part, write_cell
 
 from scripts.common.errors import DataError
-from scripts.common.files import write_json
 from scripts.engines.vllm_server import speculation
-from scripts.report.speed import Turn, make_speed, reading_seconds
+from scripts.records.grid import Grid, GridCell
+from scripts.records.transcript import TurnTiming
+from scripts.report.speed import TimedTurn, make_speed, reading_seconds
 from scripts.verdict.summary import summarise
 
 ENGINE = "llama-cpp-python-0.3.36"
@@ -32,32 +32,33 @@ def plant(results: Path, variant: str, slowness: list[float], **record: Any) -> 
         "json": [part(list(range(50)), list(range(300, 330))), part([4], list(range(330, 335)))],
     }
     folder = results / "cells" / "/".join(names.values())
-    resolved = {"context_between_turns": "kept", **record}
-    write_cell(folder, [[turns] * len(slowness)], **names, resolved=resolved)
+    said = {"version": "1", "arguments": {}, "resolved": {}, "context_between_turns": "kept"}
+    write_cell(folder, [[turns] * len(slowness)], **names, resolved={**said, **record})
     for number, factor in enumerate(slowness):
         lines = [
-            {
-                "scenario": kind,
-                "turn": n,
-                "tokens": len(each.ids),
-                "seconds": factor * (READ * len(each.prompt) + DECODE * len(each.ids)),
-            }
+            TurnTiming(
+                scenario=kind,
+                turn=n,
+                tokens=len(each.ids),
+                seconds=factor * (READ * len(each.prompt) + DECODE * len(each.ids)),
+            )
             for kind, parts in turns.items()
             for n, each in enumerate(parts)
         ]
         path = folder / "session-00" / f"replay-{number:02d}.timing.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_json(folder / "cell.json", summarise(folder))
+        path.write_text("".join(line.line() for line in lines))
+    summarise(folder).write(folder / "cell.json")
 
 
-def grid_of(*variants: str) -> dict[str, Any]:
-    return {"heading": "g", "cells": [planned(each) for each in variants], "controls": []}
+def grid_of(*variants: str, partial: bool = False) -> Grid:
+    cells = [GridCell(**planned(each)) for each in variants]
+    return Grid(heading="g", cells=cells, controls=[], partial=partial)
 
 
 def test_speeds_by_kind_and_the_price_of_a_setting(tmp_path: Path) -> None:
     plant(tmp_path, "base", [1.0, 1.0, 1.0])
     plant(tmp_path, "ubatch-1", [2.0, 2.0, 2.0])
-    write_json(tmp_path / "grid.json", grid_of("base", "ubatch-1"))
+    grid_of("base", "ubatch-1").write(tmp_path / "grid.json")
     page = tmp_path / "speed.md"
     given = ["--grid", str(tmp_path / "grid.json"), "--results", str(tmp_path), "--output", str(page)]
     done = command("make_speed", *given)
@@ -84,7 +85,7 @@ def test_multi_token_prediction_on_and_off(tmp_path: Path) -> None:
     text = " ".join(make_speed(grid_of("base", "mtp"), tmp_path).split())
     assert f"| m | q6_k | {ENGINE} | english | 85.3 (85.3 to 85.3) | 171 (171 to 171) | 75 % |" in text
     plant(tmp_path / "other", "base", [1.0])
-    text = " ".join(make_speed({**grid_of("base", "mtp"), "partial": True}, tmp_path / "other").split())
+    text = " ".join(make_speed(grid_of("base", "mtp", partial=True), tmp_path / "other").split())
     assert "| english | 85.3 (85.3 to 85.3) | not run: no cell.json | not run |" in text
 
 
@@ -94,8 +95,8 @@ def test_a_server_that_reads_again_reads_the_whole_prompt(tmp_path: Path) -> Non
 
 
 def test_reading_is_told_from_decoding_only_where_it_can_be() -> None:
-    def turn(read: int, generated: int, seconds: float) -> Turn:
-        return Turn("a", read, generated, seconds)
+    def turn(read: int, generated: int, seconds: float) -> TimedTurn:
+        return TimedTurn("a", read, generated, seconds)
 
     made = [turn(r, g, READ * r + DECODE * g) for r, g in ((900, 20), (10, 160), (300, 60))]
     assert reading_seconds(made) == pytest.approx(READ)
@@ -108,11 +109,11 @@ def test_a_timing_that_is_not_its_replay_s_is_refused(tmp_path: Path) -> None:
     plant(tmp_path, "base", [1.0])
     (path,) = tmp_path.rglob("*.timing.jsonl")
     whole = path.read_text()
-    path.write_text(whole.replace('"tokens": 20', '"tokens": 21'))
+    path.write_text(whole.replace('"tokens":20', '"tokens":21'))
     with pytest.raises(DataError, match="of another replay"):
         make_speed(grid_of("base"), tmp_path)
     path.unlink()
-    with pytest.raises(DataError, match="timing cannot be read"):
+    with pytest.raises(DataError, match="the file is missing"):
         make_speed(grid_of("base"), tmp_path)
 
 

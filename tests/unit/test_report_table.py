@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from scripts.common.files import write_json
+from scripts.records.cell import CandidatePair, Difference, Predicted, Ties
+from scripts.records.figures import Interval, Rate, Share
+from scripts.records.forced import CellForced, ModeForced, ModeNotRun, NoiseP99
+from scripts.records.manifest import Manifest, WeightsSource
+from scripts.records.question import Budget, QuestionFound
 from scripts.report import figures
 from scripts.report.controls import BEGIN, END
+from scripts.verdict.rates import at_most
 from scripts.verdict.summary import summarise
 from tests.unit.cells import answered, command, part, write_cell
 
@@ -72,13 +79,17 @@ class Project:
         for (precision, variant), sessions in CASES.items():
             home = self.cell(precision, variant)
             write_cell(home, sessions, precision=precision, variant=variant, questions=1)
-            write_json(home / "cell.json", summarise(home))
-            manifest = {
-                "model": "tinychart-dense",
-                "precision": precision,
-                "quantised": f"all as {precision}",
-            }
-            write_json(self.results / "quants" / "tinychart-dense" / precision / "manifest.json", manifest)
+            summarise(home).write(home / "cell.json")
+            manifest = Manifest(
+                model="tinychart-dense",
+                precision=precision,
+                files=[],
+                bytes=0,
+                quantised=f"all as {precision}",
+                tensor_types={},
+                source=WeightsSource(),
+            )
+            manifest.write(self.results / "quants" / "tinychart-dense" / precision / "manifest.json")
 
     def cell(self, precision: str, variant: str) -> Path:
         return self.results / "cells" / "tinychart-dense" / precision / ENGINE / variant
@@ -200,12 +211,12 @@ def test_the_csv_has_full_precision(project: Project) -> None:
     assert project.page
     row = project.rows[1]
     found = summarise(project.cell("q4_k_m", "base"))
-    rate = found["flips_per_1000_tokens"]
+    rate = found.flips_per_1000_tokens
     for key in ("rate", "low", "high"):
-        assert float(row[f"flips_per_1000_tokens_{key}"]) == rate[key]
+        assert float(row[f"flips_per_1000_tokens_{key}"]) == getattr(rate, key)
     assert row["flips_per_1000_tokens_exposure"] == "108"
-    assert float(row["first_difference_margin"]) == found["differences"][0]["margin"]
-    assert float(row["tokens_cv"]) == found["tokens"]["cv"]
+    assert float(row["first_difference_margin"]) == found.differences[0].margin
+    assert float(row["tokens_cv"]) == found.tokens.cv
     assert list(row)[-1] == "tokens_per_second"
     assert row["reason"] == ""
 
@@ -271,7 +282,10 @@ def test_a_partial_table_has_a_row_for_what_is_missing(project: Project) -> None
 
 @pytest.mark.parametrize(
     ("keys", "words"),
-    [({"precision": "q8_0"}, "is of precision 'q8_0'"), ({"status": None, "model": "x"}, "is of model 'x'")],
+    [
+        ({"precision": "q8_0"}, "is of precision 'q8_0'"),
+        ({"status": "failed", "model": "x"}, "is of model 'x'"),
+    ],
 )
 def test_a_summary_of_another_cell(project: Project, keys: Mapping[str, Any], words: str) -> None:
     project.change("bf16", "base", **keys)
@@ -280,7 +294,7 @@ def test_a_summary_of_another_cell(project: Project, keys: Mapping[str, Any], wo
     assert words in done.stderr
 
 
-@pytest.mark.parametrize("text", ["", '{"status":', "[]", '{"status":"done"}'])
+@pytest.mark.parametrize("text", ["", '{"status":', "[]", '{"status":"done"}', '{"status":null}', "{}"])
 def test_a_torn_summary(project: Project, text: str) -> None:
     (project.cell("bf16", "base") / "cell.json").write_text(text)
     done = project.table()
@@ -326,6 +340,7 @@ def test_controls_that_read_right(project: Project) -> None:
                 "ok": True,
             }
         ],
+        "version": 1,
     }
 
 
@@ -402,46 +417,120 @@ def test_percent(share: float, text: str) -> None:
     assert figures.percent(share) == text
 
 
+def difference(position: int, *, margin: float | None, censored: bool = False) -> Difference:
+    return Difference(
+        session=0,
+        replay=1,
+        scenario="a",
+        turn=0,
+        kind="model",
+        position=position,
+        margin=margin,
+        margin_censored=censored,
+        class_="near-tie",
+        token=1,
+        other_token=2,
+        other_margin=None,
+        other_margin_censored=False,
+        candidates=CandidatePair(reference=None, other=None),
+    )
+
+
 def test_first_difference_is_the_one_at_the_smallest_position() -> None:
-    near = {"position": 4, "kind": "model", "margin": 0.4, "margin_censored": True}
-    far = {"position": 1200, "kind": "model", "margin": None, "margin_censored": False}
+    near, far = difference(4, margin=0.4, censored=True), difference(1200, margin=None)
     assert figures.position_and_margin([far, near]) == "4, ≥ 0.40"
     assert figures.position_and_margin([far]) == "1,200, –"
 
 
 def test_one_replay_has_no_rate() -> None:
-    assert figures.flips({"events": 0, "exposure": 0, "rate": None, "low": None, "high": None}) == "–"
-    assert figures.at_most_one_in({"events": 0, "exposure": 0}) is None
+    assert figures.flips(Rate(events=0, exposure=0, rate=None, low=None, high=None)) == "–"
+    assert at_most(0, 0) is None
+
+
+FORCED = ModeForced(
+    passes=5,
+    positions=3100,
+    unequal_bits=Share(positions=31, share=0.01),
+    other_argmax=Share(positions=0, share=0.0),
+    under_noise=Share(positions=1, share=1 / 3100),
+    noise_p99=NoiseP99(chosen=0.01, margin=0.02),
+)
+NOT_FORCED = ModeNotRun(not_run="no")
 
 
 def test_forced_passes_by_mode() -> None:
-    run = {"unequal_bits": {"positions": 31, "share": 0.01}, "positions": 3100}
-    assert figures.forced({"prefill": {"not_run": "no"}, "decode": run}) == "decode 31 of 3,100"
-    assert figures.forced({"prefill": {"not_run": "no"}}) == "– not run"
+    assert figures.forced(CellForced(prefill=NOT_FORCED, decode=FORCED)) == "decode 31 of 3,100"
+    assert figures.forced(CellForced(prefill=NOT_FORCED, decode=NOT_FORCED)) == "– not run"
     assert figures.forced(None) == "– not run"
 
 
 def test_near_ties_and_bootstrap() -> None:
-    interval = {"rate": 1.234, "low": 0.5, "high": 2.5}
-    found = {"near_tie_account": "consistent", "predicted_flips_per_1000_tokens": interval}
+    found = Ties(
+        near_tie_account="consistent",
+        reason="",
+        mode="decode",
+        predicted_flips_per_1000_tokens=Predicted(rate=1.234, low=0.5, high=2.5),
+        observed_flips_per_1000_tokens=None,
+        held_out=None,
+    )
     assert figures.ties(found) == "consistent: 1.2 (0.50 to 2.5)"
-    assert figures.ties({"near_tie_account": "not testable", "predicted_flips_per_1000_tokens": None}) == "–"
-    assert figures.ties(found | {"near_tie_account": "not testable"}) == "not testable"
+    unknown = msgspec.structs.replace(found, near_tie_account="not testable")
+    assert figures.ties(msgspec.structs.replace(unknown, predicted_flips_per_1000_tokens=None)) == "–"
+    assert figures.ties(unknown) == "not testable"
     assert figures.ties(None) == "–"
-    assert figures.bootstrap({"low": 0.0, "high": 2.5}) == "0 to 2.5"
-    assert figures.bootstrap(None) == "–"
+    assert figures.span(Interval(low=0.0, high=2.5)) == "0 to 2.5"
+    assert figures.span(None) == "–"
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    assert (figures.significant(None), figures.percent(None), figures.k_of_n(None, 3)) == ("–", "–", "–")
+    assert (figures.count(1, "replay"), figures.count(1200, "replay")) == ("1 replay", "1,200 replays")
+
+
+ANSWERED = QuestionFound(
+    r0=0.1,
+    r1=1.0,
+    budget=Budget(),
+    answer="at least r1",
+    after=4,
+    replays=6,
+    flipped=3,
+    evidence=3.5,
+    bounds=(-2.9, 2.9),
+    spent=False,
+    sentence="It is at least r1.",
+)
+
+
+def test_the_answer_to_a_question() -> None:
+    assert figures.question(None) == "–"
+    assert figures.question(ANSWERED) == "≥ 1 per 1,000, after 4 of 6 replays"
+    still = msgspec.structs.replace(ANSWERED, answer=None, after=None, per=1)
+    assert figures.question(still) == "open after 6 replays: ≤ 0.1 or ≥ 1 a token"
+
+
+def test_a_question_has_its_column_its_line_and_its_figures(project: Project) -> None:
+    assert "question: flips" not in project.page
+    assert "question_r0" not in project.rows[0]
+    project.grid["cells"][0]["question"] = {"r0": 0.1, "r1": 1.0, "budget": {}}
+    project.change("bf16", "base", question=ANSWERED.as_json())
+    page = project.page
+    assert "- tinychart-dense bf16: It is at least r1." in page
+    assert [row["question: flips"] for row in tables(page)[1]] == [
+        "≥ 1 per 1,000, after 4 of 6 replays",
+        "–",
+        "–",
+    ]
+    assert [(row["question_answer"], row["question_after"]) for row in project.rows[:2]] == [
+        ("at least r1", "4"),
+        ("", ""),
+    ]
 
 
 def test_what_forced_passes_say_is_in_the_csv(project: Project) -> None:
-    mode = {
-        "passes": 5,
-        "positions": 30,
-        "unequal_bits": {"positions": 3, "share": 0.1},
-        "other_argmax": {"positions": 0, "share": 0.0},
-        "under_noise": {"positions": 1, "share": 1 / 30},
-        "noise_p99": {"chosen": 0.01, "margin": 0.02},
-    }
-    project.change("bf16", "base", forced={"decode": mode, "prefill": {"not_run": "no"}}, deterministic=False)
+    mode = msgspec.structs.replace(FORCED, positions=30, unequal_bits=Share(positions=3, share=0.1))
+    forced = CellForced(decode=mode, prefill=NOT_FORCED)
+    project.change("bf16", "base", forced=forced.as_json(), deterministic=False)
     assert "decode 3 of 30" in project.page
     row = project.rows[0]
     assert (row["forced_decode_unequal_bits"], row["forced_decode_noise_margin_p99"]) == ("0.1", "0.02")

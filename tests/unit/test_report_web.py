@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.common.files import write_json
-from scripts.common.transcripts import Turn
+from scripts.records.cell import CandidatePair, Difference, DifferenceKind, KnownCandidates
+from scripts.records.figures import Rate
+from scripts.records.transcript import Turn
 from scripts.report.web import ranks
 from scripts.report.web.agreement import (
     Lane,
@@ -55,7 +57,7 @@ class Report(Project):
         self.grid["cells"].append(planned(precision, "base"))
         home = self.cell(precision, "base")
         write_cell(home, sessions, precision=precision, variant="base", questions=1, **more)
-        write_json(home / "cell.json", summarise(home))
+        summarise(home).write(home / "cell.json")
         return home
 
 
@@ -129,8 +131,8 @@ def test_every_first_difference_is_marked_and_has_its_texts(project: Report) -> 
     elements = Elements(project.read())
     ids = {attributes.get("id") for _, attributes in elements.found}
     for number, key in enumerate((("bf16", "base"), ("q4_k_m", "base"), ("bf16", "leaky"))):
-        cell = json.loads((project.cell(*key) / "cell.json").read_text())
-        marks = {f"cell-{number}-mark-{each['session']}-{each['replay']}-0" for each in cell["differences"]}
+        cell = summarise(project.cell(*key))
+        marks = {f"cell-{number}-mark-{each.session}-{each.replay}-0" for each in cell.differences}
         assert {each for each in ids if each and each.startswith(f"cell-{number}-mark")} == marks
         assert (f"cell-{number}-pair-0" in ids) == bool(marks)
 
@@ -215,8 +217,20 @@ def test_the_page_tells_what_the_sessions_recorded(project: Report) -> None:
     machine = {"cpu": "A Processor", "gpus": [{"name": "A card", "memory_bytes": 1}]}
     record = {
         "machine": machine,
-        "engine_record": {"image": "engine@sha256:00", "digest": "sha256:00", "packages": {"llama": "1"}},
-        "resolved": {"version": "1.2", "attention": {"prefill": "FLASH"}},
+        "engine_record": {
+            "engine": "a",
+            "kind": "vllm",
+            "runtime": "docker",
+            "image": "engine@sha256:00",
+            "digest": "sha256:00",
+            "packages": {"llama": "1"},
+        },
+        "resolved": {
+            "version": "1.2",
+            "arguments": {},
+            "resolved": {"attention.prefill": "FLASH"},
+            "context_between_turns": "kept",
+        },
         "weights": {"manifest_sha256": "f" * 64},
         "code": {"commit": "c" * 40, "dirty": False},
     }
@@ -224,9 +238,9 @@ def test_the_page_tells_what_the_sessions_recorded(project: Report) -> None:
     cell = project.read().partition('id="cell-3-from"')[2]
     for told in ("A Processor", "A card", "sha256:00", "attention.prefill", "FLASH", "f" * 64, "c" * 40):
         assert told in cell
-    for entry in json.loads((project.cell("q8_0", "base") / "cell.json").read_text())["hashes"]:
-        assert entry["transcript"] in cell
-        assert entry["logprobs"] in cell
+    for entry in summarise(project.cell("q8_0", "base")).hashes:
+        assert entry.transcript in cell
+        assert entry.logprobs in cell
 
 
 def test_further_pages_are_sections_with_sortable_tables(project: Report, tmp_path: Path) -> None:
@@ -250,19 +264,19 @@ def test_further_pages_are_sections_with_sortable_tables(project: Report, tmp_pa
 
 
 def test_states_of_a_replay() -> None:
-    assert positions_states(3, None, None, None).tolist() == [State.EQUAL] * 3
+    assert positions_states(3, None, None).tolist() == [State.EQUAL] * 3
     unequal = np.array([False, True])
-    assert positions_states(4, unequal, "model", 2).tolist() == [
+    assert positions_states(4, unequal, found("model", 0, 2)).tolist() == [
         State.EQUAL,
         State.OTHER_BITS,
         State.AFTER_FLIP,
         State.AFTER_FLIP,
     ]
-    assert positions_states(2, np.array([True, True, True]), "harness", 1).tolist() == [
+    assert positions_states(2, np.array([True, True, True]), found("harness", 0, 1)).tolist() == [
         State.OTHER_BITS,
         State.AFTER_PROMPT,
     ]
-    assert positions_states(2, None, "harness", 2).tolist() == [State.EQUAL] * 2
+    assert positions_states(2, None, found("harness", 0, 2)).tolist() == [State.EQUAL] * 2
 
 
 def test_lanes_are_as_wide_as_the_longest_replay() -> None:
@@ -314,10 +328,10 @@ def test_classes_and_flips_are_ordered_by_gravity() -> None:
     names = ["harness", "none observed", "near-tie", "wide", "logits-only"]
     assert ranks.rank([ranks.class_key(name) for name in names]) == [4, 0, 2, 3, 1]
     rates = [
-        {"rate": 0.0, "high": 3.0, "exposure": 9},
-        {"rate": 0.0, "high": 1.0, "exposure": 9},
-        {"rate": None, "high": None, "exposure": 0},
-        {"rate": 0.1, "high": 0.2, "exposure": 9},
+        Rate(events=0, exposure=9, rate=0.0, low=0.0, high=3.0),
+        Rate(events=0, exposure=9, rate=0.0, low=0.0, high=1.0),
+        Rate(events=0, exposure=0, rate=None, low=None, high=None),
+        Rate(events=1, exposure=9, rate=0.1, low=0.0, high=0.2),
     ]
     assert ranks.rank([ranks.flips_key(rate) for rate in rates]) == [1, 0, None, 2]
     assert ranks.share_key(None, 3) is None
@@ -344,12 +358,39 @@ def test_blocks() -> None:
 
 
 def turn(number: int, appended: list[int], output: list[int], results: Sequence[str] = ()) -> Turn:
-    return Turn("a", number, appended, output, "stop", "", [], list(results), None)
+    return Turn(
+        scenario="a",
+        turn=number,
+        appended_ids=appended,
+        output_ids=output,
+        finish_reason="stop",
+        text="",
+        tool_calls=[],
+        tool_results=list(results),
+        answer=None,
+    )
 
 
-def found(kind: str, number: int, position: int, **more: Any) -> dict[str, Any]:
-    place = {"session": 0, "replay": 1, "scenario": "a", "turn": number, "kind": kind, "position": position}
-    return place | {"token": None, "other_token": None, "candidates": {}} | more
+def found(
+    kind: DifferenceKind, number: int, position: int, *, replay: int = 1, token: int | None = None
+) -> Difference:
+    known = KnownCandidates(chosen=-0.5, top=[(token or 0, -0.5)])
+    return Difference(
+        session=0,
+        replay=replay,
+        scenario="a",
+        turn=number,
+        kind=kind,
+        position=position,
+        margin=None,
+        margin_censored=False,
+        class_="harness" if kind == "harness" else "unclassified",
+        token=token,
+        other_token=None,
+        other_margin=None,
+        other_margin_censored=False,
+        candidates=CandidatePair(reference=None, other=known),
+    )
 
 
 def letters(ids: Sequence[int]) -> str:
@@ -373,6 +414,7 @@ def test_texts_around_a_flip() -> None:
     assert (pair.other.before, pair.other.mark, pair.other.after) == ("got 7it is", ENDED, "")
     assert [each.text for each in pair.candidates] == ["␣"]
     assert pair.candidates[0].reference is None
+    assert pair.candidates[0].other == pytest.approx(0.6065, abs=1e-4)
 
 
 def test_texts_where_prompts_differ_are_cut_to_what_differs() -> None:

@@ -6,13 +6,17 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.common.errors import EngineError, UnsupportedError
+from scripts.common.errors import ConfigError, EngineError, UnsupportedError
+from scripts.records.settings import Arguments, EngineKind, HarnessSettings, Settings
 from scripts.sessions.load import Load
-from scripts.sessions.play import context_of
+from scripts.sessions.play import Player
+from scripts.workload.spec import load_workload
+from scripts.workload.text_form import TextForm
 
 
 class Counting:
@@ -50,12 +54,22 @@ def asking(engine: Any, number: int) -> Generator[int, None, None]:
         yield 3
 
 
-def settings(concurrency: int, *, cache: bool = False) -> dict[str, Any]:
-    return {
-        "kind": "vllm",
-        "arguments": {"enable_prefix_caching": cache},
-        "harness": {"concurrency": concurrency},
-    }
+def settings(
+    concurrency: int, *, cache: bool = False, kind: EngineKind = "vllm", arguments: Arguments | None = None
+) -> Settings:
+    return Settings(
+        model="m",
+        architecture="dense",
+        precision="bf16",
+        engine="e",
+        variant="base",
+        kind=kind,
+        runtime="process",
+        arguments={"enable_prefix_caching": cache} if arguments is None else arguments,
+        environment={},
+        harness=HarnessSettings(concurrency=concurrency),
+        top_logprobs=5,
+    )
 
 
 def test_without_concurrency_there_is_no_stream_and_every_reset_is_the_engines() -> None:
@@ -79,10 +93,10 @@ def test_streams_run_from_the_first_turn_to_the_last_and_are_counted() -> None:
     assert engine.most == 7
     found = load.describe()
     assert found is not None
-    assert found["streams"] == 7
-    assert found["requests"] >= 7
-    assert found["tokens"] == 3 * found["requests"]
-    assert 0 < found["in_flight"]["mean"] <= 7
+    assert found.streams == 7
+    assert found.requests >= 7
+    assert found.tokens == 3 * found.requests
+    assert found.in_flight is not None and 0 < found.in_flight.mean <= 7
 
 
 def test_where_nothing_is_kept_nothing_is_emptied() -> None:
@@ -90,19 +104,22 @@ def test_where_nothing_is_kept_nothing_is_emptied() -> None:
     with Load(engine, settings(4), asking) as load:  # type: ignore[arg-type]
         load.reset()
     assert engine.resets == 0
-    assert (load.describe() or {})["caches_between_episodes"] == "nothing is kept from request to request"
+    found = load.describe()
+    assert found is not None and found.caches_between_episodes == "nothing is kept from request to request"
 
 
 @pytest.mark.parametrize("kind", ["vllm", "openai"])
-def test_a_cache_is_emptied_while_no_stream_asks(kind: str) -> None:
+def test_a_cache_is_emptied_while_no_stream_asks(kind: EngineKind) -> None:
     engine = Counting()
-    with Load(engine, {**settings(6, cache=True), "kind": kind}, asking) as load:  # type: ignore[arg-type]
+    with Load(engine, settings(6, cache=True, kind=kind), asking) as load:  # type: ignore[arg-type]
         for _ in range(20):
             load.reset()
             time.sleep(0.003)
-        made = (load.describe() or {})["requests"]
+        made = load.describe()
         time.sleep(0.05)
-        assert (load.describe() or {})["requests"] > made, "and the streams go on after it"
+        later = load.describe()
+        assert made is not None and later is not None
+        assert later.requests > made.requests, "and the streams go on after it"
     assert engine.in_flight_at_reset == [0] * 20
 
 
@@ -163,9 +180,12 @@ def test_an_engine_in_process_is_refused() -> None:
         Load(object(), settings(2), asking).__enter__()  # type: ignore[arg-type]
 
 
-def test_a_request_has_its_share_of_a_shared_context() -> None:
-    class Short:
-        max_tokens = 10
-
-    given = {"kind": "llamacpp", "arguments": {"ctx_size": 8 * 4096, "parallel": 8}}
-    assert context_of(given, Short()) == 4096  # type: ignore[arg-type]  # as much of a workload as is used
+def test_a_turn_must_have_room_in_its_share_of_a_shared_context(root: Path) -> None:
+    workload = load_workload(root / "config" / "workloads" / "chartist-mini.yaml")
+    room = 2 * workload.max_tokens
+    shared = settings(1, kind="llamacpp", arguments={"ctx_size": 8 * room, "parallel": 8})
+    assert shared.context == room
+    Player(TextForm(), workload, shared)
+    for arguments in ({"ctx_size": 8 * room, "parallel": 9}, {"ctx_size": room - 1}):
+        with pytest.raises(ConfigError, match="has no room for the workload's turns"):
+            Player(TextForm(), workload, settings(1, kind="llamacpp", arguments=arguments))

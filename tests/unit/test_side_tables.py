@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
-from cells import Part, command, part, write_cell
+from cells import Part, answered, command, part, write_cell
 
 from scripts.common.errors import ConfigError, DataError
-from scripts.common.files import write_json
 from scripts.draw_workload import draw_workload
 from scripts.grid.configuration import load_configuration
 from scripts.grid.resolve import resolve_cells
 from scripts.grid.side_tables import LEAK, comparisons, leak_pairs, side_tables
 from scripts.grid.targets import check_targets
+from scripts.records.grid import Grid, GridCell, LeakPair, PruningWanted
+from scripts.records.transcript import ToolCall
 from scripts.report.leak import make_leak
 from scripts.report.reap import make_reap
 from scripts.verdict.summary import summarise
@@ -24,25 +25,22 @@ from scripts.workload.spec import load_workload
 ENGINE = "llama-cpp-python-0.3.36"
 
 
-def planned(precision: str, variant: str, model: str = "tinychart-dense") -> dict[str, Any]:
-    return {
-        "model": model,
-        "precision": precision,
-        "engine": ENGINE,
-        "variant": variant,
-        "architecture": "dense",
-    }
+def planned(precision: str, variant: str) -> GridCell:
+    return GridCell(
+        model="tinychart-dense",
+        precision=precision,
+        engine=ENGINE,
+        variant=variant,
+        architecture="dense",
+        workload="planted",
+    )
 
 
-def path_of(cell: dict[str, Any]) -> str:
-    return "/".join(cell[key] for key in ("model", "precision", "engine", "variant"))
-
-
-def plant(results: Path, cell: dict[str, Any], replays: list[dict[str, list[Part]]], **record: Any) -> None:
+def plant(results: Path, cell: GridCell, replays: list[dict[str, list[Part]]], **record: Any) -> None:
     """A cell of one session with these replays, and its summary."""
-    names = {key: cell[key] for key in ("model", "precision", "engine", "variant")}
-    folder = write_cell(results / "cells" / path_of(cell), [replays], **names, **record)
-    write_json(folder / "cell.json", summarise(folder))
+    names = {"model": cell.model, "precision": cell.precision, "engine": cell.engine, "variant": cell.variant}
+    folder = write_cell(results / "cells" / cell.path, [replays], **names, **record)
+    summarise(folder).write(folder / "cell.json")
 
 
 def listing(time: str, more: int) -> dict[str, list[Part]]:
@@ -57,7 +55,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> None:
     import cells
 
     def turn(**given: Any) -> Any:
-        calls = [{"name": "list_files", "arguments": {}} for _ in given["tool_results"]]
+        calls = [ToolCall(name="list_files", arguments={}) for _ in given["tool_results"]]
         return original(**{**given, "tool_calls": calls})
 
     original = cells.Turn
@@ -68,9 +66,9 @@ def test_the_leak_page_names_swing_bytes_and_tool(tmp_path: Path, called: None) 
     clean, leaky = planned("q6_k", "base"), planned("q6_k", "leaky")
     plant(tmp_path, clean, [listing("", 8), listing("", 8), listing("", 8)])
     plant(tmp_path, leaky, [listing("10:20:31", 8), listing("10:20:35", 12), listing("10:21:02", 18)])
-    pairs = [{"clean": path_of(clean), "leaky": path_of(leaky)}]
-    grid = {"heading": "grid planted", "cells": [clean, leaky], "controls": [], "leaks": pairs}
-    write_json(tmp_path / "grid.json", grid)
+    pairs = [LeakPair(clean=clean.path, leaky=leaky.path)]
+    grid = Grid(heading="grid planted", cells=[clean, leaky], controls=[], leaks=pairs)
+    grid.write(tmp_path / "grid.json")
     page = tmp_path / "leak.md"
     done = command(
         "make_leak", "--grid", str(tmp_path / "grid.json"), "--results", str(tmp_path), "--output", str(page)
@@ -88,8 +86,8 @@ def test_the_leak_page_names_swing_bytes_and_tool(tmp_path: Path, called: None) 
 def test_a_cell_that_was_not_run_is_a_row_that_says_so(tmp_path: Path, called: None) -> None:
     clean, leaky = planned("q6_k", "base"), planned("q6_k", "leaky")
     plant(tmp_path, clean, [listing("", 8), listing("", 8)])
-    pairs = [{"clean": path_of(clean), "leaky": path_of(leaky)}]
-    grid = {"heading": "g", "cells": [clean, leaky], "controls": [], "leaks": pairs, "partial": True}
+    pairs = [LeakPair(clean=clean.path, leaky=leaky.path)]
+    grid = Grid(heading="g", cells=[clean, leaky], controls=[], leaks=pairs, partial=True)
     text = make_leak(grid, tmp_path)
     assert "not run: no cell.json" in text
     assert "the tokens swing" not in text
@@ -115,10 +113,7 @@ def test_a_grid_without_a_pair_refuses_the_page(root: Path) -> None:
 def answering(right: dict[str, list[bool]]) -> dict[str, list[Part]]:
     """A replay that answers each scenario's questions, right or wrong."""
     return {
-        name: [
-            part([n], [n + 10], answer={"question": n + 1, "value": "7", "correct": correct})
-            for n, correct in enumerate(each)
-        ]
+        name: [part([n], [n + 10], answer=answered(n + 1, correct)) for n, correct in enumerate(each)]
         for name, each in right.items()
     }
 
@@ -137,8 +132,6 @@ def workload(folder: Path, charts: int, questions: int) -> None:
 def test_the_reap_page_pairs_questions(tmp_path: Path) -> None:
     workload(tmp_path / "workloads", charts=12, questions=2)
     pruned, other = planned("reap35", "base"), planned("q4_k_m", "base")
-    for cell in (pruned, other):
-        cell["workload"] = "planted"
     names = [f"chart-{n}" for n in range(12)]
     better = answering({name: [True, True] for name in names})
     worse = answering({name: [n > 0, n > 8] for n, name in enumerate(names)})
@@ -149,10 +142,8 @@ def test_the_reap_page_pairs_questions(tmp_path: Path) -> None:
         [better, answering({name: [True, n != 3] for n, name in enumerate(names)})],
         questions=24,
     )
-    reap = [{"pruned": path_of(pruned), "against": [path_of(other)]}]
-    write_json(
-        tmp_path / "grid.json", {"heading": "g", "cells": [pruned, other], "controls": [], "reap": reap}
-    )
+    reap = [PruningWanted(pruned=pruned.path, against=[other.path])]
+    Grid(heading="g", cells=[pruned, other], controls=[], reap=reap).write(tmp_path / "grid.json")
     page = tmp_path / "reap.md"
     given = ["--grid", str(tmp_path / "grid.json"), "--results", str(tmp_path), "--output", str(page)]
     done = command("make_reap", *given, "--workloads", str(tmp_path / "workloads"))
@@ -170,15 +161,11 @@ def test_the_reap_page_pairs_questions(tmp_path: Path) -> None:
 
 def test_a_session_that_was_asked_something_else_is_refused(tmp_path: Path) -> None:
     workload(tmp_path / "workloads", charts=1, questions=1)
-    cell = {**planned("q4_k_m", "base"), "workload": "planted"}
+    cell = planned("q4_k_m", "base")
     replay = answering({"chart-0": [True]})
     plant(tmp_path, cell, [replay], questions=1, workload={"name": "planted", "sha256": "0" * 64})
-    grid = {
-        "heading": "g",
-        "cells": [cell],
-        "controls": [],
-        "reap": [{"pruned": path_of(cell), "against": [path_of(cell)]}],
-    }
+    reap = [PruningWanted(pruned=cell.path, against=[cell.path])]
+    grid = Grid(heading="g", cells=[cell], controls=[], reap=reap)
     with pytest.raises(DataError, match="asked another workload than planted is now"):
         make_reap(grid, tmp_path, tmp_path / "workloads")
 

@@ -71,7 +71,7 @@ def test_the_oracle_answers_everything_even_with_mistakes(
 ) -> None:
     turns, flawed = play_oracle(seed, chat, tmp_path_factory.mktemp("w"), listing="names", mistakes=mistakes)
     answers = [played.turn.answer for played in turns if played.turn.answer]
-    right = [answer["question"] for answer in answers if answer["correct"]]
+    right = [answer.question for answer in answers if answer.correct]
     assert right == list(range(1, 11)) or mistakes
     assert mistakes or not flawed
     assert [played.turn.turn for played in turns] == list(range(len(turns)))
@@ -85,7 +85,7 @@ def test_a_prompt_is_the_last_prompt_the_output_and_what_is_appended(chat: ChatF
     ]
     engine = Scripted(chat, texts)
     turns = play(engine, chat, tmp_path / "w")
-    assert [played.turn.answer["correct"] for played in turns if played.turn.answer] == [True] * 3
+    assert [played.turn.answer.correct for played in turns if played.turn.answer] == [True] * 3
     prompt: list[int] = []
     for played, seen in zip(turns, engine.prompts, strict=True):
         prompt += played.turn.appended_ids
@@ -128,7 +128,7 @@ def test_an_answer_to_another_question_is_refused(chat: ChatForm, tmp_path: Path
     wrong = render_tool_call("answer", {"question": "2", "value": "1"})
     turns = play(Scripted(chat, [wrong]), chat, tmp_path / "w", turns=1)
     assert turns[0].turn.tool_results == ["error: question 1 is being asked"]
-    assert turns[1].turn.answer is not None and turns[1].turn.answer["question"] == 2
+    assert turns[1].turn.answer is not None and turns[1].turn.answer.question == 2
 
 
 def test_an_episode_ends_where_the_context_does(chat: ChatForm, tmp_path: Path) -> None:

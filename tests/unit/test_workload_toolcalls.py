@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.workload.toolcalls import ToolCall, parse_tool_calls, render_tool_call
+from scripts.workload.toolcalls import ParsedCall, parse_tool_calls, render_tool_call
 
 NAMES = st.text(string.ascii_lowercase + "_", min_size=1, max_size=12)
 VALUES = st.text(string.ascii_letters + string.digits + " .,:-\n", max_size=40).map(str.strip)
@@ -15,7 +15,7 @@ VALUES = st.text(string.ascii_letters + string.digits + " .,:-\n", max_size=40).
 
 @given(NAMES, st.dictionaries(NAMES, VALUES, max_size=4))
 def test_a_rendered_call_is_read_back(name: str, arguments: dict[str, str]) -> None:
-    assert parse_tool_calls("Words.\n" + render_tool_call(name, arguments)) == [ToolCall(name, arguments)]
+    assert parse_tool_calls("Words.\n" + render_tool_call(name, arguments)) == [ParsedCall(name, arguments)]
 
 
 @given(st.text())

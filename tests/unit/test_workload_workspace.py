@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.workload.toolcalls import ToolCall
-from scripts.workload.workspace import Limits, Listing, Workspace
+from scripts.records.settings import Listing
+from scripts.workload.toolcalls import ParsedCall
+from scripts.workload.workspace import Limits, Workspace
 
 
 def workspace(folder: Path, listing: Listing = "names", limits: Limits | None = None) -> Workspace:
@@ -20,8 +21,8 @@ def workspace(folder: Path, listing: Listing = "names", limits: Limits | None = 
     return Workspace(folder, {"chart.csv": "bar\n1\n"}, limits=limits or Limits(), listing=listing)
 
 
-def call(name: str, **arguments: str) -> ToolCall:
-    return ToolCall(name, arguments)
+def call(name: str, **arguments: str) -> ParsedCall:
+    return ParsedCall(name, arguments)
 
 
 def test_the_baseline_listing_is_names_and_sizes_sorted(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_wrong_call_gets_words_that_help(tmp_path: Path) -> None:
         (call("read_file"), "read_file takes path"),
         (call("list_files", path="."), "list_files takes no parameter"),
         (call("read_file", path="none.txt"), "there is no file 'none.txt'; call list_files"),
-        (ToolCall("", {}, "the call has no closing </tool_call>"), "the call has no closing </tool_call>"),
+        (ParsedCall("", {}, "the call has no closing </tool_call>"), "the call has no closing </tool_call>"),
     ]
     for wrong, words in cases:
         assert space.call(wrong) == f"error: {words}"

@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.records.cell import Difference, DifferenceKind
+
 States = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
 
@@ -24,7 +26,7 @@ class State(IntEnum):
     AFTER_PROMPT = 4
 
 
-AFTER = {"model": State.AFTER_FLIP, "harness": State.AFTER_PROMPT}
+AFTER: dict[DifferenceKind, State] = {"model": State.AFTER_FLIP, "harness": State.AFTER_PROMPT}
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,18 @@ def lay_lanes(tokens: Sequence[Mapping[str, int]]) -> list[Lane]:
     return lanes
 
 
-def positions_states(tokens: int, unequal: Bools | None, kind: str | None, position: int | None) -> States:
+def positions_states(tokens: int, unequal: Bools | None, first: Difference | None) -> States:
     """The states of one scenario's positions in one replay.
 
     `unequal`: where its bits are not the reference's, as far as both were compared; None where they are all equal or
-    none were recorded. `kind`, `position`: its first difference (harness or model; tokens before it), if any.
+    none were recorded. `first`: its first difference, if any.
     """
     states = np.full(tokens, State.EQUAL, dtype=np.uint8)
     if unequal is not None:
         compared = min(tokens, len(unequal))
         states[:compared][unequal[:compared]] = State.OTHER_BITS
-    if kind is not None and position is not None:
-        states[position:] = AFTER[kind]
+    if first is not None:
+        states[first.position :] = AFTER[first.kind]
     return states
 
 

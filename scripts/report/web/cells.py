@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scripts.common.errors import DataError
-from scripts.common.transcripts import TurnLogprobs, read_logprobs, read_transcript
+from scripts.records.cell import Cell, Difference
+from scripts.records.transcript import Turn, TurnLogprobs
 from scripts.report.web.agreement import Bools, Lane, States, lay_lanes, lay_row, positions_states
 from scripts.report.web.texts import Decode, Pair, Turns, merge_pairs, pair_texts
 from scripts.verdict.replays import Replay, Session, find_replays, find_sessions
@@ -25,7 +24,8 @@ class CellFiles:
     """A cell's sessions and replays, how each replay agrees with the reference, and the texts where it does not.
 
     `reference`: its index among the replays. `rows`: one a replay, over `lanes`. `margins`: the reference's, nat,
-    None where no logprobs were recorded. `pairs`: one a first difference, those that read the same as one.
+    None where no logprobs were recorded. `differences`: those of a session's replay, by both numbers. `pairs`: one a
+    first difference, those that read the same as one.
     """
 
     sessions: list[Session]
@@ -34,23 +34,22 @@ class CellFiles:
     lanes: list[Lane]
     rows: list[States]
     margins: NDArray[np.float64] | None
+    differences: dict[tuple[int, int], list[Difference]]
     pairs: list[Pair]
 
 
-def read_cell_files(folder: Path, summary: Mapping[str, Any], decode: Decode | None) -> CellFiles:
+def read_cell_files(folder: Path, summary: Cell, decode: Decode | None) -> CellFiles:
     """Read the cell in that folder; DataError where its files are not those that cell.json was made from."""
-    sessions = find_sessions(folder)[: summary["sessions"] if summary.get("question") else None]
+    sessions = find_sessions(folder)[: summary.sessions if summary.question else None]
     replays = find_replays(sessions)
-    _check(folder, summary, replays)
-    place = (summary["reference"]["session"], summary["reference"]["replay"])
-    index = next(n for n, each in enumerate(replays) if (each.session, each.number) == place)
+    index = _reference(folder, summary, replays)
     reference = replays[index]
     turns = _turns(reference)
     computed = _computed(reference) if reference.logprobs is not None else None
 
-    differences: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for found in summary["differences"]:
-        differences.setdefault((found["session"], found["replay"]), []).append(found)
+    differences: dict[tuple[int, int], list[Difference]] = {}
+    for found in summary.differences:
+        differences.setdefault((found.session, found.replay), []).append(found)
     tokens: dict[str, dict[str, int]] = {reference.transcript_sha256: _tokens(turns)}
     unequal: dict[str | None, dict[str, Bools]] = {}
     pairs: list[Pair] = []
@@ -67,38 +66,32 @@ def read_cell_files(folder: Path, summary: Mapping[str, Any], decode: Decode | N
     lanes = lay_lanes([counts[index], *counts])
     rows = []
     for replay, count in zip(replays, counts, strict=True):
-        first = {each["scenario"]: each for each in differences.get((replay.session, replay.number), ())}
+        first = {each.scenario: each for each in differences.get((replay.session, replay.number), ())}
         bits = unequal.get(replay.logprobs_sha256, {})
         states = {
-            name: positions_states(
-                number,
-                bits.get(name),
-                first[name]["kind"] if name in first else None,
-                first[name]["position"] if name in first else None,
-            )
-            for name, number in count.items()
+            name: positions_states(number, bits.get(name), first.get(name)) for name, number in count.items()
         }
         rows.append(lay_row(lanes, states))
     margins = None if computed is None else _margins(computed)
-    return CellFiles(sessions, replays, index, lanes, rows, margins, merge_pairs(pairs))
+    return CellFiles(sessions, replays, index, lanes, rows, margins, differences, merge_pairs(pairs))
 
 
-def _check(folder: Path, summary: Mapping[str, Any], replays: list[Replay]) -> None:
-    said = [
-        tuple(each[key] for key in ("session", "replay", "transcript", "logprobs"))
-        for each in summary.get("hashes", ())
-    ]
+def _reference(folder: Path, summary: Cell, replays: list[Replay]) -> int:
+    """The reference's index among the replays; DataError where these are not those of cell.json."""
+    said = [(each.session, each.replay, each.transcript, each.logprobs) for each in summary.hashes]
     there = [(each.session, each.number, each.transcript_sha256, each.logprobs_sha256) for each in replays]
-    if said != there:
+    if said != there or summary.reference is None:
         raise DataError(
             "the replays beside it are not those that it was made from",
             where=str(folder / "cell.json"),
             remedy=AGAIN,
         )
+    place = (summary.reference.session, summary.reference.replay)
+    return next(index for index, each in enumerate(replays) if (each.session, each.number) == place)
 
 
 def _turns(replay: Replay) -> Turns:
-    return {(turn.scenario, turn.turn): turn for turn in read_transcript(replay.transcript)}
+    return {(turn.scenario, turn.turn): turn for turn in Turn.read_lines(replay.transcript)}
 
 
 def _tokens(turns: Turns) -> dict[str, int]:
@@ -110,7 +103,7 @@ def _tokens(turns: Turns) -> dict[str, int]:
 
 def _computed(replay: Replay) -> Computed:
     assert replay.logprobs is not None
-    return {(turn.scenario, turn.turn): turn for turn in read_logprobs(replay.logprobs)}
+    return {(turn.scenario, turn.turn): turn for turn in TurnLogprobs.read_lines(replay.logprobs)}
 
 
 def _unequal_bits(reference: Computed, other: Computed) -> dict[str, Bools]:

@@ -13,17 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from scripts.records.cell import DifferenceKind
+from scripts.records.figures import Spread
 from scripts.report.web.agreement import Lane, State, States, condense, stretches
 
 POINTS = 72.0
@@ -55,7 +58,7 @@ COLUMNS = 1000  # drawn across a strip at most
 ROWS = 100  # replays drawn in a strip at most
 LEAST_MARGIN, LARGEST_MARGIN = 1e-5, 30.0  # nat, the ends of the axis of margins
 LEAST_COUNT = 0.7  # where the logarithmic axis of counts begins, so that a count of 1 is seen
-_METADATA: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Mark:
     name: str
     row: int
     column: int
-    kind: str
+    kind: DifferenceKind
     title: str
     address: str | None
 
@@ -83,7 +86,7 @@ def draw_strip(
     columns = max(1, sum(lane.width for lane in lanes))
     width, height = 700.0, top + bottom + row_height * max(1, len(rows))
     with _drawing(name):
-        figure = Figure(figsize=(width / POINTS, height / POINTS), facecolor="none")
+        figure = _figure(width, height)
         box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height)
         axes = figure.add_axes(box, facecolor="none")
         axes.patch.set_gid(f"{name}-frame")
@@ -101,18 +104,9 @@ def draw_strip(
             axes.axvline(lane.start, color=PAPER, linewidth=3)
             axes.axvline(lane.start, color=FAINT, linewidth=0.6)
         for mark in marks:
-            (line,) = axes.plot(
-                [mark.column],
-                [mark.row + 0.5],
-                marker=_MARKERS[mark.kind],
-                markersize=row_height * 0.92,
-                markerfacecolor=INK,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.5,
-                linestyle="none",
-                clip_on=False,
-                gid=mark.name,
-            )
+            shape, size = _MARKERS[mark.kind], row_height * 0.92
+            line = _points(axes, [(mark.column, mark.row + 0.5)], shape, size, INK, edge=0.5)
+            line.set_gid(mark.name)
             if mark.address:
                 line.set_url(mark.address)
         axes.set_yticks([index + 0.5 for index in range(len(rows))], list(rows))
@@ -127,12 +121,12 @@ def draw_margins(
     name: str,
     label: str,
     margins: NDArray[np.float64],
-    noise: Mapping[str, float] | None,
+    noise: Spread | None,
     differences: Sequence[float],
 ) -> str:
     """The reference's margins as a histogram on a logarithmic axis, the noise's reach, the margins at differences."""
     with _drawing(name):
-        figure = Figure(figsize=(440 / POINTS, 200 / POINTS), facecolor="none")
+        figure = _figure(440, 200)
         axes = figure.add_axes((0.125, 0.215, 0.845, 0.665), facecolor="none")
         edges = np.geomspace(LEAST_MARGIN, LARGEST_MARGIN, 53)
         counts, _ = np.histogram(np.clip(margins, LEAST_MARGIN, LARGEST_MARGIN), edges)
@@ -140,12 +134,12 @@ def draw_margins(
         axes.set_xlim(LEAST_MARGIN, LARGEST_MARGIN)
         axes.set_yscale("log")  # near-ties are few beside the sure ones, and matter most
         axes.set_ylim(LEAST_COUNT, max(9, int(counts.max(initial=1))) * 1.8)
-        if noise is not None and noise["p99"] > LEAST_MARGIN:
-            axes.axvspan(LEAST_MARGIN, noise["p99"], facecolor=NOISE, edgecolor="none", clip_on=False)
-            axes.axvline(noise["p99"], color=INK, linewidth=1, linestyle=(0, (4, 2)))
+        if noise is not None and noise.p99 > LEAST_MARGIN:
+            axes.axvspan(LEAST_MARGIN, noise.p99, facecolor=NOISE, edgecolor="none", clip_on=False)
+            axes.axvline(noise.p99, color=INK, linewidth=1, linestyle=(0, (4, 2)))
             axes.annotate(
                 "noise, p99",
-                (noise["p99"], 1.0),
+                (noise.p99, 1.0),
                 xycoords=axes.get_xaxis_transform(),
                 xytext=(0, 3),
                 textcoords="offset points",
@@ -154,26 +148,12 @@ def draw_margins(
         bars = np.maximum(counts, LEAST_COUNT)
         axes.stairs(bars, edges, baseline=LEAST_COUNT, fill=True, facecolor=BARS, edgecolor="none")
         if differences:
-            inside = np.clip(np.array(differences), LEAST_MARGIN, LARGEST_MARGIN)
-            axes.plot(
-                inside,
-                np.full(len(inside), 0.95),
-                marker="v",
-                markersize=6.5,
-                markerfacecolor=INK,
-                markeredgecolor=PAPER,
-                markeredgewidth=0.6,
-                linestyle="none",
-                clip_on=False,
-                transform=axes.get_xaxis_transform(),
-                gid=f"{name}-differences",
-            )
-        axes.xaxis.set_major_locator(FixedLocator([1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
-        axes.yaxis.set_major_locator(FixedLocator([1, 10, 100, 1000, 10_000, 100_000]))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
-        axes.yaxis.set_minor_locator(NullLocator())
+            inside = [(min(max(each, LEAST_MARGIN), LARGEST_MARGIN), 0.95) for each in differences]
+            line = _points(axes, inside, "v", 6.5, INK)
+            line.set_transform(axes.get_xaxis_transform())
+            line.set_gid(f"{name}-differences")
+        _ticks(axes.xaxis, [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10])
+        _ticks(axes.yaxis, [1, 10, 100, 1000, 10_000, 100_000])
         _plain(axes)
         axes.set_xlabel("margin of the best token over the second, nat")
         axes.set_ylabel("positions")
@@ -203,45 +183,31 @@ def draw_forced(name: str, label: str, seen: Sequence[Seen]) -> str:
     width, height = 760.0, top + bottom + row * len(seen)
     panel = (width - left - right - 30) / 2
     with _drawing(name):
-        figure = Figure(figsize=(width / POINTS, height / POINTS), facecolor="none")
+        figure = _figure(width, height)
         heights = (bottom / height, 1 - (top + bottom) / height)
-        for number, (values, title, unit) in enumerate(
-            (("bits", "positions with other bits, %", 100), ("tokens", "another token, per 1,000", 1000))
-        ):
+        panels = (
+            ([each.bits for each in seen], "positions with other bits, %", 100),
+            ([each.tokens for each in seen], "another token, per 1,000", 1000),
+        )
+        for number, (shares, title, unit) in enumerate(panels):
             at = (left + number * (panel + 30)) / width
             axes = figure.add_axes((at, heights[0], panel / width, heights[1]), facecolor="none")
             axes.set_ylim(len(seen) - 0.5, -0.5)
             for index in range(len(seen)):
                 axes.axhline(index, color=FAINT, linewidth=0.4)
             for offset, (way, (colour, marker)) in zip((-0.22, 0.0, 0.22), WAYS.items(), strict=True):
+                for index, each in enumerate(seen if number == 1 and way == "free" else ()):
+                    if each.interval is not None:
+                        ends, row_of = [end * unit for end in each.interval], [index + offset] * 2
+                        axes.plot(ends, row_of, color=colour, linewidth=1.4, clip_on=False)
                 points = [
-                    (getattr(each, values)[way] * unit, index + offset)
-                    for index, each in enumerate(seen)
-                    if getattr(each, values)[way] is not None
+                    (share * unit, index + offset)
+                    for index, of in enumerate(shares)
+                    if (share := of[way]) is not None
                 ]
-                if values == "tokens" and way == "free":
-                    for index, each in enumerate(seen):
-                        if each.interval is not None:
-                            axes.plot(
-                                [end * unit for end in each.interval],
-                                [index + offset] * 2,
-                                color=colour,
-                                linewidth=1.4,
-                                clip_on=False,
-                            )
-                axes.plot(
-                    [x for x, _ in points],
-                    [y for _, y in points],
-                    marker=marker,
-                    markersize=5.5,
-                    markerfacecolor=colour,
-                    markeredgecolor=PAPER,
-                    markeredgewidth=0.6,
-                    linestyle="none",
-                    clip_on=False,
-                    label=way if way == "free" else f"forced, {way}",
-                )
-            if values == "bits":
+                line = _points(axes, points, marker, 5.5, colour)
+                line.set_label(way if way == "free" else f"forced, {way}")
+            if number == 0:
                 axes.set_xlim(0, 100)
                 axes.set_yticks(range(len(seen)), [each.label for each in seen])
                 axes.legend(
@@ -250,14 +216,46 @@ def draw_forced(name: str, label: str, seen: Sequence[Seen]) -> str:
             else:
                 axes.set_xscale("symlog", linthresh=0.1)
                 axes.set_xlim(0, 1000)
-                axes.xaxis.set_major_locator(FixedLocator([0, 0.1, 1, 10, 100, 1000]))
-                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
-                axes.xaxis.set_minor_locator(NullLocator())
+                _ticks(axes.xaxis, [0, 0.1, 1, 10, 100, 1000])
                 axes.set_yticks([])
             _plain(axes)
             axes.tick_params(axis="y", length=0, pad=8)
             axes.set_xlabel(title)
         return _svg(figure, name, label, {})
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty drawing of that size in points."""
+    return Figure(figsize=(width / POINTS, height / POINTS), facecolor="none")
+
+
+def _points(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    marker: str | Path,
+    size: float,
+    colour: str,
+    edge: float = 0.6,
+) -> Line2D:
+    """Marks without a line, which may stand out of the frame; `size` and `edge` in points."""
+    (line,) = axes.plot(
+        [x for x, _ in points],
+        [y for _, y in points],
+        marker=marker,
+        markersize=size,
+        markerfacecolor=colour,
+        markeredgecolor=PAPER,
+        markeredgewidth=edge,
+        linestyle="none",
+        clip_on=False,
+    )
+    return line
+
+
+def _ticks(axis: Axis, places: Sequence[float]) -> None:
+    axis.set_major_locator(FixedLocator(places))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain_number(value)))
+    axis.set_minor_locator(NullLocator())
 
 
 def _drawn(lanes: Sequence[Lane], row: States) -> Iterator[tuple[State, int, int]]:
@@ -291,7 +289,7 @@ def _stem(head: list[tuple[float, float]]) -> Path:
     return Path(vertices, codes)
 
 
-_MARKERS = {
+_MARKERS: dict[DifferenceKind, Path] = {
     "model": _stem([(-0.26, 0.5), (0.26, 0.5), (0.0, 0.06)]),
     "harness": _stem([(0.0, 0.3), (0.24, 0.0), (0.0, -0.3), (-0.24, 0.0)]),
 }
@@ -335,25 +333,26 @@ def _plain(axes: Axes) -> None:
 
 @contextmanager
 def _drawing(name: str) -> Iterator[None]:
-    settings: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 9.0,
-        "axes.labelsize": 9.0,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "legend.fontsize": 9.0,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.edgecolor": FAINT,
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-        "xtick.labelcolor": INK,
-        "ytick.labelcolor": INK,
-        "xtick.major.size": 3.0,
-        "xtick.major.width": 0.6,
-    }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+            "font.size": 9.0,
+            "axes.labelsize": 9.0,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "legend.fontsize": 9.0,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": FAINT,
+            "xtick.color": FAINT,
+            "ytick.color": FAINT,
+            "xtick.labelcolor": INK,
+            "ytick.labelcolor": INK,
+            "xtick.major.size": 3.0,
+            "xtick.major.width": 0.6,
+        }
+    ):
         yield
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+import msgspec
 
 from scripts.common.files import canonical_json
+from scripts.records.base import Record, Value
+from scripts.records.manifest import Manifest
+from scripts.records.session import SessionRecord
 
 Row = tuple[str, str]
-ENGINE = ("engine", "runtime", "kind")
-IMAGE = ("image", "digest", "image_id", "lock", "lock_sha256", "endpoint", "adopted")
+Values = dict[str, Value]
+ENGINE = ("runtime", "kind", "image", "digest", "image_id", "lock", "lock_sha256", "adopted")
+SETTINGS = ("arguments", "environment", "harness", "container", "top_logprobs")
 FIGURES = (
     ("text, logprobs", "`sha256sum` of the files named below; k is the largest group of equal ones"),
     ("divergence, first difference", "`differences` of cell.json, from the transcripts and logprobs files"),
@@ -21,33 +26,28 @@ FIGURES = (
 )  # fmt: skip
 
 
-def provenance(
-    records: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any] | None
-) -> list[tuple[str, list[Row]]]:
+def provenance(records: Sequence[SessionRecord], manifest: Manifest | None) -> list[tuple[str, list[Row]]]:
     """Titles with rows, from the session.json of each session and the manifest of the weights.
 
     What sessions share is said once; where they differ each is named.
     """
-    engine = [_engine(record) for record in records]
-    weights = dict(records[0].get("weights") or {}) if records else {}
-    if manifest is not None:
-        weights |= {key: manifest.get(key) for key in ("quantised", "bytes", "source")}
-    parts = {
-        "engine": rows_of(engine),
-        "resolved by the engine": rows_of([_part(record, "resolved") for record in records]),
-        "settings": rows_of([_settings(record) for record in records]),
-        "weights": rows_of([weights]),
-        "workload": rows_of([_part(record, "workload") for record in records]),
-        "machine": rows_of([_part(record, "machine") for record in records]),
-        "environment": rows_of([_part(record, "environment") for record in records]),
-        "command": rows_of([{"argv": " ".join(map(str, record.get("argv") or ()))} for record in records]),
-        "code": rows_of([_part(record, "code") for record in records]),
-        "load": rows_of([_part(record, "load") for record in records]),
+    weights = [_values(records[0].weights) | _pick(_values(manifest), ("quantised", "bytes", "source"))]
+    parts: dict[str, list[Values]] = {
+        "engine": [_engine(each) for each in records],
+        "resolved by the engine": [_values(each.resolved) for each in records],
+        "settings": [_pick(_values(each.settings), SETTINGS) for each in records],
+        "weights": weights,
+        "workload": [_values(each.workload) for each in records],
+        "machine": [_values(each.machine) for each in records],
+        "environment": [dict(sorted((each.environment or {}).items())) for each in records],
+        "command": [{"argv": " ".join(each.argv or ())} for each in records],
+        "code": [_values(each.code) for each in records],
+        "load": [_values(each.load) for each in records],
     }
-    return [(title, rows) for title, rows in parts.items() if rows]
+    return [(title, rows) for title, part in parts.items() if (rows := rows_of(part))]
 
 
-def rows_of(parts: Iterable[Mapping[str, Any]]) -> list[Row]:
+def rows_of(parts: Iterable[Mapping[str, Value]]) -> list[Row]:
     """Nested values of each session as rows, keys joined by points; unequal ones with the sessions' numbers."""
     flat = [dict(flatten(part)) for part in parts]
     rows = []
@@ -62,42 +62,43 @@ def rows_of(parts: Iterable[Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def flatten(value: Mapping[str, Any], above: str = "") -> list[Row]:
-    """Nested mappings as rows, lists of plain values in one line, everything else as JSON; empty ones left out."""
+def flatten(values: Mapping[str, Value], above: str = "") -> list[Row]:
+    """Nested values as rows, lists of plain ones in one line, everything else as JSON; empty ones left out."""
     rows: list[Row] = []
-    for key, inner in value.items():
+    for key, inner in values.items():
         name = f"{above}{key}"
-        if isinstance(inner, Mapping):
+        if isinstance(inner, dict):
             rows += flatten(inner, f"{name}.")
         elif inner not in (None, "", []):
             rows.append((name, _say(inner)))
     return rows
 
 
-def _say(value: Any) -> str:
+def _say(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list) and not any(isinstance(each, list | Mapping) for each in value):
+    if isinstance(value, list) and not any(isinstance(each, list | dict) for each in value):
         return ", ".join(_say(each) for each in value)
     if isinstance(value, int):
         return f"{value:,}" if abs(value) >= 100_000 else str(value)
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = record.get(name)
-    return found if isinstance(found, Mapping) else {}
+def _values(record: Record | None) -> Values:
+    """A record's plain values, keys sorted at every level; none of a record that is not there."""
+    found: Values = {} if record is None else msgspec.to_builtins(record, order="sorted")
+    return found
 
 
-def _engine(record: Mapping[str, Any]) -> dict[str, Any]:
-    of = _part(record, "engine_record")
-    packages = ", ".join(f"{name} {version}" for name, version in _part(of, "packages").items())
-    found = {key: record.get(key, of.get(key)) for key in ENGINE}
-    return {**found, **{key: of.get(key) for key in IMAGE}, "packages": packages}
+def _pick(values: Values, keys: Sequence[str]) -> Values:
+    return {key: values[key] for key in keys if key in values}
 
 
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    settings = _part(record, "settings")
-    return {key: settings.get(key) for key in ("arguments", "environment", "harness", "container")} | {
-        "top_logprobs": settings.get("top_logprobs")
+def _engine(record: SessionRecord) -> Values:
+    packages = (record.engine_record and record.engine_record.packages) or {}
+    listed = ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
+    return {
+        "engine": record.engine,
+        **_pick(_values(record.engine_record), ENGINE),
+        "packages": listed,
     }

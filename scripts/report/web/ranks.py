@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from scripts.records.figures import Rate
 from scripts.report.figures import DASH
 from scripts.verdict.classes import ORDER
 
-Key = tuple[Any, ...]
+Key = tuple[float | str, ...]
 
 _NUMBER = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 CLASSES = ("none observed", "logits-only", *reversed(ORDER))
@@ -47,6 +47,6 @@ def class_key(name: str) -> Key:
     return (CLASSES.index(name) if name in CLASSES else len(CLASSES), name)
 
 
-def flips_key(rate: dict[str, Any]) -> Key | None:
+def flips_key(rate: Rate) -> Key | None:
     """Flips per 1,000 tokens: by the rate, and of equal rates by the upper end of the interval."""
-    return (rate["rate"], rate["high"]) if rate["exposure"] else None
+    return None if rate.rate is None or rate.high is None else (rate.rate, rate.high)

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
-from scripts.common.transcripts import Turn
+from scripts.common.files import canonical_json
+from scripts.records.cell import Difference
+from scripts.records.transcript import Turn
 
 BEFORE, AFTER, MARKED = 48, 32, 40  # ids shown before a difference, after it, and of it
 CHARACTERS = 4  # a token, where text is cut and not ids
@@ -44,7 +45,7 @@ class Pair:
     `what`: what differs, in words.
     """
 
-    found: dict[str, Any]
+    found: Difference
     replays: list[tuple[int, int]]
     what: str
     reference: Side
@@ -61,16 +62,16 @@ def read_decoder(quant: Path) -> Decode | None:
     return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
-def pair_texts(found: dict[str, Any], reference: Turns, other: Turns, decode: Decode | None) -> Pair:
+def pair_texts(found: Difference, reference: Turns, other: Turns, decode: Decode | None) -> Pair:
     """The texts around one difference of cell.json, from both replays' turns by scenario and turn."""
-    spot = (str(found["scenario"]), int(found["turn"]))
+    spot = (found.scenario, found.turn)
     mine, theirs = reference.get(spot), other.get(spot)
     if mine is None or theirs is None:
         what = "one of the two has a turn more"
         sides = [_whole_turn(turn, decode) for turn in (mine, theirs)]
-    elif found["kind"] == "model":
+    elif found.kind == "model":
         what = "the tokens generated"
-        offset = int(found["position"]) - _generated_before(reference, spot)
+        offset = found.position - _generated_before(reference, spot)
         sides = _generated(mine, theirs, offset, decode)
     elif mine.appended_ids != theirs.appended_ids:
         what = "the prompt"
@@ -79,11 +80,11 @@ def pair_texts(found: dict[str, Any], reference: Turns, other: Turns, decode: De
         what, sides = _unequal_words(mine, theirs)
     return Pair(
         found=found,
-        replays=[(int(found["session"]), int(found["replay"]))],
+        replays=[(found.session, found.replay)],
         what=what,
         reference=sides[0],
         other=sides[1],
-        candidates=_candidates(found, decode) if found["kind"] == "model" else [],
+        candidates=_candidates(found, decode) if found.kind == "model" else [],
     )
 
 
@@ -91,7 +92,8 @@ def merge_pairs(pairs: Sequence[Pair]) -> list[Pair]:
     """Pairs that read the same as one, with all their replays, in the order of the first of each."""
     merged: dict[tuple[object, ...], Pair] = {}
     for pair in pairs:
-        place = tuple(pair.found[key] for key in ("scenario", "turn", "kind", "position"))
+        found = pair.found
+        place = (found.scenario, found.turn, found.kind, found.position)
         key = (*place, pair.reference, pair.other, tuple(pair.candidates))
         known = merged.get(key)
         merged[key] = pair if known is None else replace(known, replays=[*known.replays, *pair.replays])
@@ -153,11 +155,14 @@ def _unequal_strings(mine: str, theirs: str) -> list[Side]:
 
 def _unequal_words(mine: Turn, theirs: Turn) -> tuple[str, list[Side]]:
     """What differs of a turn whose ids are equal: a tool result after the last generation is the usual one."""
-    for key, name in (("tool_results", "the tool's result"), ("text", "the text"), ("answer", "the answer")):
-        one, other = (getattr(turn, key) for turn in (mine, theirs))
-        if one != other:
-            texts = ["\n".join(each) if isinstance(each, list) else str(each) for each in (one, other)]
-            return name, _unequal_strings(texts[0], texts[1])
+    if mine.tool_results != theirs.tool_results:
+        results = ("\n".join(turn.tool_results) for turn in (mine, theirs))
+        return "the tool's result", _unequal_strings(*results)
+    if mine.text != theirs.text:
+        return "the text", _unequal_strings(mine.text, theirs.text)
+    if mine.answer != theirs.answer:
+        answers = (canonical_json(turn.answer and turn.answer.as_json()) for turn in (mine, theirs))
+        return "the answer", _unequal_strings(*answers)
     nothing = Side("", ENDED, "")
     return "the order of the turns, or how a turn ended", [nothing, nothing]
 
@@ -186,19 +191,17 @@ def _say(ids: Sequence[int], decode: Decode | None) -> str:
     return "".join(chr(each) if each < 0x110000 else f" ⟨{each}⟩ " for each in ids)
 
 
-def _candidates(found: dict[str, Any], decode: Decode | None) -> list[Candidate]:
+def _candidates(found: Difference, decode: Decode | None) -> list[Candidate]:
     """The two tokens that were chosen, with the probability that each replay gave them."""
-    candidates = found.get("candidates") or {}
+    tokens = (found.token, found.other_token)
     listed = []
-    for own, name in (("token", "reference"), ("other_token", "other")):
-        known = candidates.get(name) or {}
-        top = {int(token): float(logprob) for token, logprob in known.get("top", ())}
-        if found.get(own) is not None and "chosen" in known:
-            top.setdefault(int(found[own]), float(known["chosen"]))
+    for token, known in zip(tokens, (found.candidates.reference, found.candidates.other), strict=True):
+        top = {} if known is None else dict(known.top)
+        if token is not None and known is not None:
+            top.setdefault(token, known.chosen)
         listed.append(top)
-    tokens = [found.get("token"), found.get("other_token")]
     return [
-        Candidate(_name(token, decode), *(_probability(top.get(int(token))) for top in listed))
+        Candidate(_name(token, decode), *(_probability(top.get(token)) for top in listed))
         for token in tokens
         if token is not None
     ]

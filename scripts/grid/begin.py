@@ -1,0 +1,77 @@
+"""Before a rule is looked at: config/ and what was asked are checked, the grid is told, the folder is held."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import TempzeroError
+from scripts.grid.asked import Asked
+from scripts.grid.choose import list_gpus
+from scripts.grid.configuration import load_configuration
+from scripts.grid.describe import describe_grid, describe_rest
+from scripts.grid.guard import hold_folder, unfinished
+from scripts.grid.machine import check_machine
+from scripts.grid.plan import GRID, Plan
+from scripts.grid.resolve import nodes_given, resolve_cells
+from scripts.grid.targets import check_targets
+from scripts.screen.take import take_terminal, wants_screen
+from scripts.screen.work import plans_of
+
+# What tells a job the machines that serve an engine together (scripts/engines/nodes.py).
+NODES = "TEMPZERO_NODES"
+BROUGHT = ("results/engines/", "results/quants/", GRID)
+
+
+def begin(asked: Asked, overrides: Mapping[str, Any], home: Path, *, is_main: bool) -> Plan:
+    """The plan of the grid; anything wrong ends this process with a message.
+
+    `overrides`: the values of --config. `home`: the folder of the Snakefile. `is_main`: whether this is the workflow
+    and no job of it. Where something is going to be written the folder is held until this process ends.
+    """
+    try:
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        if Path.cwd() != home:
+            raise TempzeroError(
+                "the workflow runs in its own folder", where=str(Path.cwd()), remedy=f"cd {home}"
+            )
+        configuration = load_configuration(Path(), overrides)
+        plan = Plan(configuration, tuple(resolve_cells(configuration)), asked)
+        # To the jobs by the environment: other addresses are no reason to run a session again.
+        os.environ[NODES] = ",".join(nodes_given(configuration.config))
+        check_targets(asked.names, configuration, plan.rows)
+        heading = describe_grid(configuration, plan.rows)
+        print(heading, file=sys.stderr)
+        print(describe_rest(Path(), plan.rows), file=sys.stderr)
+        _refuse_half_done(asked)
+        if is_main and not asked.looks:
+            if wants_sessions(plan):
+                check_machine(Path(), plan.rows, configuration.engines, list_gpus)
+            hold_folder(Path())
+            if wants_screen() and not asked.chatty:
+                take_terminal(heading.partition(";")[0], plans_of(plan.rows))
+    except TempzeroError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    return plan
+
+
+def wants_sessions(plan: Plan) -> bool:
+    """Whether more is asked for than engines, weights, and what is made of what exists."""
+    targets = plan.asked.targets
+    only_brought = bool(targets) and all(target.startswith(BROUGHT) for target in targets)
+    return not (plan.partial or plan.asked.until or only_brought)
+
+
+def _refuse_half_done(asked: Asked) -> None:
+    """A dry run cannot say what it would make again of what was begun and not finished."""
+    found = [file for file in unfinished(Path()) if Path(file).exists()]
+    if asked.dry_run and not asked.rerun_incomplete and found:
+        raise TempzeroError(
+            f"begun and not finished: {', '.join(found)}",
+            remedy="the command without -n makes them again where they are needed; to look first, add "
+            "--rerun-incomplete",
+        )

@@ -1,0 +1,363 @@
+"""What the rules ask: which files a job reads, with which parameters and resources it runs, which names there are.
+
+A job's model, precision, engine and variant come in as plain names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from scripts.archive.contents import code_files
+from scripts.common.sources import content_digest, source_digest
+from scripts.grid.ablations import Ablation, resolve_ablations
+from scripts.grid.asked import Asked
+from scripts.grid.configuration import Configuration
+from scripts.grid.resolve import (
+    Cell,
+    Quant,
+    built_from,
+    cell_settings,
+    evictable_quants,
+    existing_sessions,
+    gpu_memory,
+    unused_modules,
+    weights_builder,
+)
+from scripts.grid.side_tables import side_tables
+from scripts.provenance.code import describe_code
+from scripts.provenance.environments import build_files, env_python
+from scripts.quants.evict import evicted_file, have_weights
+from scripts.records.engines import EngineEntry
+from scripts.records.question import QuestionRound
+
+GRID = "results/grid.json"
+NONE = "(?!)"  # a wildcard constraint that nothing meets
+CHAT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard constraint: these names and nothing else."""
+    return "|".join(re.escape(name) for name in sorted(set(names))) or NONE
+
+
+def engine_file(engine: str) -> str:
+    """The record of an engine, from the root."""
+    return f"results/engines/{engine}.json"
+
+
+def manifest_file(model: str, precision: str) -> str:
+    """The manifest of a quant, from the root."""
+    return f"results/quants/{model}/{precision}/manifest.json"
+
+
+def is_gone(model: str, precision: str) -> bool:
+    """Whether the weights of a manifest that is there are not."""
+    file = Path(manifest_file(model, precision))
+    return file.is_file() and not have_weights(file)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid's configuration, its rows, and what was asked of it."""
+
+    configuration: Configuration
+    rows: tuple[Cell, ...]
+    asked: Asked
+
+    @property
+    def partial(self) -> bool:
+        """Whether the table is made of what exists, and no session is run."""
+        return self.configuration.config.partial
+
+    # Cells
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, ...], Cell]:
+        """The cells that are run, by model, precision, engine and variant."""
+        return {
+            (row.model, row.precision, row.engine, row.variant): row
+            for row in self.rows
+            if row.planned is None
+        }
+
+    def cell(self, *names: str) -> Cell:
+        """The cell of these four names."""
+        return self.cells[names]
+
+    @cached_property
+    def shown(self) -> list[Cell]:
+        """The cells that have sessions to be summarised from: of a partial table those of which any exists."""
+        cells = self.cells.values()
+        return [cell for cell in cells if not self.partial or existing_sessions(Path(), cell)]
+
+    def summaries(self, cells: Iterable[Cell]) -> list[str]:
+        """The summaries of those of these cells that have sessions, each once."""
+        shown = set(self.shown)
+        return list(dict.fromkeys(f"{cell.folder}/cell.json" for cell in cells if cell in shown))
+
+    def sessions(self, cell: Cell, look: Callable[[int], str]) -> list[str]:
+        """The session records that a cell is summarised from; of a partial table those that exist.
+
+        Of a cell with a question they are found out round by round: `look` gives the file of the look after a session.
+        """
+        if self.partial:
+            return existing_sessions(Path(), cell)
+        for number, _ in enumerate(cell.round_files):
+            if not QuestionRound.read(Path(look(number))).more:
+                return cell.session_files[: number + 1]
+        return cell.session_files
+
+    def rounds(self, cell: Cell, look: Callable[[int], str]) -> list[str]:
+        """The looks that a cell's question took, one a session; none of a partial table."""
+        return [] if self.partial else cell.round_files[: len(self.sessions(cell, look))]
+
+    def forced(self, cell: Cell) -> list[str]:
+        """The forced replay that a cell is summarised with, if any; of a partial table one that exists."""
+        if cell.forced_file is None or (self.partial and not Path(cell.forced_file).is_file()):
+            return []
+        return [cell.forced_file]
+
+    def session_records(self, cells: Iterable[Cell]) -> list[str]:
+        """The session records of cells whose number is known beforehand: of those without a question."""
+        fixed = [cell for cell in cells if cell.question is None]
+        return [file for cell in fixed for file in self.sessions(cell, str)]
+
+    # Arguments of a cell's commands
+
+    @cached_property
+    def _arguments(self) -> dict[tuple[str, ...], str]:
+        settings = {
+            key: cell_settings(self.configuration, cell).as_json() for key, cell in self.cells.items()
+        }
+        return {
+            key: shlex.join([self.cells[key].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
+            for key, each in settings.items()
+        }
+
+    def arguments(self, *names: str) -> str:
+        """A cell's folder and settings, as run_session and force_cell take them."""
+        return self._arguments[names]
+
+    def passes(self, *names: str) -> str:
+        """How often a cell's trajectory is fed back, as force_cell takes it."""
+        return " ".join(
+            f"--{mode}-passes {count}" for mode, count in self.cell(*names).forced.by_mode.items()
+        )
+
+    def question(self, *names: str, sessions: int) -> str:
+        """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""
+        asked = self.cell(*names).question
+        if asked is None:
+            return ""
+        return f"--question {shlex.quote(json.dumps(asked.as_json(), sort_keys=True))} --sessions {sessions}"
+
+    def workload(self, *names: str) -> tuple[str, ...]:
+        """The file of the workload that a cell is asked, and the files that it reads."""
+        return self.configuration.workloads[self.cell(*names).workload]
+
+    # Engines
+
+    def engine(self, name: str) -> EngineEntry:
+        """The entry of an engine."""
+        return self.configuration.engines[name]
+
+    def engines_with(self, has: Callable[[EngineEntry], object]) -> str:
+        """A wildcard constraint: the engines whose entry has something."""
+        return one_of(name for name, entry in self.configuration.engines.items() if has(entry))
+
+    def engine_entry(self, name: str) -> str:
+        """An engine's entry as JSON: it is set up anew where that changes."""
+        return json.dumps(self.engine(name).as_json(), sort_keys=True)
+
+    def engine_sources(self, name: str) -> list[str]:
+        """What an engine's environment is made from, or its image is built from."""
+        entry = self.engine(name)
+        if entry.build is None:
+            lock = Path(entry.lock or "")
+            return [str(file) for file in (lock, *build_files(lock))]
+        files = {str(path) for path in Path(entry.build.folder).rglob("*") if path.is_file()}
+        return sorted(files | ({str(Path(entry.build.lock))} if entry.build.lock else set()))
+
+    @cached_property
+    def _pythons(self) -> dict[str, str]:
+        engines = self.configuration.engines
+        return {
+            name: str(env_python(Path(entry.lock))) if entry.lock else "python"
+            for name, entry in engines.items()
+        }
+
+    def python(self, engine: str) -> str:
+        """The Python of an engine's locked environment; the workflow's own where the engine runs elsewhere."""
+        return self._pythons[engine]
+
+    def session_digest(self, command: str, engine: str) -> str:
+        """The digest of the sources that a session or forced replay of an engine follows from."""
+        return source_digest(command, unused_modules(self.engine(engine)))
+
+    @cached_property
+    def _engines_used(self) -> list[EngineEntry]:
+        return [self.engine(name) for name in dict.fromkeys(cell.engine for cell in self.cells.values())]
+
+    @property
+    def cores(self) -> int:
+        """Processor cores of a session: the most that an engine of the grid takes."""
+        return max((entry.cores for entry in self._engines_used), default=1)
+
+    @property
+    def gpu(self) -> int:
+        """1 where an engine of the grid takes GPUs, else 0."""
+        return int(any(entry.gpus for entry in self._engines_used))
+
+    def session_gpu_memory(self, model: str, precision: str, engine: str) -> int:
+        """GPU memory in GB that a session takes: what --resources gpu_gb= shares among sessions."""
+        quant = self.configuration.precision(model, precision)
+        return math.ceil(gpu_memory(quant)) if self.engine(engine).gpus else 0
+
+    def engine_gpu_memory(self, engine: str) -> int:
+        """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.
+
+        A resource and no parameter, since another grid is no reason to set an engine up again.
+        """
+        served = [each for each in self.cells.values() if each.engine == engine]
+        quants = [self.configuration.precision(each.model, each.precision) for each in served]
+        most = max((quant.gpu_memory_gb or 0 for quant in quants), default=0)
+        return math.ceil(most / self.engine(engine).nodes)
+
+    # Weights
+
+    def quant_entry(self, model: str, precision: str) -> str:
+        """A precision's entry as its commands take it; of a served one with its tokenizer."""
+        entry = self.configuration.precision(model, precision).as_json()
+        if "served" in entry and self.configuration.config.tokenizer:
+            entry["tokenizer_path"] = self.configuration.config.tokenizer
+        return shlex.quote(json.dumps(entry, sort_keys=True))
+
+    def quants_with(self, recipe: str | None) -> str:
+        """A wildcard constraint on the model: those quants, model/precision, that come by a recipe, or by none."""
+        found = []
+        for name, model in self.configuration.models.items():
+            chosen = [each for each, entry in model.precisions.items() if entry.recipe == recipe]
+            if chosen:
+                found.append(rf"{re.escape(name)}(?=/(?:{one_of(chosen)})/manifest)")
+        return "|".join(found) or NONE
+
+    def quant_files(self, model: str, precision: str) -> list[str]:
+        """The files that a precision is made from, where no other precision is: of a checkpoint, or of a shape.
+
+        The chat form of a checkpoint lies in its folder or in the one above.
+        """
+        entry = self.configuration.precision(model, precision)
+        if entry.source is None:
+            return []
+        if entry.chat is not None:
+            return [f"{entry.source}/config.json", *(f"{entry.chat}/{name}" for name in CHAT)]
+        folder = Path(entry.source)
+        homes = {name: folder if (folder / name).is_file() else folder.parent for name in CHAT}
+        own = (folder / name for name in ("config.json", "model.safetensors"))
+        return [str(path) for path in (*own, *(home / name for name, home in homes.items()))]
+
+    def quant_content(self, model: str, precision: str) -> str:
+        """The digest of a checkpoint's content, since a checkout that only touches large files must rebuild nothing."""
+        files = tuple(self.quant_files(model, precision))
+        if files not in self._digests:
+            self._digests[files] = content_digest(files)
+        return self._digests[files]
+
+    @cached_property
+    def _digests(self) -> dict[tuple[str, ...], str]:
+        return {}
+
+    def builder(self, quantise_in: str) -> str | None:
+        """The engine whose environment builds GGUF weights, where they are built in one."""
+        return weights_builder(self.configuration) if quantise_in == "process" else None
+
+    def builder_python(self, quantise_in: str) -> str:
+        """The Python that builds GGUF weights."""
+        builder = self.builder(quantise_in)
+        return self.python(builder) if builder else "python"
+
+    def serving_gpus(self, model: str, precision: str) -> int:
+        """On how many GPUs at most a quant is served in this grid; 0 where none is asked, or an engine does without."""
+        served = [each for each in self.cells.values() if (each.model, each.precision) == (model, precision)]
+        engines = [self.engine(each.engine) for each in served]
+        # What several machines serve is more than this one has: its engine asks for its share.
+        counts = [0 if each.nodes > 1 else each.gpus for each in engines]
+        return max(counts) if counts and all(counts) else 0
+
+    # Eviction: weights that are gone are made again only for what is to be run with them
+
+    @cached_property
+    def evictable(self) -> list[Quant]:
+        """The quants whose weights are deleted once no cell needs them."""
+        wanted = self.configuration.config.evict_weights and not self.partial
+        return evictable_quants(self.configuration, self.cells.values()) if wanted else []
+
+    def stays_gone(self, model: str, precision: str, file: str, rule: str) -> bool:
+        """Whether a rule's file needs no weights, which are gone, since it is there and is not to be made again."""
+        return is_gone(model, precision) and Path(file).is_file() and not self.asked.makes_again(file, rule)
+
+    def source_stays_gone(self, model: str, precision: str, rule: str) -> bool:
+        """Whether the weights that a precision is built from, which are gone, are not needed: its own are there."""
+        source, manifest = self.source_quant(model, precision), manifest_file(model, precision)
+        return (
+            source is not None and not is_gone(model, precision) and self.stays_gone(*source, manifest, rule)
+        )
+
+    def source_quant(self, model: str, precision: str) -> Quant | None:
+        """The quant that a precision is built from, if any."""
+        source = self.configuration.precision(model, precision).from_
+        return (model, source) if source else None
+
+    def users(self, model: str, precision: str) -> list[tuple[str, ...]]:
+        """The cells whose sessions use a quant, or one that is built from it, by their names."""
+        quant = (model, precision)
+        return [key for key, cell in self.cells.items() if quant in built_from(self.configuration, cell)]
+
+    def evicted(self, model: str, precision: str) -> list[str]:
+        """What says that the weights of a quant were deleted, where they were: they are made again after that."""
+        file = evicted_file(model, precision)
+        return [file] if Path(file).is_file() else []
+
+    # Pages
+
+    @cached_property
+    def ablations(self) -> list[Ablation]:
+        """The grid's ablations."""
+        return resolve_ablations(self.configuration, self.rows)
+
+    def ablated(self, model: str, precision: str, engine: str) -> list[str]:
+        """The summaries that a page of ablations is made from: of its cells those that are run."""
+        pages = [
+            each
+            for each in self.ablations
+            if (each.model, each.precision, each.engine) == (model, precision, engine)
+        ]
+        keys = [key for page in pages for key in page.cells if key in self.cells]
+        return self.summaries(self.cells[key] for key in keys)
+
+    @cached_property
+    def side(self) -> dict[str, list[Cell]]:
+        """The side tables that the grid can make, and the cells that each is made from."""
+        return side_tables(self.configuration, self.rows)
+
+    def manifests(self) -> list[Quant]:
+        """The quants that the shown cells run on; of a partial table those that have a manifest."""
+        quants = sorted({(cell.model, cell.precision) for cell in self.shown})
+        return [each for each in quants if not self.partial or Path(manifest_file(*each)).is_file()]
+
+    @property
+    def grid_settings(self) -> list[str]:
+        """The values of --config, as write_grid takes them."""
+        given = self.configuration.overrides.items()
+        return [f"--set={key}={value}" for key, value in given if key != "grid"]
+
+    def archived_code(self) -> str:
+        """The digest of the code that goes into the archive, and its commit."""
+        return f"{content_digest(code_files(Path()))} {describe_code(Path()).commit}"

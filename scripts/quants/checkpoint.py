@@ -1,0 +1,43 @@
+"""What is read of a Qwen3 or Qwen3-MoE checkpoint beside its weights: config.json, and what a conversation needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.common.files import read_json, write_json
+from scripts.records.base import Record, convert
+
+CONFIG = "config.json"
+CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+class ModelConfig(Record, frozen=True, kw_only=True):
+    """A checkpoint's config.json, as far as it is needed here; of a dense model the numbers of experts are 0."""
+
+    architectures: list[str]
+    model_type: str
+    vocab_size: int
+    max_position_embeddings: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rope_theta: float
+    rms_norm_eps: float
+    tie_word_embeddings: bool
+    num_experts: int = 0
+    num_experts_per_tok: int = 0
+    moe_intermediate_size: int = 0
+    norm_topk_prob: bool = False
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The config.json of the checkpoint in `folder`; DataError where it is missing or lacks what is needed."""
+    return convert(ModelConfig, read_json(folder / CONFIG), str(folder / CONFIG))
+
+
+def copy_config(source: Path, target: Path, *, experts: int) -> None:
+    """Copy the config.json of the checkpoint in `source` for one with so many experts; all its other keys stay."""
+    write_json(target / CONFIG, {**read_json(source / CONFIG), "num_experts": experts})

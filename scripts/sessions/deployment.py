@@ -1,0 +1,45 @@
+"""What a session and a forced replay ask: a cell's engine over the weights of its quant."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.common.protocol import Engine
+from scripts.engines.start import start_engine
+from scripts.records.engine import EngineRecord
+from scripts.records.settings import Settings
+from scripts.workload.chat import ChatForm
+from scripts.workload.text_form import TextForm
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A cell's engine over its weights.
+
+    `manifest`: manifest.json in the folder of the weights. `record`: the engine's record. `log`: where the engine's
+    log goes.
+    """
+
+    settings: Settings
+    manifest: Path
+    record: EngineRecord | None
+    log: Path
+
+    def start(self) -> AbstractContextManager[Engine]:
+        """The running engine, in the cell's environment."""
+        os.environ.update(self.settings.environment)
+        return start_engine(self.settings, self.manifest.parent, self.log, self.record)
+
+    def chat_form(self) -> ChatForm | TextForm:
+        """The chat form of the quant's own tokenizer; text, for an endpoint whose tokenizer is not named."""
+        folder = self.manifest.parent
+        if self.settings.runtime == "external" and not (folder / "tokenizer.json").is_file():
+            return TextForm()
+        return ChatForm(folder)
+
+    def title(self, what: str) -> str:
+        """The cell and what is done with it, for a line of progress."""
+        return f"{self.settings.model} {self.settings.precision} {self.settings.variant} · {what}"
