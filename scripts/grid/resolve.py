@@ -58,9 +58,14 @@ class Cell:
     question: QuestionAsked | None = None
 
     @property
+    def names(self) -> tuple[str, str, str, str]:
+        """Model, precision, engine and variant."""
+        return self.model, self.precision, self.engine, self.variant
+
+    @property
     def path(self) -> str:
         """model/precision/engine/variant."""
-        return f"{self.model}/{self.precision}/{self.engine}/{self.variant}"
+        return "/".join(self.names)
 
     @property
     def folder(self) -> str:
