@@ -102,7 +102,9 @@ def compare_files(one: Path, other: Path, tally: Tally) -> Iterator[Leak]:
     """The leaks one at a time; `tally` is whole once they have all been taken. DataError as in `find_volatile`."""
     first = read_log(one)
     second = read_log(other)
-    tally.notes = tuple(f"{path}: {note}" for path, log in ((one, first), (other, second)) for note in log.notes)
+    tally.notes = tuple(
+        f"{path}: {note}" for path, log in ((one, first), (other, second)) for note in log.notes
+    )
     named = 0
     for leak in compare_logs(first, second, tally):
         named += 1
@@ -147,7 +149,15 @@ def compare_conversations(one: Conversation, other: Conversation, tally: Tally) 
             compared += 1
             changes = compare_contents(left.content, right.content)
             yield from (
-                Leak(one.name, number + 1, left.tool, each, False, left.arguments, known.holds(each.one, each.other))
+                Leak(
+                    one.name,
+                    number + 1,
+                    left.tool,
+                    each,
+                    False,
+                    left.arguments,
+                    known.holds(each.one, each.other),
+                )
                 for each in changes
             )
             known.learn(changes)
@@ -162,7 +172,15 @@ def compare_conversations(one: Conversation, other: Conversation, tally: Tally) 
                 changes = [each for each in compare_contents(left.content, right.content)]
                 changes = list(later.sure(changes, number, left, index, right))
                 yield from (
-                    Leak(one.name, number + 1, left.tool, each, True, left.arguments, known.holds(each.one, each.other))
+                    Leak(
+                        one.name,
+                        number + 1,
+                        left.tool,
+                        each,
+                        True,
+                        left.arguments,
+                        known.holds(each.one, each.other),
+                    )
                     for each in changes
                 )
                 known.learn(changes)
@@ -178,7 +196,9 @@ def compare_contents(one: tuple[Part, ...], other: tuple[Part, ...]) -> list[Cha
         mine, theirs = (each[index] if index < len(each) else None for each in (media, others))
         if mine != theirs:
             kind = CONTENT if (mine or theirs or Part("")).media == "token ids" else IMAGE
-            changes.append(Change(kind, *("none" if each is None else each.digest for each in (mine, theirs)), 0))
+            changes.append(
+                Change(kind, *("none" if each is None else each.digest for each in (mine, theirs)), 0)
+            )
     return changes
 
 
@@ -253,7 +273,9 @@ class _Later:
                     found.setdefault(word, number)
         return found
 
-    def sure(self, changes: list[Change], number: int, left: Exchange, index: int, right: Exchange) -> Iterator[Change]:
+    def sure(
+        self, changes: list[Change], number: int, left: Exchange, index: int, right: Exchange
+    ) -> Iterator[Change]:
         """The changes that no call can have made: sure kinds, orderings, hashes in a line that is else the same."""
         lines: Counter[int] = Counter()
         text = text_of(left.content or ()).encode("utf-8", "surrogatepass") if changes else b""
@@ -271,7 +293,9 @@ class _Later:
         """Whether a call before it, since the parting, named something that this one names."""
         words = _argument_words(exchange.arguments)
         return any(
-            touched.get(word, at) < at for touched, at in zip(self._touched, (number, index), strict=True) for word in words
+            touched.get(word, at) < at
+            for touched, at in zip(self._touched, (number, index), strict=True)
+            for word in words
         )
 
     def _was_said(self, side: int, text: str, before: int) -> bool:

@@ -41,7 +41,10 @@ def differences(one: str, other: str) -> list[Change]:
         return []
     found = list(_lines_differ(one, other))
     if not found:
-        at = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+        at = next(
+            (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+            min(len(one), len(other)),
+        )
         found = [Change(CONTENT, one[at : at + AROUND], other[at : at + AROUND], at)]
     found.sort(key=lambda change: change.byte)
     return found if one.isascii() else list(_in_bytes(one, found))
@@ -94,12 +97,18 @@ def _lines_differ(one: str, other: str) -> Iterator[Change]:
 
 def _lines_align(mine: list[str], theirs: list[str], starts: list[int], blanks: _Blanks) -> Iterator[Change]:
     shapes: dict[str, int] = {}
+
+    def pair(i: int, j: int) -> Iterator[Change]:
+        # Which line comes last, and has no end, is a matter of their order.
+        ends = "\r\n" if (i == len(mine) - 1) != (j == len(theirs) - 1) else ""
+        return _line_differs(mine[i].rstrip(ends), theirs[j].rstrip(ends), starts[i], blanks)
+
     first, second = ([_shape(line, shapes) for line in each] for each in (mine, theirs))
     gaps = []
     for a, b, c, d in align(first, second):
         if first[a:b] == second[c:d]:
             for i, j in zip(range(a, b), range(c, d), strict=True):
-                yield from _line_differs(mine[i], theirs[j], starts[i], blanks)
+                yield from pair(i, j)
         else:
             gaps.append((a, b, c, d))
     # Lines that stand elsewhere in the other text were moved: one finding, and what differs inside each of them.
@@ -114,25 +123,31 @@ def _lines_align(mine: list[str], theirs: list[str], starts: list[int], blanks: 
                 moved[i] = places[first[i]].popleft()
     gone = set(moved.values())
     if moved:
-        a, _, c, _ = next(gap for gap in gaps if moved.keys() & range(*gap[:2]) or gone & set(range(*gap[2:])))
+        a, _, c, _ = next(
+            gap for gap in gaps if moved.keys() & range(*gap[:2]) or gone & set(range(*gap[2:]))
+        )
         i, j = min(a, len(mine) - 1), min(c, len(theirs) - 1)
         yield Change(ORDER, mine[i].strip(), theirs[j].strip(), starts[i])
         for i, j in moved.items():
-            yield from _line_differs(mine[i].rstrip("\r\n"), theirs[j].rstrip("\r\n"), starts[i], blanks)
+            yield from pair(i, j)
     for a, b, c, d in gaps:
         left = [i for i in range(a, b) if i not in moved]
         right = [j for j in range(c, d) if j not in gone]
         if len(left) == len(right):
             for i, j in zip(left, right, strict=True):
-                yield from _line_differs(mine[i], theirs[j], starts[i], blanks)
+                yield from pair(i, j)
         else:
-            yield from _replaced([mine[i] for i in left], [theirs[j] for j in right], starts[left[0] if left else a])
+            yield from _replaced(
+                [mine[i] for i in left], [theirs[j] for j in right], starts[left[0] if left else a]
+            )
 
 
 def _replaced(mine: list[str], theirs: list[str], start: int) -> Iterator[Change]:
     one, other = "".join(mine), "".join(theirs)
     if one != other:
-        yield Change(SPACE if _BLANK.fullmatch(one) and _BLANK.fullmatch(other) else CONTENT, one, other, start)
+        yield Change(
+            SPACE if _BLANK.fullmatch(one) and _BLANK.fullmatch(other) else CONTENT, one, other, start
+        )
 
 
 def _shape(line: str, shapes: dict[str, int]) -> int:
@@ -160,7 +175,8 @@ class _Blanks:
 
 def _alike(mine: Sequence[Atom], theirs: Sequence[Atom]) -> bool:
     return len(mine) == len(theirs) and all(
-        a.text == b.text or (a.look == b.look and a.shape == b.shape) for a, b in zip(mine, theirs, strict=True)
+        a.text == b.text or (a.look == b.look and a.shape == b.shape)
+        for a, b in zip(mine, theirs, strict=True)
     )
 
 
@@ -194,7 +210,14 @@ def _line_differs(one: str, other: str, start: int, blanks: _Blanks) -> Iterator
 
 
 def _pairs(
-    one: str, mine: Sequence[Atom], other: str, theirs: Sequence[Atom], start: int, blanks: _Blanks, *, whole: bool = True
+    one: str,
+    mine: Sequence[Atom],
+    other: str,
+    theirs: Sequence[Atom],
+    start: int,
+    blanks: _Blanks,
+    *,
+    whole: bool = True,
 ) -> Iterator[Change]:
     """The places in which pieces that stand for one another differ, and the gaps between them.
 
@@ -230,7 +253,11 @@ def _pairs(
 
 def _same_in_another_order(mine: Sequence[Atom], theirs: Sequence[Atom]) -> bool:
     words, others = ([atom.text for atom in each if atom.look != "mark"] for each in (mine, theirs))
-    return words != others and sum(a != b for a, b in zip(words, others, strict=True)) > 1 and Counter(words) == Counter(others)
+    return (
+        words != others
+        and sum(a != b for a, b in zip(words, others, strict=True)) > 1
+        and Counter(words) == Counter(others)
+    )
 
 
 def _run(one: str, run: list[tuple[Atom, Atom]], other: str, start: int) -> Iterator[Change]:
@@ -238,7 +265,9 @@ def _run(one: str, run: list[tuple[Atom, Atom]], other: str, start: int) -> Iter
     changes = [change for a, b in run for change in _atom_differs(one, a, b, start)]
     if len(changes) > 1 and all(change.kind == CONTENT for change in changes):
         (a, b), (y, z) = run[0], run[-1]
-        yield _with_context(Change(CONTENT, one[a.start : y.end], other[b.start : z.end], start + a.start), one, start)
+        yield _with_context(
+            Change(CONTENT, one[a.start : y.end], other[b.start : z.end], start + a.start), one, start
+        )
     else:
         yield from changes
 
@@ -251,7 +280,15 @@ def _atom_differs(line: str, one: Atom, other: Atom, start: int) -> Iterator[Cha
     before, after = shown[:begin], shown[begin + len(one.text) :]
     kind = kind_of(one.text, other.text, one.look if one.look == other.look else "word", before, after)
     sure = is_sure(kind, one.text, before, after)
-    yield Change(kind, one.text, other.text, start + one.start, sure, line[max(0, one.start - AROUND) : one.start], after)
+    yield Change(
+        kind,
+        one.text,
+        other.text,
+        start + one.start,
+        sure,
+        line[max(0, one.start - AROUND) : one.start],
+        after,
+    )
 
 
 def _with_context(change: Change, line: str, start: int) -> Change:
@@ -292,7 +329,9 @@ def align(one: Sequence[object], other: Sequence[object]) -> Iterator[Block]:
         if a == b or c == d:
             yield inner
         elif (b - a) * (d - c) <= SMALL:
-            for _, i, j, k, m in difflib.SequenceMatcher(None, one[a:b], other[c:d], autojunk=False).get_opcodes():
+            for _, i, j, k, m in difflib.SequenceMatcher(
+                None, one[a:b], other[c:d], autojunk=False
+            ).get_opcodes():
                 yield a + i, a + j, c + k, c + m
         elif depth < DEEPEST and (anchors := _anchors(one[a:b], other[c:d])):
             places = [(a, c), *((a + i, c + j) for i, j in anchors), (b, d)]

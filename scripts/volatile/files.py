@@ -111,7 +111,9 @@ class Source:
     def _documents(self, held: list[bytes], where: str) -> Iterator[Any]:
         """Values one after the other, over any number of lines."""
         raw = held.pop()
-        many = _NOT_ASCII.search(raw) is not None and len(raw.translate(None, bytes(range(128)))) < len(raw) / 5
+        many = (
+            _NOT_ASCII.search(raw) is not None and len(raw.translate(None, bytes(range(128)))) < len(raw) / 5
+        )
         if many:
             # One character beyond Latin would make the whole text two or four times as wide.
             try:

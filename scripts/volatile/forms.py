@@ -36,7 +36,7 @@ CALL_LISTS = ("tool_calls", "toolCalls", "toolInvocations", "tool_uses")
 RESULT_LISTS = ("tool_results", "toolResults")
 IDS = (
     "tool_use_id", "toolUseId", "tool_call_id", "tool_call_ids", "toolCallId", "source_call_id", "call_id", "callId",
-    "callID", "id",
+    "callID", "toolId", "id",
 )  # fmt: skip
 NAMES = (
     "toolName", "tool_name", "function_name", "name", "tool", "function", "recipient_name", "server_tool_name",
@@ -57,7 +57,7 @@ TOOLS = ("tools", "functions", "toolConfig", "tool_config", "tool_definitions")
 TASKS = ("task_id", "instance_id", "sample_id", "problem_id")
 REQUEST = ("request", "messages", "input", "contents", "request_body", "body")
 RESPONSE = ("choices", "candidates", "output", "response", "response_body", "completion")
-IGNORED_ACTIONS = frozenset({"change_agent_state", "agent_state_changed", "null", "recall", "condensation"})
+IGNORED_EVENTS = frozenset({"change_agent_state", "agent_state_changed", "null", "recall", "condensation"})
 _TEXT_OF_JSON = re.compile(r"\s*[\[{].*\"(?:messages|input|contents|choices|output)\"", re.DOTALL)
 # What a model that calls no tools natively writes to act: a fenced block, a tag, ReAct's lines, or a JSON object.
 _ACTIONS = (
@@ -144,7 +144,9 @@ def _read_turns(first: Any, rest: Iterator[Any], source: Source) -> Log:
         if ids and not pending.get(str(line["scenario"])):
             items.append(Prompt("prompt", (Part(" ".join(map(str, ids)), "token ids"),)))
         items.append(Said(str(line.get("text", ""))))
-        calls = line.get("tool_calls") or [{"name": "unnamed tool", "arguments": {}}] * len(line["tool_results"])
+        calls = line.get("tool_calls") or [{"name": "unnamed tool", "arguments": {}}] * len(
+            line["tool_results"]
+        )
         for call in calls:
             items.append(Call("", str(call["name"]), _arguments(call["arguments"])))
         items += [Result("", "", (Part(str(result)),)) for result in line["tool_results"]]
@@ -164,10 +166,8 @@ def _read_turns(first: Any, rest: Iterator[Any], source: Source) -> Log:
 def _walk(value: Any) -> list[Draft]:
     """The conversations in a value, at any depth."""
     if isinstance(value, str):
-        try:
-            return _walk(json.loads(value)) if _TEXT_OF_JSON.match(value[:100_000]) else []
-        except (ValueError, RecursionError):
-            return []
+        inner = _parsed(value) if _TEXT_OF_JSON.match(value[:100_000]) else None
+        return _walk(inner) if isinstance(inner, dict | list) else []
     if isinstance(value, list):
         return _walk_list(value)
     return _walk_object(value) if isinstance(value, dict) else []
@@ -187,7 +187,9 @@ def _walk_list(values: list[Any]) -> list[Draft]:
             threads.setdefault(_thread(value), []).extend(items)
         elif isinstance(value, dict | list):
             inner += _walk(value)
-    if threads and any(not isinstance(item, Prompt) or item.role != "tools" for each in threads.values() for item in each):
+    if threads and any(
+        not isinstance(item, Prompt) or item.role != "tools" for each in threads.values() for item in each
+    ):
         own = [Draft(tuple(_finished(items))) for items in threads.values()]
         return own if any(draft.results for draft in own) or not inner else _apart([*own, *inner])
     return _without_prefixes(inner)
@@ -199,20 +201,30 @@ def _is_pair(value: Any) -> bool:
 
 def _thread(value: Any) -> object:
     """What tells conversations apart that one list interleaves: a side chain's own name."""
-    return (value.get("isSidechain"), value.get("agentId"), value.get("parent_tool_use_id")) if isinstance(value, dict) else None
+    return (
+        (value.get("isSidechain"), value.get("agentId"), value.get("parent_tool_use_id"))
+        if isinstance(value, dict)
+        else None
+    )
 
 
 def _walk_object(value: dict[str, Any]) -> list[Draft]:
     if items := list(_entry(value)):
         return [Draft(tuple(_finished(items)))]
     if isinstance(value.get("attachments"), dict):  # inspect keeps long texts aside
-        value = {key: _attached(each, value["attachments"]) for key, each in value.items() if key != "attachments"}
+        value = {
+            key: _attached(each, value["attachments"]) for key, each in value.items() if key != "attachments"
+        }
     context = _context(value)
     asks = any(key in value for key in REQUEST) and any(key in value for key in (*RESPONSE, "model"))
     groups: list[list[Draft]] = []
     for key in sorted(value, key=lambda key: (key in RESPONSE, key not in REQUEST)):
         if isinstance(value[key], dict | list | str) and key not in SYSTEMS and key not in TOOLS:
-            inner = _walk([{"role": "user", "content": value[key]}]) if _is_bare_input(key, value) else _walk(value[key])
+            inner = (
+                _walk([{"role": "user", "content": value[key]}])
+                if _is_bare_input(key, value)
+                else _walk(value[key])
+            )
             if key in RESPONSE and inner and groups and len(groups[-1]) == 1 and inner[0].answers_only:
                 before, added = groups[-1][0], inner[0].items
                 if before.items[-len(added) :] != added:
@@ -226,7 +238,10 @@ def _walk_object(value: dict[str, Any]) -> list[Draft]:
     return [
         replace(
             draft,
-            items=(*(context if not any(_is_system(item) for item in draft.items) else _tools_of(context)), *draft.items),
+            items=(
+                *(context if not any(_is_system(item) for item in draft.items) else _tools_of(context)),
+                *draft.items,
+            ),
             task=draft.task or task,
             request=draft.request or asks,
         )
@@ -327,16 +342,21 @@ def _entry(value: Any) -> Iterator[Item]:
     """What an entry of a list says; nothing where it is no entry of a conversation."""
     if isinstance(value, str) or not isinstance(value, dict):
         return
-    kind = str(value.get("type") or value.get("kind") or "")
-    if kind in ("item.started", "item.updated", "turn_context", "progress") or (kind == "system" and "subtype" in value):
+    kind = str(value.get("type") or value.get("kind") or "")  # of the line or object that wraps it
+    if kind in ("item.started", "item.updated", "turn_context", "progress") or (
+        kind == "system" and "subtype" in value
+    ):
         return
-    if kind == "session_meta":
+    if kind in ("session_meta", "SystemPromptEvent"):
         yield from _context(value.get("payload", value))
+        return
+    if {str(value.get("action")), str(value.get("observation"))} & IGNORED_EVENTS:
         return
     if isinstance(value.get("info"), dict) and isinstance(value.get("parts"), list):  # opencode
         value = {**value["info"], "parts": value["parts"]}
     if value.get("from") == "function_call":
-        yield _call(json.loads(value["value"]))
+        given = _parsed(str(value.get("value")))
+        yield _call(given) if isinstance(given, dict) else Call("", "unnamed tool", str(given))
         return
     role = _role(value)
     if role is None or not {"content", "parts", "role", *CALL_LISTS} & set(value):
@@ -349,11 +369,19 @@ def _entry(value: Any) -> Iterator[Item]:
         if found := list(_event(value)):
             yield from found
             return
-    if kind.endswith(("_call", "_call_output", "_output", "_begin", "_end", "tool_use", "_execution", "_search")) or kind in (
-        "file_change", "FunctionCall", "tool_result", "tool-call", "tool-result",
-    ):  # fmt: skip
-        yield from _block(value, "assistant")
+    if (
+        found := list(_block(value, "assistant"))
+        if role is None or not {"content", "parts"} & set(value) or _result(value)
+        else ()
+    ):
+        yield from found
         return
+    if (
+        role is None
+        and isinstance(parts := value.get("parts"), list)
+        and any(isinstance(each, dict) and "part_kind" in each for each in parts)
+    ):
+        role = "assistant" if kind == "response" else "user"  # Pydantic AI
     if role is not None:
         yield from _message(value, role)
     elif "intermediate_steps" in value:
@@ -368,7 +396,11 @@ def _named(inner: dict[str, Any], outer: Mapping[str, Any]) -> dict[str, Any]:
     if {"role", "type", "event", "kind"} & set(inner) and _role(inner):
         return inner
     ids = outer.get("id")
-    name = str(ids[-1]) if isinstance(ids, list) and ids else outer.get("role") or outer.get("type") or outer.get("source")
+    name = (
+        str(ids[-1])
+        if isinstance(ids, list) and ids
+        else outer.get("role") or outer.get("type") or outer.get("source")
+    )
     return {**inner, "role": name} if str(name).lower() in ROLES else inner
 
 
@@ -392,7 +424,9 @@ def _message(value: Mapping[str, Any], role: str) -> Iterator[Item]:
     yield from _tools_of(_context(value))
     content = value.get("content")
     if content is None:
-        content = next((value[key] for key in ("parts", "message", "text", "value") if value.get(key) is not None), None)
+        content = next(
+            (value[key] for key in ("parts", "message", "text", "value") if value.get(key) is not None), None
+        )
     if isinstance(content, dict) and "parts" in content:
         content = content["parts"]
     if role == "tool" and not _holds_results(content):
@@ -443,31 +477,41 @@ def _is_silent(block: Any) -> bool:
 
 
 def _holds_results(content: Any) -> bool:
-    return isinstance(content, list) and any(isinstance(each, dict) and _result(each) is not None for each in content)
+    return isinstance(content, list) and any(
+        isinstance(each, dict) and _result(each) is not None for each in content
+    )
 
 
 def _spoken(blocks: list[Any], role: str) -> Iterator[Item]:
     content = tuple(part for block in blocks for part in _content(block))
     if not any(part.text for part in content):
         return
-    yield Said(text_of(content)) if role == "assistant" else Prompt("system" if role == "system" else "user", content)
+    yield (
+        Said(text_of(content))
+        if role == "assistant"
+        else Prompt("system" if role == "system" else "user", content)
+    )
 
 
 def _event(value: Mapping[str, Any]) -> Iterator[Item]:
     """An action, an observation, or a step that holds both."""
     action, observed = value.get("action"), value.get("observation", value.get("observations"))
     kind = str(value.get("kind") or value.get("type") or "")
-    if (isinstance(action, str) and action in IGNORED_ACTIONS) or (isinstance(observed, str) and observed in IGNORED_ACTIONS):
-        return
     if "args" in value and isinstance(action, str):  # OpenHands
         args = value["args"] if isinstance(value["args"], dict) else {}
         text = str(args.get("content") or args.get("thought") or "")
         if action in ("message", "system"):
-            role = "system" if action == "system" else "user" if value.get("source") == "user" else "assistant"
+            role = (
+                "system" if action == "system" else "user" if value.get("source") == "user" else "assistant"
+            )
             yield from _spoken([text], role)
         else:
             yield from [Said(args["thought"])] if args.get("thought") else []
-            given = {key: each for key, each in args.items() if key not in ("thought", "security_risk", "confirmation_state")}
+            given = {
+                key: each
+                for key, each in args.items()
+                if key not in ("thought", "security_risk", "confirmation_state")
+            }
             yield Call(_first(value, ("id",)), action, canonical_json(given))
     elif isinstance(observed, str) and "content" in value:
         yield Result(str(value.get("cause", "")), observed, _content(value["content"]))
@@ -493,49 +537,56 @@ def _event(value: Mapping[str, Any]) -> Iterator[Item]:
 # ---------------------------------------------------------------- blocks
 
 
+CALLS = ("tool_call", "tool_use", "function_call", "functioncall", "tool_invocation", "file_change")
+CALL_ENDS = ("_tool_use", "_call", "_call_begin", "_command_begin", "_execution", "_search")
+RESULT_ENDS = ("tool_result", "tool_return", "tool_error", "_output", "_call_end", "_command_end")
+
+
+def _kind(block: Mapping[str, Any]) -> str:
+    return str(block.get("type") or block.get("part_kind") or "").replace("-", "_")
+
+
 def _block(block: dict[str, Any], role: str) -> Iterator[Item]:
     """The call or result (or both) that a block or item is; nothing where it is content."""
-    kind = str(block.get("type") or "")
+    kind = _kind(block)
     result = _result(block)
     if result is not None:
         yield result
-        return
-    if "toolInvocation" in block and isinstance(block["toolInvocation"], dict):
+    elif isinstance(block.get("toolInvocation"), dict):
         yield from _call_and_result(block["toolInvocation"])
-    elif isinstance(each := block.get("toolUse") or block.get("functionCall") or block.get("function_call"), dict):
+    elif isinstance(
+        each := block.get("toolUse") or block.get("functionCall") or block.get("function_call"), dict
+    ):
         yield _call(each)
     elif isinstance(each := block.get("executableCode") or block.get("executable_code"), dict):
         yield Call("", "code execution", _arguments(each.get("code")))
-    elif kind == "tool" and isinstance(state := block.get("state"), dict):  # opencode
-        yield Call(_first(block, IDS), _name(block), _arguments(state.get("input")))
-        if (output := _output(state)) is not None:
-            yield Result(_first(block, IDS), "", _content(output))
-    elif (kind.startswith("tool-") and kind not in ("tool-call", "tool-error") or kind == "dynamic-tool") and "toolCallId" in block:
-        yield from _call_and_result({"toolName": kind.removeprefix("tool-"), **block})
-    elif kind in ("tool-call", "tool_call", "tool_use", "FunctionCall") or kind.endswith(
-        ("_tool_use", "_call", "_call_begin", "_command_begin", "_execution", "_search")
-    ) or kind == "file_change":  # fmt: skip
-        yield from _call_and_result(block, default=re.sub(r"_call$|_begin$|_call_begin$|_execution$", "", kind))
+    elif kind.startswith("tool") and isinstance(state := block.get("state"), dict):  # opencode
+        yield from _call_and_result({**state, "tool": _name(block), "call_id": _first(block, IDS)})
+    elif kind in CALLS or kind.lower() in CALLS or kind.endswith(CALL_ENDS):
+        yield from _call_and_result(
+            block, re.sub(r"(?:_tool)?_(?:call|use|begin|call_begin|execution)$", "", kind)
+        )
+    elif (kind.startswith("tool_") or kind == "dynamic_tool") and "toolCallId" in block:
+        yield from _call_and_result({"toolName": str(block["type"]).removeprefix("tool-"), **block})
     elif not kind and {"arguments", "name"} <= set(block) and ("id" in block or "call_id" in block):
         yield _call(block)
     elif kind in ("thinking", "reasoning") and role == "assistant":
         text = block.get("thinking") or block.get("text") or block.get("summary")
         yield from _spoken([text] if isinstance(text, str) else list(text or ()), role)
+    elif kind in ("user_prompt", "system_prompt"):
+        yield from _spoken([block.get("content")], kind.removesuffix("_prompt"))
 
 
 def _result(block: Mapping[str, Any]) -> Result | None:
-    kind = str(block.get("type") or "")
     inner = block.get("toolResult") or block.get("functionResponse") or block.get("function_response")
     if isinstance(inner, dict):
         return Result(_first(inner, IDS), _name(inner), _content(_output(inner)))
     inner = block.get("codeExecutionResult") or block.get("code_execution_result")
     if isinstance(inner, dict):
         return Result("", "", _content(inner.get("output")))
-    if kind.endswith(("tool_result", "tool-result", "tool-error", "_output", "_call_end", "_command_end")):
-        key = _first(block, IDS[:-1]) or _first(block, ("id",))
-        return Result(key, _name(block), _content(_output(block)))
-    if not kind and "call_id" in block and "content" in block:
-        return Result(_first(block, IDS), _name(block), _content(block["content"]))
+    kind = _kind(block)
+    if kind.endswith(RESULT_ENDS) or (not kind and "call_id" in block and "content" in block):
+        return Result(_first(block, IDS), _name(block), _content(_output(block)))
     return None
 
 
@@ -557,7 +608,7 @@ def _call(block: Mapping[str, Any], default: str = "") -> Call:
     tool = _name(inner) or default or "unnamed tool"
     if isinstance(server := block.get("server_label") or block.get("server"), str) and server:
         tool = f"{server}.{tool}"
-    return Call(_first(block, ("call_id", "tool_call_id", "toolCallId", "toolUseId", "callID", "callId", "id")), tool, _arguments(given))
+    return Call(_first(block, IDS), tool, _arguments(given))
 
 
 def _output(block: Mapping[str, Any]) -> Any:
@@ -576,20 +627,31 @@ def _first(value: Any, keys: Iterable[str]) -> str:
 
 
 def _name(value: Any) -> str:
-    found = next((value[key] for key in NAMES if isinstance(value.get(key), str) and value[key]), "") if isinstance(value, dict) else ""
+    found = (
+        next((value[key] for key in NAMES if isinstance(value.get(key), str) and value[key]), "")
+        if isinstance(value, dict)
+        else ""
+    )
     return str(found)
 
 
 # ---------------------------------------------------------------- contents
 
 
+def _parsed(text: str) -> Any:
+    """The value that a text is as JSON, else the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _arguments(given: object) -> str:
     """Arguments in one form, whether they come as JSON or as its text; text that is no JSON as it is."""
     if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except (ValueError, RecursionError):
-            return str(given)
+        given = _parsed(given)
+        if isinstance(given, str):
+            return given
     try:
         return canonical_json({} if given is None else given)
     except ValueError:
@@ -610,9 +672,35 @@ def _content(value: Any) -> tuple[Part, ...]:
         if (medium := _medium(value)) is not None:
             return (medium,)
         for key in ("text", "thinking", "value", "json"):
-            if isinstance(value.get(key), str) and (set(value) <= {key, "type", "cache_control", "annotations", "kind", "logprobs", "citations", "id", "providerMetadata", "thoughtSignature", "signature", "reasoning"}):
+            if isinstance(value.get(key), str) and (
+                set(value)
+                <= {
+                    key,
+                    "type",
+                    "cache_control",
+                    "annotations",
+                    "kind",
+                    "logprobs",
+                    "citations",
+                    "id",
+                    "providerMetadata",
+                    "thoughtSignature",
+                    "signature",
+                    "reasoning",
+                }
+            ):
                 return (Part(value[key]),)
-        if set(value) <= {"type", "content", "is_error", "isError", "parts", "role", "meta", "_meta", "structured_content"} and isinstance(value.get("content", value.get("parts")), list | str):
+        if set(value) <= {
+            "type",
+            "content",
+            "is_error",
+            "isError",
+            "parts",
+            "role",
+            "meta",
+            "_meta",
+            "structured_content",
+        } and isinstance(value.get("content", value.get("parts")), list | str):
             return _content(value.get("content", value.get("parts")))
         if set(value) == {"type", "value"}:
             return _content(value["value"])
@@ -622,23 +710,53 @@ def _content(value: Any) -> tuple[Part, ...]:
 
 
 def _is_part(value: Any) -> bool:
-    return isinstance(value, dict) and ("type" in value or "text" in value or "json" in value or _medium(value) is not None)
+    return isinstance(value, dict) and (
+        "type" in value or "text" in value or "json" in value or _medium(value) is not None
+    )
 
 
 def _medium(value: dict[str, Any]) -> Part | None:
     """An image, a sound or a file, wherever its data stands."""
     kind = str(value.get("type") or "")
     inner = value.get("image_url") or value.get("input_audio") or value.get("file")
-    if isinstance(inner, dict | str) and kind in ("image_url", "input_image", "input_audio", "file", "computer_screenshot"):
-        data = inner if isinstance(inner, str) else inner.get("url") or inner.get("data") or inner.get("file_data")
+    if isinstance(inner, dict | str) and kind in (
+        "image_url",
+        "input_image",
+        "input_audio",
+        "file",
+        "computer_screenshot",
+    ):
+        data = (
+            inner
+            if isinstance(inner, str)
+            else inner.get("url") or inner.get("data") or inner.get("file_data")
+        )
         return _data(data or canonical_json(inner), kind or "image")
     if isinstance(inner := value.get("inlineData") or value.get("inline_data"), dict):
         return _data(inner.get("data"), str(inner.get("mimeType") or inner.get("mime_type") or "image"))
-    if kind in ("image", "document", "audio", "media", "image-data", "file", "input_image", "computer_screenshot", "video"):
+    if kind in (
+        "image",
+        "document",
+        "audio",
+        "media",
+        "image-data",
+        "file",
+        "input_image",
+        "computer_screenshot",
+        "video",
+    ):
         source = value.get("source") if isinstance(value.get("source"), dict) else value
-        data = next((source[key] for key in ("data", "image", "url", "file_id", "image_url") if source.get(key)), None)
-        return _data(data, str(source.get("media_type") or source.get("mediaType") or source.get("mimeType") or kind))
-    if isinstance(inner := value.get("image") or value.get("document"), dict) and "source" in inner and not kind:
+        data = next(
+            (source[key] for key in ("data", "image", "url", "file_id", "image_url") if source.get(key)), None
+        )
+        return _data(
+            data, str(source.get("media_type") or source.get("mediaType") or source.get("mimeType") or kind)
+        )
+    if (
+        isinstance(inner := value.get("image") or value.get("document"), dict)
+        and "source" in inner
+        and not kind
+    ):
         return _data(inner["source"].get("bytes"), f"image/{inner.get('format', '')}".rstrip("/"))
     return None
 
@@ -653,25 +771,20 @@ def _data(data: Any, media: str) -> Part:
 
 
 def _finished(items: list[Item]) -> Iterator[Item]:
-    """The items, with outputs that came in user messages as what they are: results of what the model had written."""
-    if any(isinstance(item, Result) for item in items):
-        yield from items
-        return
+    """The items; where a model wrote its calls as text, with these, and what answers them in user messages as results."""
+    written = not any(isinstance(item, Call) for item in items)
+    answered = any(isinstance(item, Result) for item in items)
     waiting = False
     for item in items:
-        if isinstance(item, Call):
-            waiting = True
-        elif isinstance(item, Said) and not waiting and not any(isinstance(each, Call) for each in items):
-            yield item
-            if (call := _written(item.text)) is not None:
-                waiting = True
-                yield call
-            continue
-        elif isinstance(item, Prompt) and item.role == "user" and waiting:
+        if isinstance(item, Prompt) and item.role == "user" and waiting and not answered:
             waiting = False
             yield Result("", "", item.content)
             continue
         yield item
+        if isinstance(item, Said) and written and (call := _written(item.text)) is not None:
+            yield call
+            waiting = True
+        waiting = waiting or isinstance(item, Call)
 
 
 def _written(text: str) -> Call | None:
@@ -679,7 +792,16 @@ def _written(text: str) -> Call | None:
     for pattern in _ACTIONS:
         if found := pattern.search(text):
             tool, given = found["tool"] or "", found["given"].strip().lstrip(">").strip()
-            tool = {"": "text action", "mswea_bash_command": "bash", "sh": "bash", "shell": "bash", "console": "bash"}.get(tool, tool)
+            tool = {
+                "": "text action",
+                "mswea_bash_command": "bash",
+                "sh": "bash",
+                "shell": "bash",
+                "console": "bash",
+            }.get(tool, tool)
+            named = _parsed(given)
+            if isinstance(named, dict) and isinstance(named.get("name"), str):
+                return _call(named)
             return Call("", tool, _arguments(given))
     return None
 
@@ -687,8 +809,13 @@ def _written(text: str) -> Call | None:
 def _outline(value: Any, depth: int = 2) -> str:
     """What stands in a value, in a few words."""
     if isinstance(value, dict):
-        keys = [f"{key}: {_outline(each, depth - 1)}" if depth > 1 else str(key) for key, each in list(value.items())[:8]]
+        keys = [
+            f"{key}: {_outline(each, depth - 1)}" if depth > 1 else str(key)
+            for key, each in list(value.items())[:8]
+        ]
         return "{" + ", ".join(keys) + (", …" if len(value) > 8 else "") + "}"
     if isinstance(value, list):
-        return f"a list of {len(value):,}" + (f", the first {_outline(value[0], depth - 1)}" if value and depth > 0 else "")
+        return f"a list of {len(value):,}" + (
+            f", the first {_outline(value[0], depth - 1)}" if value and depth > 0 else ""
+        )
     return {"str": "text", "NoneType": "null", "bool": "true or false"}.get(type(value).__name__, "a number")

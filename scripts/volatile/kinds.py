@@ -56,9 +56,7 @@ def masked(text: str) -> str:
 
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
-_CLOCK = (
-    r"(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?![\d]|:\d)(?:\s?[AaPp]\.?[Mm]\b\.?)?"
-)
+_CLOCK = r"(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?![\d]|:\d)(?:\s?[AaPp]\.?[Mm]\b\.?)?"
 _ZONE = r"(?:\s?(?:Z\b|(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d{2})?)?\b|CES?T\b|[ECMP][SD]T\b|MSK\b|JST\b|[+-]\d{2}:?\d{2}\b))?"
 _DATE = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[/.]\d{1,2}[/.]\d{4}"
 _STEMS = (
@@ -169,7 +167,9 @@ _LABELS = {
     VERSION: r"(?:\bv|version|\bver)",
 }  # fmt: skip
 # At most a word's end, quotes, and one sign between the label and its value.
-_BEFORE = {kind: re.compile(rf"{label}[\s:=\"'(\[{{<>#,-]{{0,6}}$", re.IGNORECASE) for kind, label in _LABELS.items()}
+_BEFORE = {
+    kind: re.compile(rf"{label}[\s:=\"'(\[{{<>#,-]{{0,6}}$", re.IGNORECASE) for kind, label in _LABELS.items()
+}
 _JOB = re.compile(r"(?:^|\n|\s{3})\[\d+\][+-]?\s+$")  # as a shell says `[1] 4123`
 _DAEMON = re.compile(r"(?:^|\s)[A-Za-z][\w./-]*\[$")
 _PROCESS_ALONE = re.compile(r"\b(?:process|worker|daemon|killed|child)\W{1,2}$", re.IGNORECASE)
@@ -178,7 +178,9 @@ _PROCESS_AFTER = re.compile(
 )
 _ID = re.compile(r"\b(?:id|ID|Id|key|uid|guid|ref)\W{1,4}$")
 _LASTS = re.compile(r"\s?(?:ns|µs|us|ms|s|secs?|seconds?|mins?|minutes?|hours?|h)\b")
-_NOT_LASTING = re.compile(r"\s?\w+\s+(?:long|of|apart|wide|clips?|videos?|audio|window|interval|timeout|per)\b")
+_NOT_LASTING = re.compile(
+    r"\s?\w+\s+(?:long|of|apart|wide|clips?|videos?|audio|window|interval|timeout|per)\b"
+)
 _CLOSED = re.compile(r"\s?\w+\s*(?:[)\]]|(?:elapsed|ago)\b|$)")
 _WEIGHS = re.compile(r"\s?(?:[KMGT]i?B|[kKMGT]|kB|B|bytes?)\b")
 _ADDRESSED = re.compile(
@@ -223,7 +225,11 @@ def kind_of(one: str, other: str, look: str, before: str, after: str) -> str:
     if look == "hex":
         return MEMORY if min(len(one), len(other)) >= 6 else NUMBER
     for kind, pattern in _INSIDE:
-        if look in ("path", "word") and pattern.search(one) and pattern.sub("", one) == pattern.sub("", other):
+        if (
+            look in ("path", "word")
+            and pattern.search(one)
+            and pattern.sub("", one) == pattern.sub("", other)
+        ):
             return kind
     if look == "path":
         return TEMPORARY if _TEMPORARY.search(one) and _TEMPORARY.search(other) else PATH
@@ -249,7 +255,11 @@ def kind_of(one: str, other: str, look: str, before: str, after: str) -> str:
 
 
 def _of_numbers(one: str, other: str, before: str, after: str) -> str:
-    if _BEFORE[PROCESS].search(before) or _JOB.search(before) or (_DAEMON.search(before) and after[:2] == "]:"):
+    if (
+        _BEFORE[PROCESS].search(before)
+        or _JOB.search(before)
+        or (_DAEMON.search(before) and after[:2] == "]:")
+    ):
         return PROCESS
     if _PROCESS_ALONE.search(before) and _PROCESS_AFTER.match(after):
         return PROCESS
@@ -291,16 +301,24 @@ def _time_is_sure(text: str, before: str, after: str) -> bool:
 def _duration_is_sure(text: str, before: str, after: str) -> bool:
     if _NOT_LASTING.match(after):
         return False
-    return bool(_BEFORE[DURATION].search(before) or "m" in text or _CLOSED.match(after) and "." in text + before[-1:])
+    return bool(
+        _BEFORE[DURATION].search(before) or "m" in text or _CLOSED.match(after) and "." in text + before[-1:]
+    )
 
 
 def _host_is_sure(text: str, before: str, after: str) -> bool:
-    prompt = bool(_PROMPT_HOST.fullmatch(text) or re.search(r"\w@$", before)) and bool(_AT_PROMPT.match(after))
+    prompt = bool(_PROMPT_HOST.fullmatch(text) or re.search(r"\w@$", before)) and bool(
+        _AT_PROMPT.match(after)
+    )
     return prompt or bool(re.search(r"\bhost(?:[ _]?name)?\W{1,4}$", before, re.IGNORECASE))
 
 
 def _name_is_sure(text: str, before: str, after: str) -> bool:
-    return bool(re.search(r"(?:tmp|temp)[._-]?\w*\d|tmp[._-]?\w{6,}|[0-9a-f]{8,}|/var/folders/|pytest-of-", text, re.I))
+    return bool(
+        re.search(
+            r"(?:tmp|temp)[._-]?\w*\d|tmp[._-]?\w{6,}|[0-9a-f]{8,}|/var/folders/|pytest-of-", text, re.I
+        )
+    )
 
 
 def _id_is_sure(text: str, before: str, after: str) -> bool:
@@ -344,7 +362,9 @@ def strip(text: str, kinds: frozenset[str] = SURE) -> str:
     changes nothing more. ValueError for a kind that cannot be told from one text alone.
     """
     if unknown := sorted(set(kinds) - SURE):
-        raise ValueError(f"cannot be told from one text: {', '.join(unknown)}; can be: {', '.join(sorted(SURE))}")
+        raise ValueError(
+            f"cannot be told from one text: {', '.join(unknown)}; can be: {', '.join(sorted(SURE))}"
+        )
     shown = _PLACEHOLDER.sub(lambda found: "·" * len(found.group()), masked(text))
     parts: list[str] = []
     done = 0
@@ -355,7 +375,9 @@ def strip(text: str, kinds: frozenset[str] = SURE) -> str:
         line = shown.rfind("\n", max(0, start - AROUND), start) + 1 or max(0, start - AROUND)
         before, after = shown[line:start], shown[end : end + AROUND]
         kind = kind_of(piece, piece, look, before, after)
-        if kind in kinds and (is_sure(kind, piece, before, after) or (kind == RANDOM and _HEX.fullmatch(piece))):
+        if kind in kinds and (
+            is_sure(kind, piece, before, after) or (kind == RANDOM and _HEX.fullmatch(piece))
+        ):
             if kind == DURATION and (unit := _LASTS.match(after)):
                 end += unit.end()
             parts += [text[done:start], f"<{kind}>"]

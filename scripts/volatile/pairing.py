@@ -96,7 +96,9 @@ def _answers(key: str, by_key: dict[str, deque[int]], waiting: dict[int, str]) -
     return next(iter(waiting), None)
 
 
-def _of(returned: tuple[tuple[Part, ...], int, int] | None, turn: int) -> tuple[tuple[Part, ...] | None, int, int, int]:
+def _of(
+    returned: tuple[tuple[Part, ...], int, int] | None, turn: int
+) -> tuple[tuple[Part, ...] | None, int, int, int]:
     content, answered, said = returned or (None, -1, 0)
     return content, turn, answered, said
 
@@ -184,7 +186,11 @@ class Known:
         """Remember them, whole and word by word."""
         for change in changes:
             if change.kind not in (NUMBER, CONTENT, ORDER, SPACE, IMAGE):
-                for one, other in ((change.one, change.other), *_words(change.one, change.other), _core(change.one, change.other)):
+                for one, other in (
+                    (change.one, change.other),
+                    *_words(change.one, change.other),
+                    _core(change.one, change.other),
+                ):
                     if one != other and len(min(one, other, key=len)) >= 2:
                         self._mine[other] = one
 
@@ -200,13 +206,18 @@ class Known:
 
     def explains(self, one: str, other: str) -> bool:
         """Whether two texts differ by such values alone."""
-        return one == other or (bool(self._mine) and all(self.holds(each.one, each.other) for each in differences(one, other)))
+        return one == other or (
+            bool(self._mine) and all(self.holds(each.one, each.other) for each in differences(one, other))
+        )
 
     def translated(self, text: str) -> str:
         """The second run's text with the first run's values in place of its own."""
         if not self._mine:
             return text
-        parts = (self._mine.get(atom.text) or _WORD.sub(lambda word: self._mine.get(word[0], word[0]), atom.text) for atom in atoms(text))
+        parts = (
+            self._mine.get(atom.text) or _WORD.sub(lambda word: self._mine.get(word[0], word[0]), atom.text)
+            for atom in atoms(text)
+        )
         return "".join(parts)
 
 
@@ -240,7 +251,9 @@ def shared_calls(one: Side, other: Side, known: Known) -> Iterator[tuple[int, Ex
         yield number, mine, theirs
 
 
-def later_calls(one: Side, other: Side, shared: int, known: Known) -> Iterator[tuple[int, Exchange, int, Exchange]]:
+def later_calls(
+    one: Side, other: Side, shared: int, known: Known
+) -> Iterator[tuple[int, Exchange, int, Exchange]]:
     """Calls after the parting that are made in both, the n-th of one kind with the n-th, with both numbers."""
     places: defaultdict[tuple[str, str], deque[int]] = defaultdict(deque)
     exact = Counter((each.tool, each.arguments) for each in one.exchanges[shared:])
