@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.volatile.conversation import Conversation, Log, Part, text_of
+from scripts.volatile.conversation import PROMPT_IDS, Conversation, Log, Part, text_of
 from scripts.volatile.differ import Change, differences
 from scripts.volatile.forms import read_log
 from scripts.volatile.kinds import CONTENT, IMAGE, ORDER, RANDOM
@@ -33,7 +33,8 @@ from scripts.volatile.pairing import (
 PROMPTS = {"system": "system prompt", "user": "user prompt", "tools": "tool descriptions", "prompt": "prompt"}
 _READS = re.compile(
     r"^(?:read|list|get|view|search|grep|glob|ls|open|find|fetch|look|show)"
-    r"|\"(?:cat|ls|head|tail|grep|rg|find|pwd|wc|stat|date|ps|git (?:log|status|diff|show)|sha\d*sum|md5sum)\b[^>;|&]*\"",
+    r"|\"(?:cat|ls|head|tail|grep|rg|find|pwd|wc|stat|date|ps|git (?:log|status|diff|show)|sha\d*sum|md5sum)\b"
+    r"[^>;|&]*\"",
     re.IGNORECASE,
 )
 
@@ -111,7 +112,8 @@ def compare_files(one: Path, other: Path, tally: Tally) -> Iterator[Leak]:
         yield leak
     if not tally.compared and not named:
         raise DataError(
-            f"the two have no conversation with tool results in common: nothing was compared ({_told(first)}; {_told(second)})",
+            "the two have no conversation with tool results in common: nothing was compared "
+            f"({_told(first)}; {_told(second)})",
             where=f"{one}, {other}",
             remedy="give two transcripts of the same workload",
         )
@@ -134,71 +136,60 @@ def compare_conversations(one: Conversation, other: Conversation, tally: Tally) 
     """The leaks of one conversation: in its prompts, its results, and in their order."""
     mine, theirs = take_apart(one), take_apart(other)
     known = Known()
-    agree = _common(mine.said, theirs.said)
-    before = _Prompts(one.name, mine, theirs, agree)
-    yield from before.up_to(0, known, tally)
-    shared = compared = 0
-    order: list[tuple[int, Exchange, Exchange]] = []
+    prompts = _Prompts(one.name, mine, theirs)
+    compared = shared = 0
+    turn: list[tuple[int, Exchange, Exchange]] = []
+    yield from prompts.up_to(0, known, tally)
     for number, left, right in shared_calls(mine, theirs, known):
-        yield from before.up_to(number, known, tally) if number else ()
-        if order and order[-1][1].turn != left.turn:
-            yield from _order(one.name, order)
-            order = []
-        order.append((number, left, right))
+        yield from prompts.up_to(number, known, tally)
+        if turn and turn[-1][1].turn != left.turn:
+            yield from _order(one.name, turn)
+            turn = []
+        turn.append((number, left, right))
+        shared = number + 1
         if left.content is not None and right.content is not None:
             compared += 1
             changes = compare_contents(left.content, right.content)
-            yield from (
-                Leak(
-                    one.name,
-                    number + 1,
-                    left.tool,
-                    each,
-                    False,
-                    left.arguments,
-                    known.holds(each.one, each.other),
-                )
-                for each in changes
+            yield from _leaks(one.name, number, left, changes, known)
+    yield from _order(one.name, turn)
+    yield from prompts.up_to(shared, known, tally)
+    later = _Later(mine, theirs, shared)
+    for number, left, index, right in later_calls(mine, theirs, shared, known):
+        if left.content is not None and right.content is not None:
+            compared += 1
+            changes = list(
+                later.sure(compare_contents(left.content, right.content), number, left, index, right)
             )
-            known.learn(changes)
-        shared = number + 1
-    yield from _order(one.name, order)
-    yield from before.up_to(shared, known, tally)
-    if shared < min(len(mine.exchanges), len(theirs.exchanges)):
-        later = _Later(mine, theirs, shared)
-        for number, left, index, right in later_calls(mine, theirs, shared, known):
-            if left.content is not None and right.content is not None:
-                compared += 1
-                changes = [each for each in compare_contents(left.content, right.content)]
-                changes = list(later.sure(changes, number, left, index, right))
-                yield from (
-                    Leak(
-                        one.name,
-                        number + 1,
-                        left.tool,
-                        each,
-                        True,
-                        left.arguments,
-                        known.holds(each.one, each.other),
-                    )
-                    for each in changes
-                )
-                known.learn(changes)
+            yield from _leaks(one.name, number, left, changes, known, parted=True)
     tally.compared += compared
     tally.uncompared += max(len(mine.exchanges), len(theirs.exchanges)) - compared
 
 
+def _leaks(
+    name: str, number: int, left: Exchange, changes: list[Change], known: Known, *, parted: bool = False
+) -> Iterator[Leak]:
+    for each in changes:
+        follows = known.holds(each.one, each.other)
+        yield Leak(name, number + 1, left.tool, each, parted, left.arguments, follows)
+    known.learn(changes)
+
+
 def compare_contents(one: tuple[Part, ...], other: tuple[Part, ...]) -> list[Change]:
     """The places in which two contents differ: in their texts, then in their images and other media."""
-    changes = differences(text_of(one), text_of(other)) if one != other else []
-    media, others = ([part for part in each if part.media] for each in (one, other))
-    for index in range(max(len(media), len(others))):
-        mine, theirs = (each[index] if index < len(each) else None for each in (media, others))
+    if one == other:
+        return []
+    changes = differences(text_of(one), text_of(other))
+    media = [[part for part in each if part.media] for each in (one, other)]
+    for mine, theirs in zip_longest(*media):
         if mine != theirs:
-            kind = CONTENT if (mine or theirs or Part("")).media == "token ids" else IMAGE
-            changes.append(
-                Change(kind, *("none" if each is None else each.digest for each in (mine, theirs)), 0)
-            )
+            shown = ["none" if each is None else each.digest for each in (mine, theirs)]
+            kind = CONTENT if (mine or theirs).media == PROMPT_IDS else IMAGE
+            changes.append(Change(kind, shown[0], shown[1], 0))
+    first, second = (
+        ", ".join(key or "text" for key, _ in groupby(part.media for part in each)) for each in (one, other)
+    )
+    if not changes and first != second:
+        changes.append(Change(ORDER, first, second, 0))
     return changes
 
 
@@ -226,8 +217,8 @@ def _order(name: str, turn: list[tuple[int, Exchange, Exchange]]) -> Iterator[Le
 class _Prompts:
     """The prompts of two runs, compared as far as calls have been."""
 
-    def __init__(self, name: str, one: Side, other: Side, agree: int) -> None:
-        self._name, self._agree, self._sides = name, agree, (one, other)
+    def __init__(self, name: str, one: Side, other: Side) -> None:
+        self._name, self._agree = name, _common(one.said, other.said)
         self._left = [self._by_role(side.prompts) for side in (one, other)]
 
     @staticmethod

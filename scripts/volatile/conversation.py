@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+PROMPT_IDS = "token ids"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

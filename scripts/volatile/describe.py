@@ -60,7 +60,7 @@ def describe_leak(leak: Leak) -> str:
 def describe_call(leak: Leak) -> Iterator[str]:
     """What was called, and the line with the piece marked."""
     if leak.arguments:
-        yield f"    called:  {_shortened(leak.arguments, 2 * WIDEST)}"
+        yield f"    called:  {_escaped(_shortened(leak.arguments, 2 * WIDEST))}"
     change = leak.change
     if change.before or change.after:
         before, after = change.before.split("\n")[-1], change.after.split("\n")[0]
@@ -102,7 +102,7 @@ def as_json(leak: Leak) -> str:
 
 
 def name_kinds(found: Iterable[Found]) -> str:
-    """Which tools gave what away, with the number of places: "`list_files` time 2; `bash` port 1"; empty for nothing."""
+    """Which tools gave what away, and how often: "`bash` port 1; `list_files` time 2"; empty for nothing."""
     kinds = sum((each.kinds for each in found), Counter[tuple[str, str]]())
     return "; ".join(f"`{tool}` {kind} {count:,}" for (tool, kind), count in sorted(kinds.items()))
 

@@ -82,7 +82,7 @@ def _lines_differ(one: str, other: str) -> Iterator[Change]:
         if len(unequal) > 1 and first != second and Counter(first) == Counter(second):
             yield Change(ORDER, first[0], second[0], starts[unequal[0]])
             return
-        changes = []
+        changes: list[Change] = []
         for index in unequal:
             left, right = atoms(mine[index], spaces=False), atoms(theirs[index], spaces=False)
             if not _alike(left, right):

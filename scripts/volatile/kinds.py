@@ -57,7 +57,10 @@ def masked(text: str) -> str:
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 _CLOCK = r"(?:[01]?\d|2[0-4]):[0-5]\d(?::[0-6]\d(?:[.,]\d+)?)?(?![\d]|:\d)(?:\s?[AaPp]\.?[Mm]\b\.?)?"
-_ZONE = r"(?:\s?(?:Z\b|(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d{2})?)?\b|CES?T\b|[ECMP][SD]T\b|MSK\b|JST\b|[+-]\d{2}:?\d{2}\b))?"
+_ZONE = (
+    r"(?:\s?(?:Z\b|(?:UTC|GMT)(?:[+-]\d{1,2}(?::?\d{2})?)?\b|CES?T\b|[ECMP][SD]T\b|MSK\b|JST\b"
+    r"|[+-]\d{2}:?\d{2}\b))?"
+)
 _DATE = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[/.]\d{1,2}[/.]\d{4}"
 _STEMS = (
     "jan|ene|gen|янв|sty|led|oca|feb|fév|fev|фев|lut|úno|şub|mar|mär|maa|mrt|мар|bře|abr|apr|avr|апр|kwi|dub|nis|may"
@@ -69,17 +72,19 @@ _WEEKDAYS = (
     "|don|vri|zat|zon|пн|вт|ср|чт|пт|сб|вс|пон|вто|сре|чет|пят|суб|вос|pon|wto|śro|czw|pią|sob|nie|mån|tis|ons|tor"
     "|fre|lör|sön|man|søn|lør"
 )
+_AT = r"(?:à|um|om|kl\.?|at|a las|às|alle|в|o)?"
 # A date in words of another language needs its year or a clock: "3 mars" may be planets.
 _WORDED = (
     rf"(?i:(?:\b(?:{_WEEKDAYS})[^\W\d_]*[.,]?\s+(?:,\s*)?)?(?:\b(?:den|de|le|el|il|em)\s+)?"
     rf"\b\d{{1,2}}(?:\.|er\b|º|ª|°)?[\s-]*(?:(?:de|di)\s+|d['’])?\b(?:{_STEMS})[^\W\d_]*\.?"
-    rf"(?:[\s,-]*(?:del?\s+)?\d{{4}}\b(?:\s*(?:г\.?|р\.|r\.))?(?:[\s,]*(?:à|um|om|kl\.?|at|a las|às|alle|в|o)?\s*{_CLOCK}{_ZONE})?"
-    rf"|[\s,]+(?:à|um|om|kl\.?|at|a las|às|alle|в|o)?\s*{_CLOCK}{_ZONE}(?:\s+\d{{4}}\b)?))"
+    rf"(?:[\s,-]*(?:del?\s+)?\d{{4}}\b(?:\s*(?:г\.?|р\.|r\.))?(?:[\s,]*{_AT}\s*{_CLOCK}{_ZONE})?"
+    rf"|[\s,]+{_AT}\s*{_CLOCK}{_ZONE}(?:\s+\d{{4}}\b)?))"
 )
 _CJK = (
     r"\d{4}\s?[年년]\s?\d{1,2}\s?[月월]\s?\d{1,2}\s?[日日일号]"
     r"(?:\s*[(（]?(?:星期|周)?[月火水木金土日一二三四五六월화수목금토일](?:曜日?|요일)?[)）]?)?"
-    r"(?:\s*(?:上午|下午|午前|午後|오전|오후)?\s*\d{1,2}\s?[:：時时点시]\s?\d{1,2}(?:\s?[:：分분](?:\s?\d{1,2}(?:\s?[秒초])?)?)?)?"
+    r"(?:\s*(?:上午|下午|午前|午後|오전|오후)?\s*\d{1,2}\s?[:：時时点시]\s?\d{1,2}"
+    r"(?:\s?[:：分분](?:\s?\d{1,2}(?:\s?[秒초])?)?)?)?"
     r"|(?<!\d)\d{1,2}[時时点시]\s?\d{1,2}[分분](?:\s?\d{1,2}[秒초])?"
 )
 _TIME = (
@@ -95,7 +100,11 @@ _IPV4 = r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3})(
 _MAC = r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}"
 _GROUP = r"[0-9a-fA-F]{1,4}"
 # `[::2]` and `a::b` are none: eight groups, or a doubled colon after a prefix that is in use.
-_IPV6 = rf"(?:{_GROUP}:){{7}}{_GROUP}|(?:(?:fe[89ab]|f[cd]|2[0-9a-f]|3[0-9a-f])[0-9a-fA-F]{{2}}|f[cdf][0-9a-fA-F]{{2}})(?::{_GROUP}){{0,6}}::(?:{_GROUP}(?::{_GROUP}){{0,6}})?"
+_GROUPS = rf"(?::{_GROUP}){{0,6}}"
+_IPV6 = (
+    rf"(?:{_GROUP}:){{7}}{_GROUP}"
+    rf"|(?:fe[89ab]|f[cd][0-9a-f]|ff[0-9a-f]|[23][0-9a-f]{{2}})[0-9a-f]{_GROUPS}::(?:{_GROUP}{_GROUPS})?"
+)
 _UNIT = "ns|µs|us|ms|s|secs?|min|m|h|[KMGT]i?B|[kKMGT]B?|B|bytes?"
 _LASTED = r"(?:\d+[hH]\s?)?\d+m(?:in)?\s?\d+(?:\.\d+)?s"
 
@@ -152,10 +161,11 @@ def atoms(text: str, *, spaces: bool = True) -> list[Atom]:
 
 _LABELS = {
     PROCESS: r"(?:\bp?pids?|\btids?|\bprocess[ _-]?ids?|\bthread[ _-]?ids?)",
-    PORT: r"(?:ports?|\blistening on(?: \S+:)?)",
+    PORT: r"(?:(?<!re)(?<!sup)(?<!im)(?<!ex)(?<!pass)(?<!trans)(?<!air)ports?|\blistening on(?: \S+:)?)",
     INODE: r"\b(?:st_)?i-?no(?:de)?s?",
-    DURATION: r"(?:duration|elapsed|latency|\btook|uptime|\bruntime|\breal|\bsys|time_?taken|(?:finished|passed|failed"
-    r"|errors?|warnings?|skipped|built|done|completed|compiled|ready|tests?) in|\bwall)(?:_?(?:s|ms|us|ns|secs?|seconds))?",
+    DURATION: r"(?:duration|elapsed(?:[ _]?time)?|latency|\btook|uptime|\bruntime|\breal|\bsys|time_?taken|\bwall"
+    r"|(?:finished|passed|failed|errors?|warnings?|skipped|built|done|completed|compiled|ready|tests?) in)"
+    r"(?:_?(?:s|ms|us|ns|secs?|seconds))?",
     SIZE: r"(?:\brss|\bvsz|heap|mem(?:ory)?(?:total|free|available|_?used|_free|[ _]usage)?|\bfree|\bused"
     r"|\bavail(?:able)?|\bswap|\bcached|\bbuffers)(?:_?(?:k?b|mb|gb|bytes|kib|mib))?",
     HOST: r"(?:\bhost(?:[ _]?name)?|\bnode(?:[ _]?name)?|\bserver(?:_?name)?|\bmachine|\bLinux)",
@@ -189,8 +199,8 @@ _ADDRESSED = re.compile(
 )
 _BEHIND_PORT = re.compile(r"(?!:\d|\.\d)")
 _TEMPORARY = re.compile(
-    r"(?:^|[/\\])(?:tmp|temp)(?:[/\\]|$)|/var/folders/|\\Temp\\|(?:^|[/\\._-])te?mp[._-]?\w*\d\w*|(?:^|[/\\._-])tmp[._-]?[A-Za-z0-9_]{6,}"
-    r"|pytest-of-",
+    r"(?:^|[/\\])(?:tmp|temp)(?:[/\\]|$)|/var/folders/|\\Temp\\|pytest-of-"
+    r"|(?:^|[/\\._-])(?:tmp|temp(?![elort]))[._-]?\w*\d\w*|(?:^|[/\\._-])tmp[._-]?[A-Za-z0-9_]{6,}",
     re.IGNORECASE,
 )
 _HEX = re.compile(r"(?:[a-z]+\d*[:-])?[0-9a-fA-F]{7,}")
@@ -202,13 +212,22 @@ _VERSION = re.compile(r"[vV]?\d+(?:\.\d+){2,}(?:[-+.]?[a-z]+\w*(?:\.\w+)*)?|[vV]
 _LOCATED = re.compile(r"[\w.-]@[\w.-]+$|\w@$")
 _PROMPT_HOST = re.compile(r"[\w.-]+@[\w.-]+")
 _AT_PROMPT = re.compile(r"\s?(?::\s?[~/]|[~/]\S*\]?[#$%]|\s+[~/]\S*\]?[#$%])")
+_DRAWN = re.compile(
+    r"(?:tmp|temp(?![elort]))[._-]?\w*\d|tmp[._-]?\w{6,}|[0-9a-f]{8,}|/var/folders/|pytest-of-", re.IGNORECASE
+)
 # Values inside a longer name: what remains must be equal.
 _INSIDE: tuple[tuple[str, re.Pattern[str]], ...] = (
     (UUID, re.compile(_UUID)),
-    (TIME, re.compile(r"(?<!\d)(?:19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d(?:[-_T.]?[0-2]\d[-_:.]?[0-5]\d(?:[-_:.]?[0-5]\d)?)?(?!\d)")),
+    (
+        TIME,
+        re.compile(
+            r"(?<!\d)(?:19|20)\d{2}[-_.]?[01]\d[-_.]?[0-3]\d"
+            r"(?:[-_T.]?[0-2]\d[-_:.]?[0-5]\d(?:[-_:.]?[0-5]\d)?)?(?!\d)"
+        ),
+    ),
     (TIME, re.compile(r"(?<!\d)1\d{9}(?:\d{3})?(?!\d)")),
     (NETWORK, re.compile(rf"(?<![\d.]){_IPV4}")),
-)  # fmt: skip
+)
 _PLAIN = {
     "uuid": UUID, "mac": NETWORK, "lasted": DURATION, "time": TIME, "ipv4": NETWORK, "ipv6": NETWORK, "media": IMAGE
 }  # fmt: skip
@@ -277,7 +296,7 @@ def _of_numbers(one: str, other: str, before: str, after: str) -> str:
         return NUMBER if _NOT_LASTING.match(after) else DURATION
     if _BEFORE[VERSION].search(before) or (_VERSION.fullmatch(one) and _VERSION.fullmatch(other)):
         return VERSION
-    for kind in (TIME, DURATION, SIZE, USER):
+    for kind in (DURATION, TIME, SIZE, USER):
         if _BEFORE[kind].search(before):
             return kind
     return NUMBER
@@ -295,15 +314,16 @@ def _random(one: str, other: str) -> bool:
 
 
 def _time_is_sure(text: str, before: str, after: str) -> bool:
+    if _DIGITS.fullmatch(text):
+        return bool(_EPOCH.fullmatch(text))
     return not re.fullmatch(r"\d:\d{2}", text)  # a score, a verse
 
 
 def _duration_is_sure(text: str, before: str, after: str) -> bool:
     if _NOT_LASTING.match(after):
         return False
-    return bool(
-        _BEFORE[DURATION].search(before) or "m" in text or _CLOSED.match(after) and "." in text + before[-1:]
-    )
+    exact = "." in text or before.endswith(".") or re.match(r"\s?[mµun]s\s*\)", after)
+    return bool(_BEFORE[DURATION].search(before) or "m" in text or (exact and _CLOSED.match(after)))
 
 
 def _host_is_sure(text: str, before: str, after: str) -> bool:
@@ -314,15 +334,12 @@ def _host_is_sure(text: str, before: str, after: str) -> bool:
 
 
 def _name_is_sure(text: str, before: str, after: str) -> bool:
-    return bool(
-        re.search(
-            r"(?:tmp|temp)[._-]?\w*\d|tmp[._-]?\w{6,}|[0-9a-f]{8,}|/var/folders/|pytest-of-", text, re.I
-        )
-    )
+    return bool(_DRAWN.search(text))
 
 
 def _id_is_sure(text: str, before: str, after: str) -> bool:
-    return bool(_BEFORE[RANDOM].search(before.replace("\\", "")))
+    drawn = len(text) >= 6 and any(map(str.isdigit, text))
+    return drawn and bool(_BEFORE[RANDOM].search(before.replace("\\", "")))
 
 
 def _always(text: str, before: str, after: str) -> bool:

@@ -18,7 +18,7 @@ _OF_COMMANDS: tuple[tuple[str, str, str], ...] = (
     (kinds.TIME, r"\bps\b", "`ps -o comm=`, without start and CPU times"),
     (kinds.TIME, r"\bcurl\b", "`curl` without `-i` and `-v`, or without the header `Date`"),
     (kinds.TIME, r"\b(?:date|now|time)\b", "a fixed clock for the run (`faketime`), or the date from the task"),
-    (kinds.DURATION, r"\b(?:pytest|py\.test|unittest)\b", "cut the seconds off the last line: `| sed -E 's/ in [0-9.]+s.*//'`"),
+    (kinds.DURATION, r"\b(?:pytest|unittest)\b", "cut the seconds off: `| sed -E 's/ in [0-9.]+s.*//'`"),
     (kinds.DURATION, r"\b(?:time|hyperfine)\b", "do not time what the model runs"),
     (kinds.ORDER, r"\bls\b", "`ls` without `-U`, `-f` or `-t`, with `LC_ALL=C`"),
     (kinds.ORDER, r"\bfind\b", "`find … | sort`"),

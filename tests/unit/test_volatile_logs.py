@@ -71,8 +71,8 @@ PAIRS: dict[str, tuple[int, list[tuple[int, str, str, int]]]] = {
     "18-image-in-result": (2, [(1, "screenshot", IMAGE, 1)]),
     "20-json-in-string": (
         2,
-        [(1, BASH, TIME, 2), (1, BASH, TEMPORARY, 1), (1, BASH, PROCESS, 1), (1, BASH, DURATION, 1)]
-        + [(2, BASH, TIME, 2), (2, BASH, TEMPORARY, 1), (2, BASH, PROCESS, 1)],
+        [(1, BASH, TIME, 2), (1, BASH, TEMPORARY, 1), (1, BASH, PROCESS, 1), (1, BASH, DURATION, 1),
+         (2, BASH, TIME, 2), (2, BASH, TEMPORARY, 1), (2, BASH, PROCESS, 1)],
     ),
     "23-lone-surrogate": (1, [(1, BASH, TIME, 1)]),
     "24-killed-run": (2, [(1, BASH, TIME, 2)]),
