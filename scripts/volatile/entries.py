@@ -39,7 +39,7 @@ ARGUMENTS = _words(
     "arguments args input parameters tool_input kwargs rawArgs action command code queries changes query"
 )
 OUTPUTS = _words(
-    "output outputs result results formatted_output aggregated_output response content error stdout"
+    "output outputs result results formatted_output aggregated_output response content error stdout value"
 )
 SYSTEMS = _words(
     "system instructions system_instruction systemInstruction system_prompt systemPrompt base_instructions"
@@ -53,7 +53,13 @@ UNSEEN = frozenset(
 )
 CALLS = _words("tool_call tool_use function_call functioncall tool_invocation file_change")
 CALL_ENDS = ("_tool_use", "_call", "_call_begin", "_command_begin", "_execution", "_search")
-RESULT_ENDS = ("tool_result", "tool_return", "tool_error", "_output", "_call_end", "_command_end")
+RESULT_ENDS = (
+    "tool_result", "tool_return", "tool_error", "tool_call_response", "_output", "_call_end", "_command_end"
+)  # fmt: skip
+NATIVE_CALLS = _words("toolUse functionCall function_call toolCall")
+NATIVE_RESULTS = _words(
+    "toolResult functionResponse function_response codeExecutionResult code_execution_result"
+)
 SILENT = _words("redacted_thinking step_start step_finish snapshot patch refusal")
 MEDIA = _words(
     "image image_url input_image image_data document input_audio audio video file media computer_screenshot"
@@ -265,14 +271,16 @@ def _kind(block: Object) -> str:
 def _block(block: dict[str, Any], role: str) -> Iterator[Item]:
     """The call or result (or both) that a block or item is; nothing where it is content."""
     kind = _kind(block)
-    native = block.get("toolUse") or block.get("functionCall") or block.get("function_call")
+    native = _pick(block, NATIVE_CALLS)
     code = block.get("executableCode") or block.get("executable_code")
     if (result := _result(block)) is not None:
         yield result
     elif isinstance(block.get("toolInvocation"), dict):
         yield from _call_and_result(block["toolInvocation"])
     elif isinstance(native, dict):
-        yield _call(native)
+        yield _call(
+            {"id": block.get("id"), **(native["value"] if isinstance(native.get("value"), dict) else native)}
+        )
     elif isinstance(code, dict):
         yield Call("", "code execution", _arguments(code.get("code")))
     elif block.get("from") == "function_call":
@@ -295,18 +303,8 @@ def _block(block: dict[str, Any], role: str) -> Iterator[Item]:
 
 
 def _result(block: Object) -> Result | None:
-    inner = _pick(
-        block,
-        (
-            "toolResult",
-            "functionResponse",
-            "function_response",
-            "codeExecutionResult",
-            "code_execution_result",
-        ),
-    )
-    if isinstance(inner, dict):
-        return Result(_first(inner, IDS), _name(inner), _content(_output(inner)))
+    if isinstance(inner := _pick(block, NATIVE_RESULTS), dict):
+        return Result(_first(inner, IDS) or _first(block, ["id"]), _name(inner), _content(_output(inner)))
     kind = _kind(block)
     if kind.endswith(RESULT_ENDS) or (not kind and {"call_id", "content"} <= set(block)):
         return Result(_first(block, IDS), _name(block), _content(_output(block)))
@@ -382,6 +380,8 @@ def _content(value: Any) -> tuple[Part, ...]:
             return tuple(part for each in value for part in _content(each))
         return (Part(json.dumps(value, ensure_ascii=False)),) if value else ()
     if isinstance(value, dict):
+        if isinstance(inner := _pick(value, NATIVE_RESULTS), dict):
+            return _content(_output(inner))
         if (medium := _medium(value)) is not None:
             return (medium,)
         for key in ("text", "thinking", "value", "json", "output"):
@@ -397,7 +397,7 @@ def _content(value: Any) -> tuple[Part, ...]:
 
 def _is_part(value: Any) -> bool:
     return isinstance(value, dict) and (
-        bool({"type", "text", "json"} & set(value)) or _medium(value) is not None
+        bool({"type", "text", "json", *NATIVE_RESULTS} & set(value)) or _medium(value) is not None
     )
 
 

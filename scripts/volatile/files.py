@@ -81,14 +81,13 @@ class Source:
     def _parsed(self, held: list[bytes], where: str) -> Iterator[Any]:
         """The values in the one text of `held`, which is taken out of it: who keeps it keeps its memory."""
         held.append(held.pop().removeprefix(b"\xef\xbb\xbf"))
-        first, _, rest = held[0].partition(b"\n")
-        lines = bool(rest.strip())
-        del rest
-        try:
-            json.loads(first)
-        except (ValueError, RecursionError):
-            lines = False
-        del first
+        end = held[0].find(b"\n")
+        lines = end >= 0 and bool(held[0][end : end + 4096].strip() or held[0][end:].strip())
+        if lines:
+            try:
+                json.loads(held[0][:end])
+            except (ValueError, RecursionError):
+                lines = False
         yield from self._lines(held.pop(), where) if lines else self._documents(held, where)
 
     def _lines(self, raw: bytes, where: str) -> Iterator[Any]:

@@ -28,13 +28,14 @@ from scripts.volatile.conversation import (
 )
 from scripts.volatile.entries import SYSTEMS, TOOLS, parsed, read_context, read_entry
 from scripts.volatile.files import READABLE, Source
-from scripts.volatile.kinds import strip
 
 TASKS = ("task_id", "instance_id", "sample_id", "problem_id")
 REQUEST = ("request", "messages", "input", "contents", "request_body", "body")
 RESPONSE = ("choices", "candidates", "output", "response", "response_body", "completion")
+SETTINGS = ("agent", "kwargs", "params", "config")
 MANY = 10_000  # pairs of conversations beyond which siblings are not held against one another
-_TEXT_OF_JSON = re.compile(r"\s*[\[{].*\"(?:messages|input|contents|choices|output)\"", re.DOTALL)
+_TEXT_OF_JSON = re.compile(r"\s*[\[{].*\"(?:messages|input|contents|choices|output|role)\"", re.DOTALL)
+_DIGITS = re.compile(r"[0-9a-f]*[0-9][0-9a-f]*")
 # What a model that calls no tools natively writes to act: a fenced block, a tag, ReAct's lines, or a JSON object.
 _FENCES = "bash|sh|shell|mswea_bash_command|console|python|tool_code|tool_call|json"
 _TAGS = r"tool_call|function_calls?|invoke|execute\w*|[a-z]+_[a-z_]+|bash|command|action|run"
@@ -197,7 +198,8 @@ def _walk_object(value: dict[str, Any]) -> list[Draft]:
     if not task and isinstance(value.get("id"), str | int) and "epoch" in value:
         task = f"{value['id']}, epoch {value['epoch']}" if value["epoch"] != 1 else str(value["id"])
     asks = any(key in value for key in REQUEST) and any(key in value for key in (*RESPONSE, "model"))
-    context = read_context(value)
+    settings = [value[key] for key in SETTINGS if isinstance(value.get(key), dict)]
+    context = [prompt for each in (value, *settings) for prompt in read_context(each)]
     return [
         Draft((*_missing(context, draft), *draft.items), draft.task or task, draft.request or asks)
         for draft in _apart(groups)
@@ -262,7 +264,7 @@ def _link(item: Item) -> object:
     if isinstance(item, Call):
         return item.tool, item.arguments
     if isinstance(item, Prompt) and item.role != "user":
-        return item.role, strip(text_of(item.content))
+        return item.role, _DIGITS.sub("0", text_of(item.content))  # a clock in it makes no other conversation
     return item.content if isinstance(item, Prompt | Result) else None
 
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from scripts.volatile.conversation import Call, Conversation, Part, Prompt, Result, Said, text_of
 from scripts.volatile.differ import Change, differences
-from scripts.volatile.kinds import CONTENT, IMAGE, NUMBER, ORDER, SPACE, atoms, strip
+from scripts.volatile.kinds import CONTENT, DURATION, IMAGE, NUMBER, ORDER, SIZE, SPACE, TIME, atoms, strip
 
+MOST_NAMES, MOST_TIMES = 20_000, 1_000  # pairs of values that are remembered
 _WORD = re.compile(r"[\w-]+")
+_TIMES = frozenset({TIME, DURATION, SIZE})
+_NO_VALUES = frozenset({NUMBER, CONTENT, ORDER, SPACE, IMAGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,36 +115,40 @@ def pair_conversations(
     """Conversations that were asked the same, in the order of the first; and how many have no counterpart.
 
     Most alike first: by task, prompts and first call; then by less and less of it, volatile pieces left out at the
-    last. Two that are alone are one another's unless they have neither a prompt nor a call in common.
+    last. Where each log has one, they are one another's unless they have neither a prompt nor a tool in common.
     """
     mine, theirs = list(first), list(second)
+    if len(mine) == len(theirs) == 1:
+        related = _facts(mine[0]) & _facts(theirs[0])
+        return ([(mine[0], theirs[0])], 0) if related else ([], 2)
     tasks = all(each.task for each in (*mine, *theirs))
-    pairs: dict[int, Conversation] = {}
-    left, right = list(range(len(mine))), list(range(len(theirs)))
     keys: list[Callable[[Conversation], object]] = [
         lambda each: (each.task if tasks else "", _asked(each), _first_call(each)),
         lambda each: (each.task if tasks else "", _asked(each)),
+        lambda each: each.task or None,
         lambda each: (each.task if tasks else "", strip(_asked(each)), strip(_first_call(each))),
         lambda each: (each.task if tasks else "", strip(_asked(each))),
-        lambda each: each.task or None,
-        lambda each: _first_call(each) or None,
     ]
-    for key in keys if len(mine) + len(theirs) > 2 else ():
+    pairs: dict[int, Conversation] = {}
+    left, right = list(range(len(mine))), list(range(len(theirs)))
+    for key in keys:
         places: defaultdict[object, deque[int]] = defaultdict(deque)
         for j in right:
             if (found := key(theirs[j])) is not None:
                 places[found].append(j)
+        taken = set()
         for i in left:
             if (found := key(mine[i])) is not None and places[found]:
-                pairs[i] = theirs[(j := places[found].popleft())]
-                right.remove(j)
-        left = [i for i in left if i not in pairs]
-        if not left or not right:
-            break
-    if len(left) == len(right) == 1 and _related(mine[left[0]], theirs[right[0]]):
-        pairs[left[0]] = theirs[right[0]]
-        left, right = [], []
+                taken.add(j := places[found].popleft())
+                pairs[i] = theirs[j]
+        left, right = [i for i in left if i not in pairs], [j for j in right if j not in taken]
     return [(mine[i], pairs[i]) for i in sorted(pairs)], len(left) + len(right)
+
+
+def _facts(conversation: Conversation) -> set[str]:
+    """The prompts, but for volatile pieces, and the tools that are called."""
+    prompts = {strip(text_of(item.content)) for item in conversation.items if isinstance(item, Prompt)}
+    return prompts | {item.tool for item in conversation.items if isinstance(item, Call)}
 
 
 def _asked(conversation: Conversation) -> str:
@@ -160,16 +167,6 @@ def _first_call(conversation: Conversation) -> str:
     return f"{call.tool} {call.arguments}" if call else ""
 
 
-def _related(one: Conversation, other: Conversation) -> bool:
-    """Whether they share a prompt, but for volatile pieces, or the call of a tool."""
-
-    def facts(conversation: Conversation) -> set[str]:
-        prompts = {strip(text_of(item.content)) for item in conversation.items if isinstance(item, Prompt)}
-        return prompts | {item.tool for item in conversation.items if isinstance(item, Call)}
-
-    return bool(facts(one) & facts(other))
-
-
 # ---------------------------------------------------------------- values that come again
 
 
@@ -181,22 +178,22 @@ class Known:
 
     def __init__(self) -> None:
         self._mine: dict[str, str] = {}
+        self._times: dict[str, str] = {}
 
     def learn(self, changes: Iterable[Change]) -> None:
-        """Remember them, whole and word by word."""
+        """Remember them, whole, and what names something also word by word; of too many the oldest are forgotten."""
         for change in changes:
-            if change.kind not in (NUMBER, CONTENT, ORDER, SPACE, IMAGE):
-                for one, other in (
-                    (change.one, change.other),
-                    *_words(change.one, change.other),
-                    _core(change.one, change.other),
-                ):
-                    if one != other and len(min(one, other, key=len)) >= 2:
-                        self._mine[other] = one
+            if change.kind in _TIMES:
+                _remember(self._times, change.one, change.other, MOST_TIMES)
+            elif change.kind not in _NO_VALUES:
+                core = _core(change.one, change.other)
+                for one, other in ((change.one, change.other), *_words(change.one, change.other), core):
+                    if one != other and min(len(one), len(other)) >= 2:
+                        _remember(self._mine, one, other, MOST_NAMES)
 
     def holds(self, one: str, other: str) -> bool:
         """Whether the other is the one but for such values."""
-        if one == other or self._mine.get(other) == one:
+        if one == other or self._mine.get(other) == one or self._times.get(other) == one:
             return True
         mine, theirs = _core(one, other)
         if self._mine.get(theirs) == mine:
@@ -207,7 +204,8 @@ class Known:
     def explains(self, one: str, other: str) -> bool:
         """Whether two texts differ by such values alone."""
         return one == other or (
-            bool(self._mine) and all(self.holds(each.one, each.other) for each in differences(one, other))
+            bool(self._mine or self._times)
+            and all(self.holds(each.one, each.other) for each in differences(one, other))
         )
 
     def translated(self, text: str) -> str:
@@ -219,6 +217,13 @@ class Known:
             for atom in atoms(text)
         )
         return "".join(parts)
+
+
+def _remember(pairs: dict[str, str], one: str, other: str, most: int) -> None:
+    pairs.pop(other, None)
+    pairs[other] = one
+    if len(pairs) > most:
+        del pairs[next(iter(pairs))]
 
 
 def _words(one: str, other: str) -> list[tuple[str, str]]:
