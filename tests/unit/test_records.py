@@ -22,7 +22,7 @@ from scripts.records.grid import Config, GridFile
 from scripts.records.machine import Code
 from scripts.records.manifest import Evicted
 from scripts.records.models import Model, Precision
-from scripts.records.schemas import FILES, FOLDER, field_docs, render
+from scripts.records.json_schema import FILES, FOLDER, field_docs, render
 from scripts.records.session import SessionRecord
 from scripts.records.transcript import Turn, TurnLogprobs
 
