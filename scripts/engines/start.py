@@ -77,6 +77,15 @@ STARTERS: dict[EngineKind, Starter] = {
     "openai": _server,
 }
 
+# Of the modules that start an engine, which is whose: of a kind in process its own, of a server that of its runtime.
+DRIVERS = {
+    "llama-cpp-python": "scripts.engines.llama_cpp_python",
+    "transformers": "scripts.engines.transformers_engine",
+    "process": "scripts.engines.server_process",
+    "docker": "scripts.engines.docker_runtime",
+    "external": "scripts.engines.external",
+}
+
 
 def start_engine(
     settings: Settings, weights: Path, log: Path, record: EngineRecord | None = None

@@ -21,6 +21,8 @@ from scripts.records.settings import TransformersArguments
 class TransformersEngine(InProcess):
     """The engine over a folder with config.json and safetensors files. What transformers logs goes to `log`."""
 
+    _cache: transformers.DynamicCache
+
     def __init__(self, weights: Path, arguments: TransformersArguments, log: Path) -> None:
         super().__init__(batch=arguments.batch, room=arguments.context_length, room_key="context_length")
         self._arguments = arguments

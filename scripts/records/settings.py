@@ -8,7 +8,6 @@ from scripts.records.base import Record, Value
 
 Architecture = Literal["dense", "moe", "unknown"]
 EngineKind = Literal["llama-cpp-python", "vllm", "sglang", "llamacpp", "openai", "transformers"]
-IN_PROCESS: tuple[EngineKind, ...] = ("llama-cpp-python", "transformers")  # the others are servers
 Runtime = Literal["process", "docker", "external"]
 Listing = Literal["names", "ls"]
 Arguments = dict[str, Value]  # by the engine's own names, as its owner writes them in engines.yaml
