@@ -179,6 +179,8 @@ rule fetch_weights:
         " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
+# No temp(): turned on where all is done it deletes nothing; and ancient() heeds no file that is missing, so that one
+# more session of a quant whose weights temp() had deleted made all of them run again (tried on Snakemake 9.27.1).
 rule evict_weights:
     """The weights of one precision, deleted once every cell that needs them is done; their manifest stays."""
     input:
