@@ -6,8 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from scripts.volatile.compare import Found, Leak, Tally
+from scripts.volatile.compare import Found, Leak, Tally, compare_logs
+from scripts.volatile.forms import read_log
 from scripts.volatile.remedies import remedy_of
 
 WIDEST = 60
@@ -105,6 +107,15 @@ def name_kinds(found: Iterable[Found]) -> str:
     """Which tools gave what away, and how often: "`bash` port 1; `list_files` time 2"; empty for nothing."""
     kinds = sum((each.kinds for each in found), Counter[tuple[str, str]]())
     return "; ".join(f"`{tool}` {kind} {count:,}" for (tool, kind), count in sorted(kinds.items()))
+
+
+def name_volatile(pairs: Iterable[tuple[Path, Path]]) -> str:
+    """What parts a cell's replays, by tool and kind, from pairs of their transcripts: as `name_kinds` writes it.
+
+    "other ids in a prompt" where no prompt at a start and no tool result differs. DataError for a file that is torn.
+    """
+    leaks = [leak for one, other in pairs for leak in compare_logs(read_log(one), read_log(other), Tally())]
+    return name_kinds([Found(leaks, 0, 0)]) or "other ids in a prompt"
 
 
 def quoted(text: str) -> str:

@@ -90,7 +90,7 @@ _CJK = (
 _TIME = (
     rf"(?:{_DAY},?\s+)?(?:"
     rf"(?:{_DATE})(?!\.?\d)(?:[T ,]\s*{_CLOCK}{_ZONE}|T\d{{2}}-\d{{2}}-\d{{2}}(?:[-.]\d+)?Z?)?"
-    rf"|\d{{8}}T\d{{6}}Z?"
+    rf"|(?:19|20)\d{{2}}[01]\d[0-3]\d[-_T]\d{{6}}Z?"
     rf"|\d{{1,2}}(?:st|nd|rd|th)?[ /-]{_MONTH}[ /-]\d{{4}}(?:[ ,:T]+{_CLOCK}{_ZONE})?"
     rf"|\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?:,?\s+{_CLOCK}{_ZONE})?(?:,?\s+\d{{4}}\b)?"
     rf"|{_CLOCK}{_ZONE})(?:\s+\d{{4}}\b)?"
@@ -159,6 +159,10 @@ def atoms(text: str, *, spaces: bool = True) -> list[Atom]:
 
 # ---------------------------------------------------------------- kinds
 
+_DRAWN_IDS = (
+    r"(?:\bnonce|\bseed|\btoken|\brandom|session|request|trace"
+    r"|(?:session|request|trace|container|run|job|task|build|span)[ _-]?id)"
+)
 _LABELS = {
     PROCESS: r"(?:\bp?pids?|\btids?|\bprocess[ _-]?ids?|\bthread[ _-]?ids?)",
     PORT: r"(?:(?<!re)(?<!sup)(?<!im)(?<!ex)(?<!pass)(?<!trans)(?<!air)ports?|\blistening on(?: \S+:)?)",
@@ -172,14 +176,14 @@ _LABELS = {
     USER: r"(?:\buser(?:[ _]?name)?|\bowner|\blog(?:in|name|ged in as)|\b[eg]?uid|\bgid|\bgroup|\bwhoami|\bhome)",
     TIME: r"(?:time(?:stamp)?|\bdate|\b[amc]time|_at|\bepoch|\bsince|modified|created|\bnow|\bexpires)"
     r"(?:_?(?:s|ms|us|ns))?",
-    RANDOM: r"(?:\bnonce|\bseed|\btoken|(?:session|request|trace|container|run|job|task|build|span)(?:[ _-]?id)"
-    r"|(?:session|request|trace)|\bhash|\bsha\d*|\bmd5|\betag|checksum|digest|\brandom)",
+    RANDOM: rf"(?:{_DRAWN_IDS}|\bhash|\bsha\d*|\bmd5|\betag|checksum|digest)",
     VERSION: r"(?:\bv|version|\bver)",
 }  # fmt: skip
 # At most a word's end, quotes, and one sign between the label and its value.
 _BEFORE = {
     kind: re.compile(rf"{label}[\s:=\"'(\[{{<>#,-]{{0,6}}$", re.IGNORECASE) for kind, label in _LABELS.items()
 }
+_DRAWN_ID = re.compile(rf"{_DRAWN_IDS}[\s:=\"'(\[{{<>#,-]{{0,6}}$", re.IGNORECASE)
 _JOB = re.compile(r"(?:^|\n|\s{3})\[\d+\][+-]?\s+$")  # as a shell says `[1] 4123`
 _DAEMON = re.compile(r"(?:^|\s)[A-Za-z][\w./-]*\[$")
 _PROCESS_ALONE = re.compile(r"\b(?:process|worker|daemon|killed|child)\W{1,2}$", re.IGNORECASE)
@@ -339,7 +343,9 @@ def _name_is_sure(text: str, before: str, after: str) -> bool:
 
 def _id_is_sure(text: str, before: str, after: str) -> bool:
     drawn = len(text) >= 6 and any(map(str.isdigit, text))
-    return drawn and bool(_BEFORE[RANDOM].search(before.replace("\\", "")))
+    return drawn and bool(
+        _DRAWN_ID.search(before.replace("\\", ""))
+    )  # a hash is of what a call may have written
 
 
 def _always(text: str, before: str, after: str) -> bool:

@@ -666,19 +666,44 @@ def gemini_cli(run: Run, ids: str) -> bytes:
     said: list[dict[str, Any]] = [{"id": ids, "type": "user", "content": ASKED, "timestamp": ids}]
     for n, step in enumerate(run):
         answer = {"id": f"{step.tool}-{ids}{n}", "name": step.tool, "response": {"output": step.result}}
-        call = {"id": answer["id"], "name": step.tool, "args": step.arguments, "result": [{"functionResponse": answer}], "status": "success"}
-        said.append({"id": ids, "type": "gemini", "content": "", "toolCalls": [{**call, "timestamp": ids, "resultDisplay": ids}]})
+        call = {
+            "id": answer["id"],
+            "name": step.tool,
+            "args": step.arguments,
+            "result": [{"functionResponse": answer}],
+            "status": "success",
+        }
+        said.append(
+            {
+                "id": ids,
+                "type": "gemini",
+                "content": "",
+                "toolCalls": [{**call, "timestamp": ids, "resultDisplay": ids}],
+            }
+        )
     return as_json({"sessionId": ids, "startTime": ids, "messages": said})
 
 
 @form
 def goose(run: Run, ids: str) -> bytes:
-    said: list[dict[str, Any]] = [{"role": "user", "created": len(ids), "content": [{"type": "text", "text": ASKED}]}]
+    said: list[dict[str, Any]] = [
+        {"role": "user", "created": len(ids), "content": [{"type": "text", "text": ASKED}]}
+    ]
     for n, step in enumerate(run):
         call = {"status": "success", "value": {"name": step.tool, "arguments": step.arguments}}
-        said.append({"role": "assistant", "content": [{"type": "toolRequest", "id": f"call_{ids}{n}", "toolCall": call}]})
+        said.append(
+            {
+                "role": "assistant",
+                "content": [{"type": "toolRequest", "id": f"call_{ids}{n}", "toolCall": call}],
+            }
+        )
         result = {"status": "success", "value": [{"type": "text", "text": step.result}]}
-        said.append({"role": "user", "content": [{"type": "toolResponse", "id": f"call_{ids}{n}", "toolResult": result}]})
+        said.append(
+            {
+                "role": "user",
+                "content": [{"type": "toolResponse", "id": f"call_{ids}{n}", "toolResult": result}],
+            }
+        )
     return as_lines(said)
 
 
@@ -690,7 +715,12 @@ def telemetry_spans(run: Run, ids: str) -> bytes:
     for n, step in enumerate(run):
         call = {"type": "tool_call", "id": f"call_{ids}{n}", "name": step.tool, "arguments": step.arguments}
         said.append({"role": "assistant", "parts": [call]})
-        said.append({"role": "tool", "parts": [{"type": "tool_call_response", "id": f"call_{ids}{n}", "response": step.result}]})
+        said.append(
+            {
+                "role": "tool",
+                "parts": [{"type": "tool_call_response", "id": f"call_{ids}{n}", "response": step.result}],
+            }
+        )
         attributes = {"gen_ai.request.model": "m", "gen_ai.input.messages": json.dumps(said)}
         lines.append({"name": "chat m", "span_id": f"{ids}{n}", "start": ids, "attributes": attributes})
     return as_lines(lines)
@@ -699,26 +729,52 @@ def telemetry_spans(run: Run, ids: str) -> bytes:
 @form
 def openhands_pairs(run: Run, ids: str) -> bytes:
     """Actions with their observations, as older evaluations keep them."""
-    pairs: list[list[dict[str, Any]]] = [[{"source": "user", "action": "message", "args": {"content": ASKED}}, {"observation": "null", "content": ""}]]
+    pairs: list[list[dict[str, Any]]] = [
+        [
+            {"source": "user", "action": "message", "args": {"content": ASKED}},
+            {"observation": "null", "content": ""},
+        ]
+    ]
     for n, step in enumerate(run):
-        action = {"id": n, "timestamp": ids, "source": "agent", "action": "run", "args": {"command": command_of(step), "thought": ""}}
-        pairs.append([action, {"cause": n, "observation": "run", "content": step.result, "extras": {"command_id": ids}}])
+        action = {
+            "id": n,
+            "timestamp": ids,
+            "source": "agent",
+            "action": "run",
+            "args": {"command": command_of(step), "thought": ""},
+        }
+        pairs.append(
+            [
+                action,
+                {"cause": n, "observation": "run", "content": step.result, "extras": {"command_id": ids}},
+            ]
+        )
     return as_lines([{"instance_id": "x-1", "history": pairs}])
 
 
 @form
 def cline(run: Run, ids: str) -> bytes:
     """Calls as tags, answers in user messages of several texts."""
-    said: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": f"<task>\n{ASKED}\n</task>"}]}]
+    said: list[dict[str, Any]] = [
+        {"role": "user", "content": [{"type": "text", "text": f"<task>\n{ASKED}\n</task>"}]}
+    ]
     for step in run:
         call = f"Next.\n<execute_command>\n<command>{command_of(step)}</command>\n</execute_command>"
         said.append({"role": "assistant", "content": [{"type": "text", "text": call}]})
         texts = [f"[execute_command for '{command_of(step)}'] Result:", step.result]
-        said.append({"role": "user", "content": [{"type": "text", "text": each} for each in texts], "ts": ids})
+        said.append(
+            {"role": "user", "content": [{"type": "text", "text": each} for each in texts], "ts": ids}
+        )
     return as_json(said)
 
 
 @form
 def langchain_steps(run: Run, ids: str) -> bytes:
-    steps = [[{"tool": step.tool, "tool_input": step.arguments, "log": f"Next ({ids}).", "type": "AgentAction"}, step.result] for step in run]
+    steps = [
+        [
+            {"tool": step.tool, "tool_input": step.arguments, "log": f"Next ({ids}).", "type": "AgentAction"},
+            step.result,
+        ]
+        for step in run
+    ]
     return as_json({"input": ASKED, "intermediate_steps": steps, "output": "Hour 2.", "run_id": ids})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.common.errors import DataError
-from scripts.common.transcripts import Turn, turn_line
+from scripts.records.transcript import ToolCall, Turn
 from scripts.volatile import kinds
 from scripts.volatile.compare import Found, find_volatile
 from scripts.volatile.differ import differences
@@ -73,9 +73,18 @@ def ours(path: Path, results: list[str], calls: list[tuple[str, dict[str, str]]]
     """A transcript of this project with one call a turn."""
     lines = []
     for number, ((name, arguments), result) in enumerate(zip(calls or CALLS, results, strict=True)):
-        call = {"name": name, "arguments": arguments}
         lines.append(
-            turn_line(Turn("daily", number, [1], [2], "stop", f"I call {name}.", [call], [result], None))
+            Turn(
+                scenario="daily",
+                turn=number,
+                appended_ids=[1],
+                output_ids=[2],
+                finish_reason="stop",
+                text=f"I call {name}.",
+                tool_calls=[ToolCall(name=name, arguments=dict(arguments))],
+                tool_results=[result],
+                answer=None,
+            ).line()
         )
     path.write_text("".join(lines), encoding="utf-8")
     return path

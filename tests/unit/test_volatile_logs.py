@@ -14,10 +14,13 @@ from agent_logs import ASKED, FORMS, SYSTEM, Run, Step, as_json, as_lines, chat
 from cells import command
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scripts.common.errors import DataError
+from scripts.records.transcript import ToolCall, Turn
 from scripts.volatile import kinds, strip
 from scripts.volatile.compare import Leak, Tally, compare_files
+from scripts.volatile.describe import name_volatile
 from scripts.volatile.differ import align, differences
 from scripts.volatile.kinds import (
     CONTENT,
@@ -645,3 +648,27 @@ def test_a_lone_surrogate_and_control_characters_can_be_printed(
     assert done.returncode == 1
     assert string.printable
     capsys.readouterr().out.encode()
+
+
+def test_what_parts_a_cell_s_replays_is_named_from_pairs_of_transcripts(tmp_path: Path) -> None:
+    def replay(name: str, ids: list[int], result: str) -> Path:
+        turn = Turn(
+            scenario="daily",
+            turn=0,
+            appended_ids=ids,
+            output_ids=[2],
+            finish_reason="stop",
+            text="I look.",
+            tool_calls=[ToolCall(name="list_files", arguments={})],
+            tool_results=[result],
+            answer=None,
+        )
+        path = tmp_path / f"{name}.transcript.jsonl"
+        path.write_text(turn.line() + replace(turn, turn=1, appended_ids=[len(name)]).line())
+        return path
+
+    first = replay("a", [1, 2], "a.csv 10:20:31")
+    second, third = replay("b", [1, 2], "a.csv 10:24:07"), replay("c", [1, 3], "a.csv 10:20:31")
+    assert name_volatile([(first, second)]) == "`list_files` time 1"
+    assert name_volatile([(first, second), (first, third)]) == "`list_files` time 1; `prompt` other content 1"
+    assert name_volatile([(first, replay("dd", [1, 2], "a.csv 10:20:31"))]) == "other ids in a prompt"
