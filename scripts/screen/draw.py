@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Sequence
+
+from rich.cells import get_character_cell_size
 
 from scripts.screen.work import Left, Running
 
@@ -19,9 +22,9 @@ def render(
     last: Sequence[str],
     begun: float,
     now: float,
-    size: tuple[int, int],
+    height: int,
 ) -> list[str]:
-    """At most `size` (columns, lines) of text: what is done, what runs, what is left, what was said last."""
+    """At most `height` lines: what is done, what runs, what is left, what was said last."""
     lines = [title, "", f"{'so far':<10}{duration(now - begun)}, begun at {clock(begun)}"]
     if steps is not None:
         lines.append(f"{'jobs':<10}{steps[0]} of {steps[1]} done")
@@ -37,10 +40,10 @@ def render(
         lines.append(
             f"{'left':<10}about {duration(left.seconds)}, until {clock(now + left.seconds, now)} ({source})"
         )
-    room = size[1] - len(lines) - 2
+    room = height - len(lines) - 2
     if room > 0:
         lines += ["", *(f"  {text.strip()}" for text in last[-room:])]
-    return [_cut(line, size[0]) for line in lines[: size[1]]]
+    return [plain(line).rstrip() for line in lines[:height]]
 
 
 def duration(seconds: float) -> str:
@@ -61,24 +64,16 @@ def clock(moment: float, today: float | None = None) -> str:
     return time.strftime("%a %d %b %H:%M" if other_day else "%H:%M:%S", local)
 
 
-def width(letter: str) -> int:
-    """The most columns that any terminal gives a printable letter.
+def plain(line: str) -> str:
+    """The line without what moves the cursor, and with a question mark for each letter that is not as wide everywhere.
 
-    Which letters are wide, and which join the one before them, differs with the terminal's edition of Unicode: all
-    count as wide that were not narrow in each.
+    Which letters are wide, and which join the one before them, differs with the terminal's edition of Unicode.
     """
-    return 1 if any(first <= letter <= last for first, last in NARROW) else 2
+    return "".join(_plain(letter) for letter in unicodedata.normalize("NFC", line))
 
 
-def _cut(line: str, columns: int) -> str:
-    """As much of the line as has room, without anything that moves the cursor."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in line)
-    if sum(map(width, plain)) <= columns:
-        return plain
-    room, kept = columns - 1, 0
-    for letter in plain:
-        room -= width(letter)
-        if room < 0:
-            break
-        kept += 1
-    return f"{plain[:kept]}…" if columns > 0 else ""
+def _plain(letter: str) -> str:
+    if not letter.isprintable():
+        return " "
+    most = 1 if any(first <= letter <= last for first, last in NARROW) else 2
+    return letter if get_character_cell_size(letter) == most else "?"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from scripts.grid.resolve import Cell
@@ -15,8 +17,7 @@ _SESSION = re.compile(r"\.session-(\d+)\.partial")
 _PASS = re.compile(r"pass-(\d+)\.(\w+)\.jsonl")
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """One cell that is run: its folder from the root, its sessions, replays, passes, seconds a session (estimated).
 
     `most`: whether the sessions are the most that may be needed.
@@ -29,10 +30,6 @@ class Plan:
     session_seconds: float
     forced_seconds: float
     most: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """What `Plan(**…)` takes."""
-        return asdict(self)
 
     @property
     def name(self) -> str:
