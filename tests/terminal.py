@@ -94,6 +94,12 @@ class Terminal:
             else:
                 assert command == "m", found.group()
 
+    def resize(self, columns: int, lines: int) -> None:
+        """Another size; what is drawn anew is all that is kept."""
+        is_other = self.page is self.other
+        self.main, self.other = Page(columns, lines), Page(columns, lines)
+        self.page = self.other if is_other else self.main
+
     def _mode(self, value: str, on: bool) -> None:
         if value == "25":
             self.cursor = on
@@ -154,6 +160,11 @@ class Process:
     def type(self, text: str) -> None:
         """What a person types."""
         os.write(self._master, text.encode())
+
+    def resize(self, columns: int, lines: int) -> None:
+        """The window as large as that from now on."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.terminal.resize(columns, lines)
 
     def close(self) -> None:
         """End whatever lives there."""

@@ -14,7 +14,6 @@ NARROW = ((" ", "\u10ff"), ("\u1e00", "\u22ff"), ("\u2500", "\u25fc"))
 
 
 def render(
-    *,
     title: str,
     steps: tuple[int, int] | None,
     left: Left,
@@ -25,21 +24,21 @@ def render(
     height: int,
 ) -> list[str]:
     """At most `height` lines: what is done, what runs, what is left, what was said last."""
-    lines = [title, "", f"{'so far':<10}{duration(now - begun)}, begun at {clock(begun)}"]
+    rows = [("so far", f"{duration(now - begun)}, begun at {clock(begun)}")]
     if steps is not None:
-        lines.append(f"{'jobs':<10}{steps[0]} of {steps[1]} done")
+        rows.append(("jobs", f"{steps[0]} of {steps[1]} done"))
     if left.total:
         count = f"{left.done} of {left.total} done, {left.total - left.done} left"
-        lines.append(f"{'sessions':<10}{count} (forced replays among them)")
-    lines.append(f"{'now':<10}{running[0].text if running else 'no session runs'}")
-    lines += [f"{'':<10}{each.text}" for each in running[1:]]
+        rows.append(("sessions", f"{count} (forced replays among them)"))
+    names = ["now", *[""] * (len(running) - 1)]
+    rows += zip(names, [each.text for each in running] or ["no session runs"], strict=True)
     if left.total and left.done >= left.total:
-        lines.append(f"{'left':<10}no session: what follows takes seconds")
+        rows.append(("left", "no session: what follows takes seconds"))
     elif left.seconds is not None:
         source = "as fast as so far" if left.measured else "by the grid's estimate"
-        lines.append(
-            f"{'left':<10}about {duration(left.seconds)}, until {clock(now + left.seconds, now)} ({source})"
-        )
+        end = clock(now + left.seconds, now)
+        rows.append(("left", f"about {duration(left.seconds)}, until {end} ({source})"))
+    lines = [title, "", *(f"{name:<10}{text}" for name, text in rows)]
     room = height - len(lines) - 2
     if room > 0:
         lines += ["", *(f"  {text.strip()}" for text in last[-room:])]
@@ -69,11 +68,9 @@ def plain(line: str) -> str:
 
     Which letters are wide, and which join the one before them, differs with the terminal's edition of Unicode.
     """
-    return "".join(_plain(letter) for letter in unicodedata.normalize("NFC", line))
+    letters = [each if each.isprintable() else " " for each in unicodedata.normalize("NFC", line)]
+    return "".join(each if get_character_cell_size(each) == _most(each) else "?" for each in letters)
 
 
-def _plain(letter: str) -> str:
-    if not letter.isprintable():
-        return " "
-    most = 1 if any(first <= letter <= last for first, last in NARROW) else 2
-    return letter if get_character_cell_size(letter) == most else "?"
+def _most(letter: str) -> int:
+    return 1 if any(first <= letter <= last for first, last in NARROW) else 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import queue
 import signal
@@ -11,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 from rich.console import Console
@@ -28,72 +27,46 @@ SUSPEND = "\x1a"  # what Ctrl-Z types
 Heard = queue.SimpleQueue[str]
 
 
-class Terminal(io.FileIO):
-    """A terminal; what is written once it is gone is lost, so that the workflow goes on."""
-
-    def write(self, data: Any, /) -> int:
-        """Write the bytes; as if, once the terminal is gone."""
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
-
-
 def show(source: int, terminal: int, root: Path) -> None:
     """Draw on `terminal` what the workflow that prints into `source` does, until it ends; then say how it ended.
 
     What it prints before its first job is passed on as it is. The first line of `source` is what `take_terminal`
     gives. Ctrl-C and the like are the workflow's: what it says of them is still shown, and the terminal is left as
-    it was found.
+    it was found. Once the terminal is gone nothing is shown, and the workflow goes on.
     """
     heard: Heard = queue.SimpleQueue()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTSTP, lambda _signal, _frame: heard.put(SUSPEND))
-    begun = time.time()
-    lines = open(source, "rb")
+    begun, lines = time.time(), open(source, "rb")
     if not (first := lines.readline()):
         return
     given = msgspec.json.decode(first, type=Given)
     threading.Thread(target=hear, args=(lines, heard), daemon=True).start()
-    writer = io.BufferedWriter(Terminal(terminal, "w", closefd=False))
-    live = other_page(io.TextIOWrapper(writer, errors="replace"))
+    page = other_page(open(terminal, "w", encoding="utf-8", errors="replace", closefd=False))
     output, work = Output(), Work(root, given.cells, begun)
-    try:
-        while END not in (said := _next(heard)):
-            for line in said:
-                if line == SUSPEND:  # while nothing is half drawn
-                    live.stop()
-                    os.kill(os.getpid(), signal.SIGSTOP)
-                    continue
+    while (line := _next(heard)) != END:
+        with contextlib.suppress(OSError):
+            if line == SUSPEND:  # heeded while nothing is half drawn
+                page.stop()
+                os.kill(os.getpid(), signal.SIGSTOP)
+            elif line is not None:
                 output.add(line)
                 if not output.begun:
-                    print(line, file=live.console.file, flush=True)
-            if output.begun and is_foreground(terminal):
-                running, now, height = (
-                    find_running(root, given.cells, begun),
+                    print(line, file=page.console.file, flush=True)
+            if output.begun and heard.empty() and is_foreground(terminal):
+                now, running, height = (
                     time.time(),
-                    live.console.height,
+                    find_running(root, given.cells, begun),
+                    page.console.height,
                 )
-                draw(
-                    live,
-                    render(
-                        title=given.title,
-                        steps=output.steps,
-                        left=work.left(now, output.measured, running),
-                        running=running,
-                        last=output.last(height),
-                        begun=begun,
-                        now=now,
-                        height=height,
-                    ),
-                )
-        for line in said[: said.index(END)]:
-            output.add(line)
-    finally:
-        live.stop()
+                left = work.left(now, output.measured, running)
+                last = output.last(height)
+                draw(page, render(given.title, output.steps, left, running, last, begun, now, height))
+    with contextlib.suppress(OSError):
+        page.stop()
         print(
-            *(f"{line}\n" for line in output.conclusion()), sep="", end="", file=live.console.file, flush=True
+            *(f"{line}\n" for line in output.conclusion()), sep="", end="", file=page.console.file, flush=True
         )
 
 
@@ -122,11 +95,8 @@ def hear(lines: Iterable[bytes], heard: Heard) -> None:
     heard.put(END)
 
 
-def _next(heard: Heard) -> list[str]:
-    """The lines that have come; after INTERVAL without one, none."""
-    found = []
+def _next(heard: Heard) -> str | None:
+    """The next line; None where none comes for an INTERVAL."""
     with contextlib.suppress(queue.Empty):
-        found.append(heard.get(timeout=INTERVAL))
-        while True:
-            found.append(heard.get_nowait())
-    return found
+        return heard.get(timeout=INTERVAL)
+    return None

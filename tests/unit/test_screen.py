@@ -436,6 +436,26 @@ def test_any_size_will_do(size: tuple[int, int], known: bool) -> None:
         process.close()
 
 
+@pytest.mark.parametrize(("size", "words"), [((20, 12), "now       no sessio…"), ((120, 40), "  line 272")])
+def test_a_window_of_another_size_is_drawn_as_large_as_it_is(
+    screen: tuple[Process, IO[bytes]], size: tuple[int, int], words: str
+) -> None:
+    process, stream = screen
+    say(stream, SAID + "".join(f"line {number}\n" for number in range(300)))
+    process.read(shown(process, "line 299"))
+    assert not shown(process, words)()
+    process.resize(*size)
+    process.read(shown(process, words))
+    assert process.terminal.page.text[0] == "grid tiny"
+    scrolled = process.terminal.other.scrolled
+    say(stream, "one more\n")
+    process.read(shown(process, "one more"))
+    assert process.terminal.other.scrolled == scrolled
+    say(stream, f"{END}\n")
+    process.read(process.ended)
+    assert process.is_as_it_was()
+
+
 def test_the_end_of_the_workflow_ends_the_screen(screen: tuple[Process, IO[bytes]]) -> None:
     process, stream = screen
     say(stream, SAID)
