@@ -166,13 +166,19 @@ class Process:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.terminal.resize(columns, lines)
 
+    def hang_up(self) -> None:
+        """No terminal from now on."""
+        for each in (self.slave, self._master):
+            if each >= 0:
+                os.close(each)
+        self.slave = self._master = -1
+
     def close(self) -> None:
         """End whatever lives there."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        os.close(self.slave)
-        os.close(self._master)
+        self.hang_up()
 
     def is_as_it_was(self) -> bool:
         """Whether the terminal is on its page, with a cursor and the settings that it had."""

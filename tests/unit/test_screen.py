@@ -368,11 +368,12 @@ def test_what_comes_after_the_end_is_not_shown() -> None:
 # On a terminal
 
 
-def start(commands: Sequence[str] = (), **more: object) -> tuple[Process, IO[bytes]]:
+SCREEN = [sys.executable, "-m", "scripts.show_progress"]
+
+
+def start(command: Sequence[str] = SCREEN, **more: object) -> tuple[Process, IO[bytes]]:
     """The screen on a terminal, fed by the tests."""
-    process = Process(
-        [sys.executable, "-m", "scripts.show_progress"], cwd=ROOT, stdin=subprocess.PIPE, **more
-    )
+    process = Process(command, cwd=ROOT, stdin=subprocess.PIPE, **more)
     stream = process.process.stdin
     assert stream is not None
     stream.write(msgspec.json.encode(Given("grid tiny", [PLAN])) + b"\n")
@@ -463,6 +464,21 @@ def test_the_end_of_the_workflow_ends_the_screen(screen: tuple[Process, IO[bytes
     stream.close()
     process.read(process.ended)
     assert process.is_as_it_was()
+
+
+def test_what_the_workflow_prints_is_read_once_the_terminal_is_gone() -> None:
+    """As after `disown -h`: a workflow that cannot print any more would end."""
+    process, stream = start(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *SCREEN])
+    try:
+        say(stream, SAID)
+        process.read(shown(process, "1 of 4 done"))
+        process.hang_up()
+        for _ in range(100):
+            say(stream, "a line as long as that\n" * 100)  # more than a pipe holds
+        say(stream, f"{END}\n")
+        assert process.process.wait(30) == 0
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x1c"])
