@@ -19,7 +19,7 @@ rule archive:
         grid=GRID,
         cells=PLAN.summaries(PLAN.shown),
         sessions=PLAN.session_records(PLAN.shown),
-        forced=[file for cell in PLAN.shown for file in PLAN.forced(cell)],
+        forced=[file for cell in PLAN.shown for file in PLAN.forced(*cell.names)],
         engines=sorted({engine_file(cell.engine) for cell in PLAN.shown}),
         manifests=[manifest(quant, is_gone(*quant)) for quant in PLAN.manifests()],
     output:
@@ -30,7 +30,7 @@ rule archive:
         "../envs/workflow.yaml"
     threads: 1
     params:
-        code=lambda wildcards: PLAN.archived_code(),
+        code=first(0, PLAN.archived_code),
     message:
         "Archive the grid."
     shell:

@@ -7,12 +7,10 @@ Steps: read every transcript, logprobs file and forced pass of the cell, compare
 rule summarise_cell:
     """What a cell's sessions show: how much agrees, where the first difference is, how often it flips."""
     input:
-        sessions=lambda wildcards: session_files(wildcards[:4]),
+        sessions=first(4, session_files),
         # A job found out round by round heeds no change of its parameters, but that its input is newer.
-        looks=lambda wildcards: PLAN.rounds(
-            PLAN.cell(*wildcards[:4]), look_of(wildcards[:4])
-        ),
-        forced=lambda wildcards: PLAN.forced(PLAN.cell(*wildcards[:4])),
+        looks=first(4, look_files),
+        forced=first(4, PLAN.forced),
     output:
         report(
             "results/cells/{model}/{precision}/{engine}/{variant}/cell.json",

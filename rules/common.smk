@@ -16,7 +16,7 @@ if str(workflow.basedir) not in sys.path:
 from scripts.common.sources import content_digest, source_digest
 from scripts.grid.asked import read_asked
 from scripts.grid.begin import begin
-from scripts.grid.large import expect_many_jobs
+from scripts.grid.large import expect_many_jobs, first
 from scripts.grid.plan import GRID, engine_file, is_gone, manifest_file, one_of
 from scripts.grid.side_tables import LEAK, REAP, SPEED
 from scripts.grid.targets import PARTS
@@ -24,6 +24,7 @@ from scripts.quants.evict import evicted_file
 
 TABLE = ["results/table.md", "results/table.csv"]
 CONTROLS = "results/controls.json"
+JOB = (*PARTS, "session")
 FAILED_CONTROLS = "results/controls.failed.json"
 
 AFTER_AN_ERROR = (
@@ -48,9 +49,14 @@ def look_of(names):
     ).output[0]
 
 
-def session_files(names):
+def session_files(*names):
     """The session records that a cell is summarised from; of a question they are found out round by round."""
-    return PLAN.sessions(PLAN.cell(*names), look_of(names))
+    return PLAN.sessions(*names, look=look_of(names))
+
+
+def look_files(*names):
+    """The looks that a cell's question took, one a session."""
+    return PLAN.rounds(*names, look=look_of(names))
 
 
 def manifest(quant, stays):
@@ -61,26 +67,31 @@ def manifest(quant, stays):
 
 def weights(file, rule):
     """The manifest of the weights that a rule's file is made with."""
-    return lambda wildcards: manifest(
-        wildcards[:2], PLAN.stays_gone(*wildcards[:2], file.format(**wildcards), rule)
-    )
+
+    def source(model, precision, *rest):
+        made = file.format(**dict(zip(JOB, (model, precision, *rest))))
+        return manifest(
+            (model, precision), PLAN.stays_gone(model, precision, made, rule)
+        )
+
+    return first(5, source)
 
 
 def quant_source(rule):
     """What a precision is built from: the manifest of another precision, or a checkpoint."""
 
-    def source(wildcards):
-        quant = PLAN.source_quant(*wildcards[:2])
-        if quant is None:
-            return [ancient(file) for file in PLAN.quant_files(*wildcards[:2])]
-        return manifest(quant, PLAN.source_stays_gone(*wildcards[:2], rule))
+    def source(*quant):
+        other = PLAN.source_quant(*quant)
+        if other is None:
+            return [ancient(file) for file in PLAN.quant_files(*quant)]
+        return manifest(other, PLAN.source_stays_gone(*quant, rule))
 
-    return source
+    return first(2, source)
 
 
-def evicted(wildcards):
-    """What says that the weights were deleted, as it is: older than those that are made after that."""
-    return [before_update(file) for file in PLAN.evicted(*wildcards[:2])]
+def evicted(*quant):
+    """What says that weights were deleted, as it is now: those that are made again are newer."""
+    return [before_update(file) for file in PLAN.evicted(*quant)]
 
 
 wildcard_constraints:

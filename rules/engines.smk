@@ -7,7 +7,7 @@ Steps: create the environment (once; it stays in .envs/) or pull or build the im
 rule create_env:
     """The locked environment of an engine that runs as a process, and its record."""
     input:
-        lock=lambda wildcards: PLAN.engine_sources(wildcards.engine),
+        lock=first(1, PLAN.engine_sources),
     output:
         "results/engines/{engine}.json",
     log:
@@ -19,10 +19,10 @@ rule create_env:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        needs_gb=lambda wildcards: PLAN.engine_gpu_memory(wildcards.engine),
+        needs_gb=first(1, PLAN.engine_gpu_memory),
     params:
         code=source_digest("create_env"),
-        entry=lambda wildcards: PLAN.engine_entry(wildcards.engine),
+        entry=first(1, PLAN.engine_entry),
     message:
         "Set up the engine {wildcards.engine}."
     shell:
@@ -33,7 +33,7 @@ rule create_env:
 rule build_image:
     """The image of an engine that is built here from a folder of containers/, and its record."""
     input:
-        lambda wildcards: PLAN.engine_sources(wildcards.engine),
+        first(1, PLAN.engine_sources),
     output:
         "results/engines/{engine}.json",
     log:
@@ -46,7 +46,7 @@ rule build_image:
     threads: 1
     params:
         code=source_digest("build_image"),
-        entry=lambda wildcards: PLAN.engine_entry(wildcards.engine),
+        entry=first(1, PLAN.engine_entry),
     message:
         "Build the image of {wildcards.engine}."
     shell:
@@ -67,10 +67,10 @@ rule pull_image:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        needs_gb=lambda wildcards: PLAN.engine_gpu_memory(wildcards.engine),
+        needs_gb=first(1, PLAN.engine_gpu_memory),
     params:
         code=source_digest("pull_image"),
-        entry=lambda wildcards: PLAN.engine_entry(wildcards.engine),
+        entry=first(1, PLAN.engine_entry),
     message:
         "Pull the image of {wildcards.engine}."
     shell:

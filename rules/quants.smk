@@ -12,7 +12,7 @@ IN_CONTAINER = ("scripts.quants.in_container",)
 rule build_weights:
     """The weights of one precision, built by its recipe, and their manifest."""
     input:
-        evicted=evicted,
+        evicted=first(2, evicted),
         source=quant_source("build_weights"),
         engine=[
             engine_file(each) for each in [PLAN.builder(CONFIG.quantise_in)] if each
@@ -28,11 +28,11 @@ rule build_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
     params:
         code=source_digest("build_weights", IN_CONTAINER),
-        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        entry=first(2, PLAN.quant_entry),
         python=lambda wildcards, resources: PLAN.builder_python(resources.quantise_in),
     message:
         "Build the weights of {wildcards.model} in {wildcards.precision}."
@@ -44,7 +44,7 @@ rule build_weights:
 rule convert_weights:
     """The weights of a checkpoint of ours as they are, a GGUF file of the same bits beside them, and their manifest."""
     input:
-        evicted=evicted,
+        evicted=first(2, evicted),
         source=quant_source("convert_weights"),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
@@ -57,11 +57,11 @@ rule convert_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("build_weights", IN_CONTAINER),
-        content=lambda wildcards: PLAN.quant_content(*wildcards[:2]),
-        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        content=first(2, PLAN.quant_content),
+        entry=first(2, PLAN.quant_entry),
     message:
         "Convert the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -72,7 +72,7 @@ rule convert_weights:
 rule prune_weights:
     """A precision with the least active of its experts pruned, calibrated on drawn episodes, and its manifest."""
     input:
-        evicted=evicted,
+        evicted=first(2, evicted),
         source=quant_source("prune_weights"),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
@@ -85,10 +85,10 @@ rule prune_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("prune_weights"),
-        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        entry=first(2, PLAN.quant_entry),
     message:
         "Prune the experts of {wildcards.model} to {wildcards.precision}."
     shell:
@@ -99,8 +99,8 @@ rule prune_weights:
 rule draw_weights:
     """A checkpoint with random weights of a given shape, drawn from a seed, and its manifest."""
     input:
-        evicted=evicted,
-        shape=lambda wildcards: PLAN.quant_files(*wildcards[:2]),
+        evicted=first(2, evicted),
+        shape=first(2, PLAN.quant_files),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
@@ -112,10 +112,10 @@ rule draw_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("draw_weights"),
-        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        entry=first(2, PLAN.quant_entry),
     message:
         "Draw the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -126,7 +126,7 @@ rule draw_weights:
 rule quantise_weights:
     """The weights of one precision, made from another by llm-compressor, checked tensor by tensor, and their manifest."""
     input:
-        evicted=evicted,
+        evicted=first(2, evicted),
         source=quant_source("quantise_weights"),
         lock="envs/quantise.lock",
     output:
@@ -140,11 +140,11 @@ rule quantise_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
     params:
         code=source_digest("quantise_weights", IN_CONTAINER),
-        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        entry=first(2, PLAN.quant_entry),
     message:
         "Quantise {wildcards.model} to {wildcards.precision}."
     shell:
@@ -155,7 +155,7 @@ rule quantise_weights:
 rule fetch_weights:
     """The weights of one precision, pulled from a hub at a pinned revision or found in a folder, and their manifest."""
     input:
-        evicted=evicted,
+        evicted=first(2, evicted),
     output:
         update("results/quants/{model}/{precision}/manifest.json"),
     log:
@@ -168,10 +168,10 @@ rule fetch_weights:
         "../envs/workflow.yaml"
     threads: PLAN.cores if PLAN.evictable else 1
     resources:
-        on_gpus=lambda wildcards: PLAN.serving_gpus(*wildcards[:2]),
+        on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("fetch_weights"),
-        entry=lambda wildcards: PLAN.quant_entry(*wildcards[:2]),
+        entry=first(2, PLAN.quant_entry),
     message:
         "Bring the weights of {wildcards.model} in {wildcards.precision}."
     shell:
@@ -179,13 +179,15 @@ rule fetch_weights:
         " --entry {params.entry} --gpus {resources.on_gpus} --output {output} 2>&1 | tee -i {log} >&2"
 
 
+# No temp(): turned on where all is done it deletes nothing; and ancient() heeds no file that is missing, so that one
+# more session of a quant whose weights temp() had deleted made all of them run again (tried on Snakemake 9.27.1).
 rule evict_weights:
     """The weights of one precision, deleted once every cell that needs them is done; their manifest stays."""
     input:
         sessions=lambda wildcards: [
             file
             for names in PLAN.users(*wildcards[:2])
-            for file in session_files(names) + PLAN.forced(PLAN.cell(*names))
+            for file in session_files(*names) + PLAN.forced(*names)
         ],
     output:
         "results/evicted/{model}/{precision}.json",

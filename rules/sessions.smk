@@ -15,8 +15,8 @@ rule run_session:
     input:
         manifest=weights(SESSION, "run_session"),
         engine="results/engines/{engine}.json",
-        workload=lambda wildcards: PLAN.workload(*wildcards[:4])[0],
-        workspace=lambda wildcards: PLAN.workload(*wildcards[:4])[1:],
+        workload=first(4, PLAN.workload),
+        workspace=first(4, PLAN.workspace),
     output:
         SESSION,
     log:
@@ -28,21 +28,16 @@ rule run_session:
     threads: PLAN.cores
     resources:
         gpu=PLAN.gpu,
-        gpu_gb=(
-            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3]))
-            if PLAN.gpu
-            else 0
-        ),
+        gpu_gb=first(3, PLAN.session_gpu_memory) if PLAN.gpu else 0,
     params:
-        code=lambda wildcards: PLAN.session_digest("run_session", wildcards.engine),
-        python=lambda wildcards: PLAN.python(wildcards.engine),
-        arguments=lambda wildcards: PLAN.arguments(*wildcards[:4]),
-        replays=lambda wildcards: PLAN.cell(*wildcards[:4]).replays,
+        code=first(4, PLAN.session_code),
+        python=first(4, PLAN.python),
+        arguments=first(4, PLAN.session_arguments),
     message:
         "Session {wildcards.session} of {wildcards.model} {wildcards.precision} on {wildcards.engine},"
         " {wildcards.variant}."
     shell:
-        "{params.python} -m scripts.run_session {params.arguments} --replays {params.replays} --session {wildcards.session}"
+        "{params.python} -m scripts.run_session {params.arguments} --session {wildcards.session}"
         " --workload {input.workload} --manifest {input.manifest} --engine-record {input.engine}"
         " --engine-log {log.engine} --output {output} 2>&1 | tee -i {log.session} >&2"
 
@@ -50,9 +45,7 @@ rule run_session:
 checkpoint ask_cell:
     """Whether the sessions so far answer a cell's question, or another one is needed."""
     input:
-        lambda wildcards: PLAN.cell(*wildcards[:4]).session_files[
-            : int(wildcards.session) + 1
-        ],
+        first(5, PLAN.sessions_to),
     output:
         "results/cells/{model}/{precision}/{engine}/{variant}/question/round-{session}.json",
     log:
@@ -63,9 +56,7 @@ checkpoint ask_cell:
     params:
         code=source_digest("ask_cell"),
         cell="results/cells/{model}/{precision}/{engine}/{variant}",
-        question=lambda wildcards: PLAN.question(
-            *wildcards[:4], sessions=int(wildcards.session) + 1
-        ),
+        question=first(5, PLAN.question_after),
     message:
         "Ask {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:
@@ -90,19 +81,14 @@ rule force_cell:
     threads: PLAN.cores
     resources:
         gpu=PLAN.gpu,
-        gpu_gb=(
-            (lambda wildcards: PLAN.session_gpu_memory(*wildcards[:3]))
-            if PLAN.gpu
-            else 0
-        ),
+        gpu_gb=first(3, PLAN.session_gpu_memory) if PLAN.gpu else 0,
     params:
-        code=lambda wildcards: PLAN.session_digest("force_cell", wildcards.engine),
-        python=lambda wildcards: PLAN.python(wildcards.engine),
-        arguments=lambda wildcards: PLAN.arguments(*wildcards[:4]),
-        passes=lambda wildcards: PLAN.passes(*wildcards[:4]),
+        code=first(4, PLAN.force_code),
+        python=first(4, PLAN.python),
+        arguments=first(4, PLAN.force_arguments),
     message:
         "Force {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:
-        "{params.python} -m scripts.force_cell {params.arguments} {params.passes}"
+        "{params.python} -m scripts.force_cell {params.arguments}"
         " --manifest {input.manifest} --engine-record {input.engine} --engine-log {log.engine} --output {output}"
         " 2>&1 | tee -i {log.forced} >&2"

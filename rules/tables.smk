@@ -118,7 +118,7 @@ rule table:
 rule ablate:
     """The causes: what each change of a deployment's settings does to its bits."""
     input:
-        cells=lambda wildcards: PLAN.ablated(*wildcards[:3]),
+        cells=first(3, PLAN.ablated),
         grid=GRID,
     output:
         report(

@@ -9,36 +9,24 @@ is looked up: one of another version is refused unless --allow-other is given, o
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
 from scripts.provenance.adopted import adopt_environment
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.adopt_env",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("lock", type=Path, metavar="LOCK", help="a file of envs/")
-    parser.add_argument(
-        "--packages",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="FOLDER",
-        help="a site-packages folder",
-    )
-    parser.add_argument("--allow-other", action="store_true", help="take packages of other versions")
-    parser.add_argument("--allow-missing", action="store_true", help="do without packages that are not there")
-    given = parser.parse_args()
-    adopt_environment(
-        given.lock, given.packages, allow_other=given.allow_other, allow_missing=given.allow_missing
-    )
+def main(
+    lock: Annotated[Path, "a file of envs/"],
+    /,
+    *,
+    packages: Annotated[list[Path], "a site-packages folder; again for each"],
+    allow_other: Annotated[bool, "take packages of other versions"] = False,
+    allow_missing: Annotated[bool, "do without packages that are not there"] = False,
+) -> None:
+    """Adopt it."""
+    adopt_environment(lock, packages, allow_other=allow_other, allow_missing=allow_missing)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import ConfigError, run_command
+from scripts.common.command import run
+from scripts.common.errors import ConfigError
 from scripts.provenance.entries import ENGINES, engine_entry
 from scripts.provenance.images import build_image
 
 
-def main() -> None:
-    """Parse arguments, build, write the record."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.build_image", description=__doc__)
-    parser.add_argument("engine", metavar="ENGINE", help="an engine of config/engines.yaml")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the record to write")
-    given = parser.parse_args()
-    entry = engine_entry(given.engine)
+def main(
+    engine: Annotated[str, "an engine of config/engines.yaml"],
+    /,
+    *,
+    output: Annotated[Path, "the record to write"],
+) -> None:
+    """Build, write the record."""
+    entry = engine_entry(engine)
     if entry.build is None:
-        raise ConfigError(f"{given.engine} has no build", where=str(ENGINES))
-    build_image(given.engine, entry).write(given.output)
+        raise ConfigError(f"{engine} has no build", where=str(ENGINES))
+    build_image(engine, entry).write(output)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Annotated, Literal
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
 from scripts.quants.build import Quantiser, build_quant, quantise_here
-from scripts.quants.command import quant_parser
+from scripts.quants.command import Entry, Gpus, Output
 from scripts.quants.room import check_room
 
 
-def main() -> None:
-    """The command."""
-    parser = quant_parser("build_weights", __doc__)
-    parser.add_argument(
-        "--runtime",
-        choices=("process", "docker"),
-        default="process",
-        help="process: llama.cpp's quantiser is that of this Python; docker: that of an image",
-    )
-    given = parser.parse_args()
-    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
+def main(
+    model: str,
+    precision: str,
+    /,
+    *,
+    entry: Entry,
+    output: Output,
+    gpus: Gpus = 0,
+    runtime: Annotated[
+        Literal["process", "docker"],
+        "process: llama.cpp's quantiser is that of this Python; docker: that of an image",
+    ] = "process",
+) -> None:
+    """Build it."""
+    check_room(model, precision, entry, output, gpus=gpus)
     quantiser: Quantiser = quantise_here
-    if given.runtime == "docker":
+    if runtime == "docker":
         from scripts.quants.in_container import LlamaQuantize
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container ends too
         quantiser = LlamaQuantize()
-    build_quant(given.model, given.precision, given.entry, given.output, quantiser=quantiser)
+    build_quant(model, precision, entry, output, quantiser=quantiser)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

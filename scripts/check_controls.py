@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import DataError, run_command
+from scripts.common.command import run
+from scripts.common.errors import DataError
 from scripts.records.grid import Grid
 from scripts.report.controls import as_json, failed, read_controls
 from scripts.report.entries import read_entries
 
 
-def main() -> None:
-    """Parse arguments, read the controls, write controls.json, fail where one came out otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.check_controls", description=__doc__)
-    parser.add_argument("--grid", type=Path, required=True, help="the grid.json that names the controls")
-    parser.add_argument("--results", type=Path, required=True, help="folder with cells/")
-    parser.add_argument("--table", type=Path, required=True, help="the table.md that make_table wrote")
-    parser.add_argument("--output", type=Path, required=True, help="the controls.json to write")
-    given = parser.parse_args()
-    grid = Grid.read(given.grid)
-    if not given.table.exists():
-        raise DataError(
-            "the file is missing", where=str(given.table), remedy="make the table first: make_table"
-        )
-    readings = read_controls(grid, read_entries(grid, given.results))
-    as_json(readings).write(given.output)
+def main(
+    *,
+    grid: Annotated[Path, "the grid.json that names the controls"],
+    results: Annotated[Path, "folder with cells/"],
+    table: Annotated[Path, "the table.md that make_table wrote"],
+    output: Annotated[Path, "the controls.json to write"],
+) -> None:
+    """Read the controls, write controls.json, fail where one came out otherwise."""
+    made = Grid.read(grid)
+    if not table.exists():
+        raise DataError("the file is missing", where=str(table), remedy="make the table first: make_table")
+    readings = read_controls(made, read_entries(made, results))
+    as_json(readings).write(output)
     wrong = failed(readings)
     if wrong:
         said = "; ".join(
@@ -33,10 +32,10 @@ def main() -> None:
         )
         raise DataError(
             f"a control came out otherwise: {said}",
-            where=str(given.table),
+            where=str(table),
             remedy="the table says so at its top; do not rely on it until the control reads right",
         )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

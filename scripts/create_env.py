@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import ConfigError, run_command
+from scripts.common.command import run
+from scripts.common.errors import ConfigError
 from scripts.provenance.entries import ENGINES, engine_entry
 from scripts.provenance.environments import create_environment, describe_environment
 from scripts.provenance.gpus import check_gpu_memory
 from scripts.records.engine import EngineRecord
 
 
-def main() -> None:
-    """Parse arguments, build, write the record."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.create_env", description=__doc__)
-    parser.add_argument("engine", metavar="ENGINE", help="an engine of config/engines.yaml")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the record to write")
-    parser.add_argument(
-        "--needs-gb", type=float, default=0.0, help="GPU memory of the largest quant, 10^9 bytes"
-    )
-    given = parser.parse_args()
+def main(
+    engine: Annotated[str, "an engine of config/engines.yaml"],
+    /,
+    *,
+    output: Annotated[Path, "the record to write"],
+    needs_gb: Annotated[float, "GPU memory of the largest quant, 10^9 bytes"] = 0.0,
+) -> None:
+    """Build, write the record."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip and the compiler end too
-    entry = engine_entry(given.engine)
+    entry = engine_entry(engine)
     if entry.lock is None:
-        raise ConfigError(
-            f"{given.engine} has no lock", where=str(ENGINES), remedy="its environment is an image"
-        )
-    check_gpu_memory(entry.gpus, given.needs_gb, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+        raise ConfigError(f"{engine} has no lock", where=str(ENGINES), remedy="its environment is an image")
+    check_gpu_memory(entry.gpus, needs_gb, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     lock = Path(entry.lock)
     create_environment(lock)
     found = describe_environment(lock)
     EngineRecord(
-        engine=given.engine,
+        engine=engine,
         kind=entry.kind,
         runtime=entry.runtime,
         image=None,
@@ -44,8 +42,8 @@ def main() -> None:
         lock_sha256=found.lock_sha256,
         packages=found.packages,
         adopted=found.adopted,
-    ).write(given.output)
+    ).write(output)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from scripts.common.errors import run_command
-from scripts.quants.command import quant_parser
+from scripts.common.command import run
+from scripts.quants.command import Entry, Gpus, Output
 from scripts.quants.random_weights import build_random
 from scripts.quants.room import check_room
 
 
-def main() -> None:
-    """The command."""
-    given = quant_parser("draw_weights", __doc__).parse_args()
-    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
-    build_random(given.model, given.precision, given.entry, given.output)
+def main(model: str, precision: str, /, *, entry: Entry, output: Output, gpus: Gpus = 0) -> None:
+    """Draw it."""
+    check_room(model, precision, entry, output, gpus=gpus)
+    build_random(model, precision, entry, output)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -8,11 +8,12 @@ Charts and questions are drawn as for training the small models (20 to 26 bars, 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import ConfigError, run_command
+from scripts.common.command import run
+from scripts.common.errors import ConfigError
 from scripts.common.files import write_whole
 from scripts.tinychart.draw import FIRST_HELD_OUT_SEED, SYSTEM, draw_scenario
 
@@ -57,23 +58,16 @@ def _plain(value: object) -> str:
     return json.dumps(value) if isinstance(value, str) else str(value)
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.draw_workload",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--first-seed", type=int, required=True, help="the first chart's seed")
-    parser.add_argument(
-        "--charts", type=int, required=True, help="how many charts, of seeds one after the other"
-    )
-    parser.add_argument("--questions", type=int, default=10, help="questions a chart")
-    parser.add_argument("--output", type=Path, required=True, help="the workload's file")
-    given = parser.parse_args()
-    text = draw_workload(given.output.stem, given.first_seed, given.charts, given.questions)
-    write_whole(given.output, text)
+def main(
+    *,
+    first_seed: Annotated[int, "the first chart's seed"],
+    charts: Annotated[int, "how many charts, of seeds one after the other"],
+    questions: Annotated[int, "questions a chart"] = 10,
+    output: Annotated[Path, "the workload's file"],
+) -> None:
+    """Draw it."""
+    write_whole(output, draw_workload(output.stem, first_seed, charts, questions))
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

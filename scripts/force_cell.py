@@ -5,57 +5,42 @@ Run it with the Python of the engine's environment.
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import run_command
-from scripts.records.base import convert
+from scripts.common.command import run
 from scripts.records.engine import EngineRecord
-from scripts.records.forced import MODES
 from scripts.records.settings import Settings
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.force import force_cell
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "cell", type=Path, help="the cell's folder: results/cells/MODEL/PRECISION/ENGINE/VARIANT"
-    )
-    for mode in MODES:
-        parser.add_argument(
-            f"--{mode}-passes", type=int, default=5, help=f"how often it is fed back in {mode} (default: 5)"
-        )
-    parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the quant")
-    parser.add_argument(
-        "--engine-record", type=Path, help="file of results/engines/ (an image's or endpoint's)"
-    )
-    parser.add_argument(
-        "--settings", type=json.loads, required=True, help="the cell's resolved settings, as JSON"
-    )
-    parser.add_argument(
-        "--engine-log", type=Path, help="where the engine's log goes (default: in the cell's folder)"
-    )
-    parser.add_argument("--output", type=Path, help="forced.json (default: in the cell's folder)")
-    arguments = parser.parse_args()
-    record = arguments.engine_record
+def main(
+    cell: Annotated[Path, "the cell's folder: results/cells/MODEL/PRECISION/ENGINE/VARIANT"],
+    /,
+    *,
+    manifest: Annotated[Path, "manifest.json of the quant"],
+    settings: Annotated[Settings, "the cell's resolved settings, as JSON"],
+    prefill_passes: Annotated[int, "how often it is fed back in prefill (default: 5)"] = 5,
+    decode_passes: Annotated[int, "how often it is fed back in decode (default: 5)"] = 5,
+    engine_record: Annotated[Path | None, "file of results/engines/ (an image's or endpoint's)"] = None,
+    engine_log: Annotated[Path | None, "where the engine's log goes (default: in the cell's folder)"] = None,
+    output: Annotated[Path | None, "forced.json (default: in the cell's folder)"] = None,
+) -> None:
+    """Force it."""
     deployment = Deployment(
-        settings=convert(Settings, arguments.settings, "--settings"),
-        manifest=arguments.manifest,
-        record=EngineRecord.read(record) if record else None,
-        log=arguments.engine_log or arguments.cell / "forced.engine.log",
+        settings=settings,
+        manifest=manifest,
+        record=EngineRecord.read(engine_record) if engine_record else None,
+        log=engine_log or cell / "forced.engine.log",
     )
     force_cell(
         deployment,
-        arguments.output or arguments.cell / "forced.json",
-        passes={mode: getattr(arguments, f"{mode}_passes") for mode in MODES},
-        transcript=arguments.cell / "session-00" / "replay-00.transcript.jsonl",
+        output or cell / "forced.json",
+        passes={"prefill": prefill_passes, "decode": decode_passes},
+        transcript=cell / "session-00" / "replay-00.transcript.jsonl",
     )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import DataError, nearest, run_command
+from scripts.common.command import run
+from scripts.common.errors import DataError, nearest
 from scripts.common.files import write_whole
 from scripts.records.grid import Grid
 from scripts.report.ablation import ablations_of, make_page
 
 
-def main() -> None:
-    """Parse arguments, read, write."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.make_ablation", description=__doc__)
-    parser.add_argument("--grid", type=Path, required=True, help="the grid.json that lists ablations")
-    parser.add_argument("--results", type=Path, required=True, help="folder with cells/")
-    parser.add_argument("--model", required=True, help="of the ablations that go on the page")
-    parser.add_argument("--precision", required=True, help="of the ablations that go on the page")
-    parser.add_argument("--engine", required=True, help="of the ablations that go on the page")
-    parser.add_argument("--output", type=Path, required=True, help="the page to write, Markdown")
-    given = parser.parse_args()
-    key = (given.model, given.precision, given.engine)
-    grid = Grid.read(given.grid)
-    if not ablations_of(grid, key):
-        known = {f"{each.model}/{each.precision}/{each.engine}" for each in grid.ablations}
+def main(
+    *,
+    grid: Annotated[Path, "the grid.json that lists ablations"],
+    results: Annotated[Path, "folder with cells/"],
+    model: Annotated[str, "of the ablations that go on the page"],
+    precision: Annotated[str, "of the ablations that go on the page"],
+    engine: Annotated[str, "of the ablations that go on the page"],
+    output: Annotated[Path, "the page to write, Markdown"],
+) -> None:
+    """Read, write."""
+    key = (model, precision, engine)
+    made = Grid.read(grid)
+    if not ablations_of(made, key):
+        known = {f"{each.model}/{each.precision}/{each.engine}" for each in made.ablations}
         raise DataError(
             f"the grid has no ablation of {'/'.join(key)}",
-            where=str(given.grid),
+            where=str(grid),
             remedy=nearest("/".join(key), known),
         )
-    write_whole(given.output, make_page(grid, given.results, key))
+    write_whole(output, make_page(made, results, key))
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

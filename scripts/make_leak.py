@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
 from scripts.common.files import write_whole
 from scripts.records.grid import Grid
 from scripts.report.leak import make_leak
 
 
-def main() -> None:
-    """Parse arguments, read, write."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.make_leak", description=__doc__)
-    parser.add_argument("--grid", type=Path, required=True, help="the grid.json that names the cells")
-    parser.add_argument("--results", type=Path, required=True, help="folder with cells/")
-    parser.add_argument("--output", type=Path, required=True, help="the page to write, Markdown")
-    given = parser.parse_args()
-    write_whole(given.output, make_leak(Grid.read(given.grid), given.results))
+def main(
+    *,
+    grid: Annotated[Path, "the grid.json that names the cells"],
+    results: Annotated[Path, "folder with cells/"],
+    output: Annotated[Path, "the page to write, Markdown"],
+) -> None:
+    """Read, write."""
+    write_whole(output, make_leak(Grid.read(grid), results))
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
 from scripts.common.files import write_whole
 from scripts.records.grid import Grid
 from scripts.report.controls import read_controls
@@ -14,20 +14,20 @@ from scripts.report.frames import everything
 from scripts.report.page import render_page
 
 
-def main() -> None:
-    """Parse arguments, read, write."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.make_table", description=__doc__)
-    parser.add_argument("--grid", type=Path, required=True, help="the grid.json that names the cells")
-    parser.add_argument("--results", type=Path, required=True, help="folder with cells/ and quants/")
-    parser.add_argument("--output", type=Path, required=True, help="the table.md to write")
-    parser.add_argument("--csv", type=Path, required=True, help="the table.csv to write")
-    given = parser.parse_args()
-    grid = Grid.read(given.grid)
-    entries = read_entries(grid, given.results)
-    page = render_page(grid, entries, read_controls(grid, entries))
-    write_whole(given.csv, everything(entries).to_csv(index=False, lineterminator="\n"))
-    write_whole(given.output, page)
+def main(
+    *,
+    grid: Annotated[Path, "the grid.json that names the cells"],
+    results: Annotated[Path, "folder with cells/ and quants/"],
+    output: Annotated[Path, "the table.md to write"],
+    csv: Annotated[Path, "the table.csv to write"],
+) -> None:
+    """Read, write."""
+    made = Grid.read(grid)
+    entries = read_entries(made, results)
+    page = render_page(made, entries, read_controls(made, entries))
+    write_whole(csv, everything(entries).to_csv(index=False, lineterminator="\n"))
+    write_whole(output, page)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

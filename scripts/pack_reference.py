@@ -5,26 +5,23 @@ python -m scripts.pack_reference results/reference/hopper
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
 from scripts.archive.reference import pack_reference
-from scripts.common.errors import run_command
+from scripts.common.command import run
 
 
-def main() -> None:
-    """Parse arguments and pack."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.pack_reference",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/reference/NAME")
-    parser.add_argument("--root", type=Path, default=Path(), help="where results/ lies (default: here)")
-    given = parser.parse_args()
-    size = pack_reference(given.root, given.folder)
-    print(f"{given.folder}: {size / 1e6:.1f} MB")
+def main(
+    folder: Annotated[Path, "results/reference/NAME"],
+    /,
+    *,
+    root: Annotated[Path, "where results/ lies (default: here)"] = Path(),
+) -> None:
+    """Pack it."""
+    size = pack_reference(root, folder)
+    print(f"{folder}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from scripts.common.errors import run_command
-from scripts.quants.command import quant_parser
+from scripts.common.command import run
+from scripts.quants.command import Entry, Gpus, Output
 from scripts.quants.prune import build_pruned
 from scripts.quants.room import check_room
 
 
-def main() -> None:
-    """The command."""
-    given = quant_parser("prune_weights", __doc__).parse_args()
-    check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
-    build_pruned(given.model, given.precision, given.entry, given.output)
+def main(model: str, precision: str, /, *, entry: Entry, output: Output, gpus: Gpus = 0) -> None:
+    """Prune it."""
+    check_room(model, precision, entry, output, gpus=gpus)
+    build_pruned(model, precision, entry, output)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

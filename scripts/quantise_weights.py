@@ -5,38 +5,43 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
 from scripts.provenance.inside import enter_environment
-from scripts.quants.command import quant_parser
+from scripts.quants.command import Entry, Gpus, Output
 from scripts.quants.model_free import build_model_free
 from scripts.quants.room import check_room
 
 LOCK = Path("envs/quantise.lock")
 
 
-def main() -> None:
-    """The command."""
-    parser = quant_parser("quantise_weights", __doc__)
-    parser.add_argument(
-        "--runtime",
-        choices=("process", "docker", "inside"),
-        default="process",
-        help="process: in the lock's environment; docker: in a container of its image; inside: in this Python",
-    )
-    given = parser.parse_args()
-    if given.runtime != "inside":
-        check_room(given.model, given.precision, given.entry, given.output, gpus=given.gpus)
-    if given.runtime == "docker":
+def main(
+    model: str,
+    precision: str,
+    /,
+    *,
+    entry: Entry,
+    output: Output,
+    gpus: Gpus = 0,
+    runtime: Annotated[
+        Literal["process", "docker", "inside"],
+        "process: in the lock's environment; docker: in a container of its image; inside: in this Python",
+    ] = "process",
+) -> None:
+    """Quantise it."""
+    if runtime != "inside":
+        check_room(model, precision, entry, output, gpus=gpus)
+    if runtime == "docker":
         from scripts.quants.in_container import quantise_in_container
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container ends too
-        quantise_in_container(given.model, given.precision, given.entry, given.output)
+        quantise_in_container(model, precision, entry, output)
         return
-    if given.runtime == "process":
+    if runtime == "process":
         enter_environment(LOCK, "scripts.quantise_weights")
-    build_model_free(given.model, given.precision, given.entry, given.output)
+    build_model_free(model, precision, entry, output)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

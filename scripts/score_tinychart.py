@@ -5,42 +5,41 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
 
 
-def main() -> None:
-    """The command."""
+def main(
+    manifest: Annotated[Path, "manifest.json of the quant"],
+    /,
+    *,
+    episodes: Annotated[int, "held-out charts, ten questions each"] = 60,
+) -> None:
+    """Score it."""
     from scripts.engines.llama_cpp_python import LlamaCppPython
     from scripts.quants.manifest import verify_manifest
     from scripts.records.settings import LlamaCppArguments
     from scripts.tinychart.score import score_held_out
     from scripts.workload.chat import ChatForm
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("manifest", type=Path, help="manifest.json of the quant")
-    parser.add_argument("--episodes", type=int, default=60, help="held-out charts, ten questions each")
-    arguments = parser.parse_args()
-    verify_manifest(arguments.manifest)
-    folder = arguments.manifest.parent
+    verify_manifest(manifest)
+    folder = manifest.parent
     with (
         tempfile.TemporaryDirectory() as aside,
         closing(LlamaCppPython(folder / "model.gguf", LlamaCppArguments(), Path(aside) / "log")) as engine,
     ):
-        score = score_held_out(engine, ChatForm(folder), arguments.episodes, context=4096)
+        score = score_held_out(engine, ChatForm(folder), episodes, context=4096)
     for kind in sorted(score.asked):
         print(f"{kind:20} {score.right[kind]:4} of {score.asked[kind]}")
     print(
         f"{score.right.total()} of {score.asked.total()} right ({score.accuracy:.1%}); an episode took "
-        f"{score.turns / arguments.episodes:.1f} turns and {score.tokens / arguments.episodes:.0f} generated tokens"
+        f"{score.turns / episodes:.1f} turns and {score.tokens / episodes:.0f} generated tokens"
     )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -2,53 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
+from scripts.records.question import QuestionAsked
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN
-from scripts.verdict.question import parse_question
 from scripts.verdict.summary import summarise
 
 
-def main() -> None:
-    """Parse arguments, summarise, write."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.summarise_cell", description=__doc__)
-    parser.add_argument("cell", type=Path, metavar="CELL_DIR", help="folder with session-00, session-01, …")
-    parser.add_argument("--output", type=Path, required=True, help="the cell.json to write")
-    parser.add_argument(
-        "--first-block", type=int, default=FIRST_BLOCK, help="tokens of a first block (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--tie-margin",
-        type=float,
-        default=TIE_MARGIN,
-        help="margin of a near-tie, nat (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--question",
-        type=parse_question,
-        metavar="JSON",
-        help="what the cell is asked, as results/grid.json has it",
-    )
-    parser.add_argument(
-        "--sessions",
-        type=int,
-        metavar="N",
-        help="only the first N sessions count (default: all that are there)",
-    )
-    given = parser.parse_args()
+def main(
+    cell: Annotated[Path, "folder with session-00, session-01, …"],
+    /,
+    *,
+    output: Annotated[Path, "the cell.json to write"],
+    first_block: Annotated[int, f"tokens of a first block (default: {FIRST_BLOCK})"] = FIRST_BLOCK,
+    tie_margin: Annotated[float, f"margin of a near-tie, nat (default: {TIE_MARGIN})"] = TIE_MARGIN,
+    question: Annotated[QuestionAsked | None, "what the cell is asked, as results/grid.json has it"] = None,
+    sessions: Annotated[int | None, "only the first so many count (default: all that are there)"] = None,
+) -> None:
+    """Summarise, write."""
     gc.disable()  # what is parsed holds no cycles; looking for some takes an eighth of the time
-    found = summarise(
-        given.cell,
-        first_block=given.first_block,
-        tie_margin=given.tie_margin,
-        asked=given.question,
-        count=given.sessions,
-    )
-    found.write(given.output)
+    found = summarise(cell, first_block=first_block, tie_margin=tie_margin, asked=question, count=sessions)
+    found.write(output)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -10,13 +10,14 @@ Needs PyTorch and safetensors beside the engine's environment, and in practice a
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated, Literal
 
-from scripts.common.errors import run_command
+from scripts.common.command import run
+from scripts.common.errors import ConfigError
 
 LENGTH = 2432  # ids of an episode: nearly all are shorter
 
@@ -51,64 +52,63 @@ def make_tokenizer(output: Path, episodes: int) -> None:
     print(f"{tokenizer.get_vocab_size()} tokens in {output / 'tokenizer.json'}")
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["tokenizer", "episodes", "dense", "moe"])
-    parser.add_argument("--output", type=Path, required=True, help="folder (for episodes: file) to write")
-    parser.add_argument(
-        "--tokenizer", type=Path, default=Path("resources/tinychart"), help="folder of the tokenizer"
-    )
-    parser.add_argument(
-        "--count", type=int, default=100_000, help="episodes to draw (tokenizer: at most 400)"
-    )
-    parser.add_argument("--skip", type=int, default=0, help="seeds to pass over before the first episode")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw episodes")
-    parser.add_argument("--episodes", type=Path, help="file of drawn episodes to train on")
-    parser.add_argument("--initial", type=Path, help="folder of an earlier training to go on from")
-    parser.add_argument("--steps", type=int, default=20_000, help="end after so many steps at the latest")
-    parser.add_argument("--minutes", type=float, default=10.0, help="end after so many minutes at the latest")
-    parser.add_argument("--rows", type=int, default=32, help="episodes a step")
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if arguments.what == "tokenizer":
-        make_tokenizer(arguments.output, min(arguments.count, 400))
+def main(
+    what: Literal["tokenizer", "episodes", "dense", "moe"],
+    /,
+    *,
+    output: Annotated[Path, "folder (for episodes: file) to write"],
+    tokenizer: Annotated[Path, "folder of the tokenizer"] = Path("resources/tinychart"),
+    count: Annotated[int, "episodes to draw (tokenizer: at most 400)"] = 100_000,
+    skip: Annotated[int, "seeds to pass over before the first episode"] = 0,
+    workers: Annotated[int | None, "processes that draw episodes (default: all cores)"] = None,
+    episodes: Annotated[Path | None, "file of drawn episodes to train on"] = None,
+    initial: Annotated[Path | None, "folder of an earlier training to go on from"] = None,
+    steps: Annotated[int, "end after so many steps at the latest"] = 20_000,
+    minutes: Annotated[float, "end after so many minutes at the latest"] = 10.0,
+    rows: Annotated[int, "episodes a step"] = 32,
+    rate: Annotated[float, "highest learning rate"] = 2e-3,
+    seed: Annotated[int, "of weights and order"] = 0,
+) -> None:
+    """Train, or make what training needs."""
+    if what == "tokenizer":
+        make_tokenizer(output, min(count, 400))
         return
-    if arguments.what == "episodes":
+    if what == "episodes":
         from scripts.tinychart.draw import FIRST_TRAINING_SEED, draw_episodes
 
         draw_episodes(
-            arguments.count,
-            arguments.tokenizer,
-            arguments.output,
-            first_seed=FIRST_TRAINING_SEED + arguments.skip,
+            count,
+            tokenizer,
+            output,
+            first_seed=FIRST_TRAINING_SEED + skip,
             length=LENGTH,
-            workers=arguments.workers,
+            workers=workers or os.cpu_count() or 1,
         )
         return
-    if arguments.episodes is None:
-        parser.error("training needs --episodes FILE (made by `train_tinychart episodes`)")
+    if episodes is None:
+        raise ConfigError(
+            "training needs episodes",
+            where="--episodes",
+            remedy="draw them first: python -m scripts.train_tinychart episodes",
+        )
     from scripts.tinychart.model import ModelSpec
     from scripts.tinychart.train import TrainingSpec, train
 
     train(
-        ModelSpec(vocabulary=1792, experts=8 if arguments.what == "moe" else 0),
+        ModelSpec(vocabulary=1792, experts=8 if what == "moe" else 0),
         TrainingSpec(
-            steps=arguments.steps,
-            rows=arguments.rows,
+            steps=steps,
+            rows=rows,
             length=LENGTH,
-            rate=arguments.rate,
-            seed=arguments.seed,
+            rate=rate,
+            seed=seed,
         ),
-        arguments.episodes,
-        arguments.output,
-        minutes=arguments.minutes,
-        initial=arguments.initial,
+        episodes,
+        output,
+        minutes=minutes,
+        initial=initial,
     )
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -14,23 +14,17 @@ Of that lock it needs jsonschema, msgspec, numpy, pandas, PyYAML, rocrate, scipy
 
 from __future__ import annotations
 
-import argparse
 import gc
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import DataError, run_command
+from scripts.common.command import run
+from scripts.common.errors import DataError
 
 
-def main() -> int:
-    """Parse arguments, verify, say what was found."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.verify_archive",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("archive", type=Path, help="the zip: results/provenance.zip")
-    given = parser.parse_args()
+def main(archive: Annotated[Path, "the zip: results/provenance.zip"], /) -> int:
+    """Verify, say what was found."""
     try:
         from scripts.archive.verify import verify_archive
     except ModuleNotFoundError as error:
@@ -39,7 +33,7 @@ def main() -> int:
             remedy="python -m pip install --require-hashes -r envs/workflow.lock (the archive has this file too)",
         ) from error
     gc.disable()  # as summarise_cell does, and for the same reason
-    found = verify_archive(given.archive)
+    found = verify_archive(archive)
     for each in found.disagreements:
         print(each)
     if found.other_code:
@@ -51,7 +45,7 @@ def main() -> int:
         )
     counts = found.counts
     print(
-        f"{given.archive}: {found.files:,} files; judged again: {counts.cells} cells with {counts.sessions} sessions,"
+        f"{archive}: {found.files:,} files; judged again: {counts.cells} cells with {counts.sessions} sessions,"
         f" {counts.replays} replays and {counts.forced} forced replays, {counts.pages} pages;"
         f" {_count(len(found.disagreements))}"
     )
@@ -66,4 +60,4 @@ def _count(disagreements: int) -> str:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

@@ -8,27 +8,23 @@ Nothing but the folder is needed, no GPU and no engine. The exit status is 1 whe
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
+from typing import Annotated
 
 from scripts.archive.reference import unpack_reference, verify_reference
-from scripts.common.errors import run_command
+from scripts.common.command import run
 
 
-def main() -> None:
-    """Parse arguments, verify, print each disagreement."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.verify_reference",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="results/reference/NAME")
-    parser.add_argument("--unpack", type=Path, metavar="FOLDER", help="unpack it there, too")
-    given = parser.parse_args()
-    if given.unpack is not None:
-        unpack_reference(given.folder, given.unpack)
-    counts, found = verify_reference(given.folder)
+def main(
+    folder: Annotated[Path, "results/reference/NAME"],
+    /,
+    *,
+    unpack: Annotated[Path | None, "unpack it there, too"] = None,
+) -> int:
+    """Verify, print each disagreement."""
+    if unpack is not None:
+        unpack_reference(folder, unpack)
+    counts, found = verify_reference(folder)
     for each in found:
         print(each)
     print(
@@ -36,8 +32,8 @@ def main() -> None:
         f"{counts.forced} forced, {counts.pages} pages judged again: "
         + (f"{len(found)} disagreements" if found else "all agree")
     )
-    sys.exit(1 if found else 0)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

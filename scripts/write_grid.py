@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from scripts.common.errors import ConfigError, run_command
+from scripts.common.command import run
+from scripts.common.errors import ConfigError
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import grid_record
 from scripts.grid.resolve import resolve_cells
 
 
-def main() -> None:
-    """Parse arguments and write the record."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.write_grid", description=__doc__)
-    parser.add_argument(
-        "--grid", required=True, metavar="NAME", help="a file of config/grids/, without .yaml"
-    )
-    parser.add_argument("--why", metavar="TEXT", help="why this grid, for the table's heading")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml given otherwise"
-    )
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the record to write")
-    given = parser.parse_args()
-    overrides = {"grid": given.grid, **dict(_setting(text) for text in given.set)}
-    configuration = load_configuration(Path(), overrides, why=given.why)
-    grid_record(configuration, resolve_cells(configuration)).write(given.output)
+def main(
+    *,
+    grid: Annotated[str, "a file of config/grids/, without .yaml"],
+    why: Annotated[str | None, "why this grid, for the table's heading"] = None,
+    set_: Annotated[
+        list[str] | None, "KEY=VALUE: a key of config.yaml given otherwise; again for each"
+    ] = None,
+    output: Annotated[Path, "the record to write"],
+) -> None:
+    """Write the record."""
+    overrides = {"grid": grid, **dict(_setting(text) for text in set_ or ())}
+    configuration = load_configuration(Path(), overrides, why=why)
+    grid_record(configuration, resolve_cells(configuration)).write(output)
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -36,4 +35,4 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

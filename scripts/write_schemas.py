@@ -1,8 +1,8 @@
-"""Write the JSON Schemas of the files that the workflow writes (config/schemas/records/), from their records."""
+"""Write the JSON Schemas of the files that the workflow writes (scripts/records/schema/), from their records."""
 
 from __future__ import annotations
 
-from scripts.records.schemas import FILES, FOLDER, render
+from scripts.records.json_schema import FILES, FOLDER, render
 
 
 def main() -> None:

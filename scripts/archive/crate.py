@@ -71,6 +71,7 @@ HOMES = {
     "llama-cpp-python": "https://github.com/abetlen/llama-cpp-python",
     "llamacpp": "https://github.com/ggml-org/llama.cpp",
     "sglang": "https://github.com/sgl-project/sglang",
+    "transformers": "https://github.com/huggingface/transformers",
     "vllm": "https://github.com/vllm-project/vllm",
 }
 # Not asked of the system, whose table of media types is another one on each: the same data is described alike.

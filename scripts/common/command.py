@@ -63,7 +63,8 @@ def parser_of(main: Callable[..., int | None]) -> argparse.ArgumentParser:
 def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any) -> None:
     kind, said = typing.get_args(hint)[:2] if typing.get_origin(hint) is Annotated else (hint, None)
     required = parameter.default is parameter.empty
-    options: dict[str, Any] = {"help": said}
+    flag = f"--{parameter.name.strip('_').replace('_', '-')}"
+    options: dict[str, Any] = {"help": said}  # as argparse takes them
     if typing.get_origin(kind) in (Union, types.UnionType):
         (kind,) = (each for each in typing.get_args(kind) if each is not type(None))
     inner = typing.get_args(kind)
@@ -72,26 +73,25 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: An
     elif typing.get_origin(kind) is Literal:
         options["choices"] = inner
     elif typing.get_origin(kind) in (list, tuple):
-        options |= {"type": _reader(inner[0])}
+        options |= {"type": _reader(inner[0], flag)}
         options |= {"action": "append"} if typing.get_origin(kind) is list else {"nargs": "+"}
     else:
-        options["type"] = _reader(kind)
+        options["type"] = _reader(kind, flag)
     if not required:
         options["default"] = parameter.default
     if parameter.kind is parameter.POSITIONAL_ONLY:
         options |= {} if required else {"nargs": "?"}
         parser.add_argument(parameter.name, **options)
     else:
-        flag = f"--{parameter.name.strip('_').replace('_', '-')}"
         parser.add_argument(flag, dest=parameter.name, required=required and kind is not bool, **options)
 
 
-def _reader(kind: Any) -> Callable[[str], Any]:
+def _reader(kind: Any, flag: str) -> Callable[[str], Any]:
     if not (isinstance(kind, type) and issubclass(kind, Record)):
         return typing.cast(Callable[[str], Any], kind)
 
     def read_json(text: str) -> Record:
-        found: Record = convert(kind, json.loads(text), f"the {kind.__name__} on the command line")
+        found: Record = convert(kind, json.loads(text), flag)
         return found
 
     return read_json

@@ -59,21 +59,21 @@ def write_whole(path: Path, data: bytes | str) -> None:
 
 
 @contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
+def written_aside(folder: Path, part: str = "") -> Iterator[Path]:
     """An empty folder aside, `.NAME.partial`, that takes the place of `folder` once all is written into it.
 
-    On any failure nothing of it is left and `folder` is what it was; what a killed run left is begun anew.
+    `part`: the folder in it that does so alone, where there is more to be written beside it. On any failure nothing
+    of it is left and `folder` is what it was; what a killed run left is begun anew.
     """
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    (aside / part).mkdir(parents=True)
     try:
         yield aside
         shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-    except BaseException:
+        (aside / part).rename(folder)
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:

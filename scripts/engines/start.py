@@ -11,7 +11,7 @@ from scripts.common.errors import ConfigError, nearest
 from scripts.common.protocol import Engine
 from scripts.records.base import Record, convert
 from scripts.records.engine import EngineRecord
-from scripts.records.settings import EngineKind, LlamaCppArguments, Settings
+from scripts.records.settings import EngineKind, LlamaCppArguments, Settings, TransformersArguments
 
 Starter = Callable[[Settings, Path, Path, EngineRecord | None], AbstractContextManager[Engine]]
 R = TypeVar("R", bound=Record)
@@ -41,6 +41,14 @@ def _llama_cpp_python(
     return closing(LlamaCppPython(weights / "model.gguf", arguments, log))
 
 
+def _transformers(
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None
+) -> AbstractContextManager[Engine]:
+    from scripts.engines.transformers_engine import TransformersEngine
+
+    return closing(TransformersEngine(weights, typed_arguments(TransformersArguments, settings), log))
+
+
 def _server(
     settings: Settings, weights: Path, log: Path, record: EngineRecord | None
 ) -> AbstractContextManager[Engine]:
@@ -62,10 +70,20 @@ def _server(
 
 STARTERS: dict[EngineKind, Starter] = {
     "llama-cpp-python": _llama_cpp_python,
+    "transformers": _transformers,
     "vllm": _server,
     "sglang": _server,
     "llamacpp": _server,
     "openai": _server,
+}
+
+# Of the modules that start an engine, which is whose: of a kind in process its own, of a server that of its runtime.
+DRIVERS = {
+    "llama-cpp-python": "scripts.engines.llama_cpp_python",
+    "transformers": "scripts.engines.transformers_engine",
+    "process": "scripts.engines.server_process",
+    "docker": "scripts.engines.docker_runtime",
+    "external": "scripts.engines.external",
 }
 
 

@@ -29,7 +29,7 @@ LOOKING = (
 )
 
 # What asks for more lines, or for fewer, than a screen would show.
-CHATTY = ("debug", "debug_dag", "print_dag_as", "printshellcmds", "quiet", "verbose")
+CHATTY = ("debug", "debug_dag", "printshellcmds", "quiet", "verbose")
 
 
 @dataclass(frozen=True)

@@ -81,15 +81,7 @@ class Plan:
     @cached_property
     def cells(self) -> dict[tuple[str, ...], Cell]:
         """The cells that are run, by model, precision, engine and variant."""
-        return {
-            (row.model, row.precision, row.engine, row.variant): row
-            for row in self.rows
-            if row.planned is None
-        }
-
-    def cell(self, *names: str) -> Cell:
-        """The cell of these four names."""
-        return self.cells[names]
+        return {row.names: row for row in self.rows if row.planned is None}
 
     @cached_property
     def shown(self) -> list[Cell]:
@@ -102,11 +94,12 @@ class Plan:
         shown = set(self.shown)
         return list(dict.fromkeys(f"{cell.folder}/cell.json" for cell in cells if cell in shown))
 
-    def sessions(self, cell: Cell, look: Callable[[int], str]) -> list[str]:
+    def sessions(self, *names: str, look: Callable[[int], str]) -> list[str]:
         """The session records that a cell is summarised from; of a partial table those that exist.
 
         Of a cell with a question they are found out round by round: `look` gives the file of the look after a session.
         """
+        cell = self.cells[names]
         if self.partial:
             return existing_sessions(Path(), cell)
         for number, _ in enumerate(cell.round_files):
@@ -114,53 +107,74 @@ class Plan:
                 return cell.session_files[: number + 1]
         return cell.session_files
 
-    def rounds(self, cell: Cell, look: Callable[[int], str]) -> list[str]:
+    def rounds(self, *names: str, look: Callable[[int], str]) -> list[str]:
         """The looks that a cell's question took, one a session; none of a partial table."""
-        return [] if self.partial else cell.round_files[: len(self.sessions(cell, look))]
+        return [] if self.partial else self.cells[names].round_files[: len(self.sessions(*names, look=look))]
 
-    def forced(self, cell: Cell) -> list[str]:
+    def forced(self, *names: str) -> list[str]:
         """The forced replay that a cell is summarised with, if any; of a partial table one that exists."""
-        if cell.forced_file is None or (self.partial and not Path(cell.forced_file).is_file()):
-            return []
-        return [cell.forced_file]
+        file = self.cells[names].forced_file
+        return [file] if file is not None and (not self.partial or Path(file).is_file()) else []
+
+    def sessions_to(self, *names: str) -> list[str]:
+        """A cell's session records up to the session that is named last."""
+        return self.cells[names[:4]].session_files[: int(names[4]) + 1]
 
     def session_records(self, cells: Iterable[Cell]) -> list[str]:
         """The session records of cells whose number is known beforehand: of those without a question."""
         fixed = [cell for cell in cells if cell.question is None]
-        return [file for cell in fixed for file in self.sessions(cell, str)]
+        return [file for cell in fixed for file in self.sessions(*cell.names, look=str)]
+
+    def workload(self, *names: str) -> str:
+        """The file of the workload that a cell is asked."""
+        return self.configuration.workloads[self.cells[names].workload][0]
+
+    def workspace(self, *names: str) -> tuple[str, ...]:
+        """The files that a cell's workload reads."""
+        return self.configuration.workloads[self.cells[names].workload][1:]
 
     # Arguments of a cell's commands
 
     @cached_property
-    def _arguments(self) -> dict[tuple[str, ...], str]:
-        settings = {
-            key: cell_settings(self.configuration, cell).as_json() for key, cell in self.cells.items()
-        }
+    def _settings(self) -> dict[tuple[str, ...], str]:
+        cells = self.cells.items()
+        settings = {names: cell_settings(self.configuration, cell).as_json() for names, cell in cells}
         return {
-            key: shlex.join([self.cells[key].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
-            for key, each in settings.items()
+            names: shlex.join([self.cells[names].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
+            for names, each in settings.items()
         }
 
-    def arguments(self, *names: str) -> str:
-        """A cell's folder and settings, as run_session and force_cell take them."""
-        return self._arguments[names]
+    def session_arguments(self, *names: str) -> str:
+        """A cell's folder, settings and replays, as run_session takes them."""
+        return f"{self._settings[names]} --replays {self.cells[names].replays}"
 
-    def passes(self, *names: str) -> str:
-        """How often a cell's trajectory is fed back, as force_cell takes it."""
-        return " ".join(
-            f"--{mode}-passes {count}" for mode, count in self.cell(*names).forced.by_mode.items()
-        )
+    def force_arguments(self, *names: str) -> str:
+        """A cell's folder, settings and how often its trajectory is fed back, as force_cell takes them."""
+        passes = self.cells[names].forced.by_mode.items()
+        return " ".join([self._settings[names], *(f"--{mode}-passes {count}" for mode, count in passes)])
 
     def question(self, *names: str, sessions: int) -> str:
         """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""
-        asked = self.cell(*names).question
+        asked = self.cells[names].question
         if asked is None:
             return ""
         return f"--question {shlex.quote(json.dumps(asked.as_json(), sort_keys=True))} --sessions {sessions}"
 
-    def workload(self, *names: str) -> tuple[str, ...]:
-        """The file of the workload that a cell is asked, and the files that it reads."""
-        return self.configuration.workloads[self.cell(*names).workload]
+    def question_after(self, *names: str) -> str:
+        """A cell's question to its sessions up to the one that is named last."""
+        return self.question(*names[:4], sessions=int(names[4]) + 1)
+
+    def session_code(self, *names: str) -> str:
+        """The digest of the sources that a session of a cell follows from."""
+        return source_digest("run_session", self._unused[names[2]])
+
+    def force_code(self, *names: str) -> str:
+        """The digest of the sources that a forced replay of a cell follows from."""
+        return source_digest("force_cell", self._unused[names[2]])
+
+    def python(self, *names: str) -> str:
+        """The Python of the locked environment of a cell's engine; the workflow's own where it runs elsewhere."""
+        return self._pythons[names[2]]
 
     # Engines
 
@@ -193,13 +207,9 @@ class Plan:
             for name, entry in engines.items()
         }
 
-    def python(self, engine: str) -> str:
-        """The Python of an engine's locked environment; the workflow's own where the engine runs elsewhere."""
-        return self._pythons[engine]
-
-    def session_digest(self, command: str, engine: str) -> str:
-        """The digest of the sources that a session or forced replay of an engine follows from."""
-        return source_digest(command, unused_modules(self.engine(engine)))
+    @cached_property
+    def _unused(self) -> dict[str, tuple[str, ...]]:
+        return {name: unused_modules(entry) for name, entry in self.configuration.engines.items()}
 
     @cached_property
     def _engines_used(self) -> list[EngineEntry]:
@@ -281,7 +291,7 @@ class Plan:
     def builder_python(self, quantise_in: str) -> str:
         """The Python that builds GGUF weights."""
         builder = self.builder(quantise_in)
-        return self.python(builder) if builder else "python"
+        return self._pythons[builder] if builder else "python"
 
     def serving_gpus(self, model: str, precision: str) -> int:
         """On how many GPUs at most a quant is served in this grid; 0 where none is asked, or an engine does without."""

@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
+from scripts.engines.start import DRIVERS
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.records.engines import EngineEntry, Variant
 from scripts.records.grid import Block, Config, Estimate, Passes
@@ -58,9 +59,14 @@ class Cell:
     question: QuestionAsked | None = None
 
     @property
+    def names(self) -> tuple[str, str, str, str]:
+        """Model, precision, engine and variant."""
+        return self.model, self.precision, self.engine, self.variant
+
+    @property
     def path(self) -> str:
         """model/precision/engine/variant."""
-        return f"{self.model}/{self.precision}/{self.engine}/{self.variant}"
+        return "/".join(self.names)
 
     @property
     def folder(self) -> str:
@@ -228,14 +234,8 @@ def unused_modules(engine: EngineEntry) -> tuple[str, ...]:
 
     An edit of the code that drives a server is so no reason to run the sessions of another engine again.
     """
-    drivers = {
-        "in process": "scripts.engines.llama_cpp_python",
-        "process": "scripts.engines.server_process",
-        "docker": "scripts.engines.docker_runtime",
-        "external": "scripts.engines.external",
-    }
-    used = "in process" if engine.kind == "llama-cpp-python" else engine.runtime
-    return tuple(module for name, module in drivers.items() if name != used)
+    used = engine.kind if engine.kind in DRIVERS else engine.runtime
+    return tuple(module for name, module in DRIVERS.items() if name != used)
 
 
 def weights_builder(configuration: Configuration) -> str | None:
@@ -383,7 +383,7 @@ def _too_few_seats(cell: Cell, settings: Settings) -> Wrong | None:
     sends = f"the variant {cell.variant!r} sends {wanted} requests at once, {cell.engine!r}"
     if wanted == 1:
         return None
-    if settings.kind == "llama-cpp-python":
+    if settings.kind in DRIVERS:
         return f"{sends} in process takes one", "measure it with a server"
     name = SEATS.get(settings.kind)
     seats = settings.arguments.get(name) if name else None

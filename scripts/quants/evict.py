@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -48,5 +49,6 @@ def evict_quant(folder: Path, output: Path) -> int:
             freed += path.lstat().st_size
             path.unlink()
     print(f"{folder}: {freed / 1e9:,.2f} GB freed", file=sys.stderr, flush=True)
-    Evicted(files=len(manifest.files), bytes=manifest.bytes).write(output)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    Evicted(files=len(manifest.files), bytes=manifest.bytes, at=now).write(output)
     return freed

@@ -113,10 +113,12 @@ class Manifest(FileRecord, frozen=True, kw_only=True):
     """Where they come from."""
 
 
-class Evicted(FileRecord, frozen=True, kw_only=True):
+class Evicted(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """Weights that were deleted once no cell needed them (results/evicted/MODEL/PRECISION.json)."""
 
     files: int
     """How many files their manifest names."""
     bytes: int
     """Their size together."""
+    at: str = ""
+    """When, UTC, ISO 8601, to the microsecond: no two are equal, so that what is made again after it is known to be."""

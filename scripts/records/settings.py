@@ -120,3 +120,18 @@ class LlamaCppArguments(Record, frozen=True, kw_only=True, forbid_unknown_fields
     """Bound of the noise added to each logit, nat."""
     routed_experts: bool = False
     """Read off which experts each token goes through."""
+
+
+class TransformersArguments(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The arguments of transformers in process."""
+
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """What weights, activations and the cache are held in."""
+    attn_implementation: Literal["sdpa", "eager"] = "sdpa"
+    """Who computes attention: torch's fused kernel, or the model's own products."""
+    threads: int = 1
+    """Threads of torch."""
+    batch: int = 512
+    """Tokens of a prompt in one forward pass."""
+    context_length: int = 4096
+    """Tokens of context."""

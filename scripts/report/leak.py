@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from scripts.report.entries import Entry, read_entry
 from scripts.report.markdown import markdown_table
 from scripts.verdict.replays import Replay, find_replays, find_sessions
 from scripts.volatile.compare import Found, Leak, find_volatile
-from scripts.volatile.describe import quoted
+from scripts.volatile.describe import name_kinds, quoted
 
 CANNOT_SAY = (
     "**What this cannot say.** How far these bytes moved these models on these prompts, and no more: another model "
@@ -43,11 +42,6 @@ class Compared:
     def first(self) -> Leak | None:
         """The earliest leak of the first replay that shows one."""
         return next((each.first for each in self.found if each.first is not None), None)
-
-    @property
-    def kinds(self) -> Counter[tuple[str, str]]:
-        """Places by tool and kind."""
-        return Counter((leak.tool, leak.change.kind) for each in self.found for leak in each.leaks)
 
     @property
     def results(self) -> int:
@@ -146,8 +140,6 @@ def _leaks(entries: list[Entry], compared: dict[str, Compared]) -> list[dict[str
             row["first leaked bytes"] = (
                 f"{first.change.kind}: {quoted(first.change.one)} and {quoted(first.change.other)}"
             )
-            row["volatile"] = "; ".join(
-                f"`{tool}` {kind} {count:,}" for (tool, kind), count in sorted(found.kinds.items())
-            )
+            row["volatile"] = name_kinds(found.found)
         rows.append(row)
     return rows

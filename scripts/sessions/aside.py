@@ -1,32 +1,24 @@
-"""A folder that is written aside and takes its name once it is whole: of a failed session nothing is left."""
+"""The folder of a session or of forced passes: whole in the end, or not there."""
 
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.common.errors import DataError
+from scripts.common.files import written_aside
 from scripts.sessions.watch import WorkflowWatch
 
 
 @contextmanager
-def written_aside(folder: Path, part: str = "") -> Iterator[Path]:
-    """An empty folder `.NAME.partial` beside `folder`; its `part`, by default all of it, becomes `folder` in the end.
-
-    On any failure, and when the workflow is gone, it is removed and `folder` stays as it was. DataError where the disk
-    is full.
-    """
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
+def session_folder(folder: Path, part: str = "") -> Iterator[Path]:
+    """`written_aside`, given up when the workflow is gone too; DataError where the disk is full."""
     try:
-        (aside / part).mkdir(parents=True)
-        WorkflowWatch(aside).start()
-        yield aside
-        shutil.rmtree(folder, ignore_errors=True)
-        (aside / part).rename(folder)
+        with written_aside(folder, part) as aside:
+            WorkflowWatch(aside).start()
+            yield aside
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -35,5 +27,3 @@ def written_aside(folder: Path, part: str = "") -> Iterator[Path]:
             where=str(folder),
             remedy="make room and run the same command again",
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -23,7 +23,7 @@ from scripts.records.forced import Mode, PassTurn, Read
 from scripts.records.session import LoadRecord
 from scripts.records.settings import Settings
 from scripts.records.transcript import Turn
-from scripts.sessions.aside import written_aside
+from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.load import Load, Requests
 from scripts.sessions.progress import Progress
@@ -171,7 +171,7 @@ def force_passes(
 def force_cell(deployment: Deployment, output: Path, *, passes: Mapping[Mode, int], transcript: Path) -> None:
     """Feed `transcript` back to a fresh engine, so many `passes` a mode; write {cell}/forced/ and `output`."""
     verify_manifest(deployment.manifest)
-    with written_aside(output.parent / "forced", part="forced") as aside:
+    with session_folder(output.parent / "forced", part="forced") as aside:
         episodes = recorded_episodes(transcript)
         progress = Progress(deployment.title("forced"), max(passes.values()))
         with deployment.start() as engine:

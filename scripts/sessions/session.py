@@ -14,7 +14,7 @@ from scripts.provenance.machine import describe_machine
 from scripts.quants.manifest import verify_manifest
 from scripts.records.engine import Described
 from scripts.records.session import SessionRecord, WeightsSum, WorkloadSum
-from scripts.sessions.aside import written_aside
+from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.play import Played, Player
 from scripts.sessions.progress import Progress
@@ -41,7 +41,7 @@ def run_session(session: Session, output: Path) -> None:
     """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left."""
     deployment = session.deployment
     verify_manifest(deployment.manifest)
-    with written_aside(output.parent) as folder:
+    with session_folder(output.parent) as folder:
         started = _now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)

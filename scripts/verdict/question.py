@@ -9,7 +9,6 @@ While no two replays agree none of them is known not to have flipped: one is tak
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 import msgspec
 
 from scripts.common.errors import ConfigError
-from scripts.records.base import convert
 from scripts.records.question import Answered, QuestionAsked, QuestionFound
 from scripts.verdict.sequential import Decision, Question, decide, evidence, replays_needed
 
@@ -30,11 +28,6 @@ class Witness:
 
     flipped: bool
     exposure: float
-
-
-def parse_question(text: str) -> QuestionAsked:
-    """A question as a command's option has it, in JSON; ValueError where that is none, DataError for its keys."""
-    return convert(QuestionAsked, json.loads(text), "--question")
 
 
 def read_question(asked: QuestionAsked, where: str = "question") -> Question:

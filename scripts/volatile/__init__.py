@@ -1,1 +1,5 @@
-"""Volatile state in what a harness's tools return: found by comparing two transcripts, ours or anybody's."""
+"""Volatile state in what a harness's tools return: found by comparing two logs, ours or anybody's, and stripped."""
+
+from scripts.volatile.kinds import strip
+
+__all__ = ["strip"]

@@ -1,43 +1,51 @@
-"""Two transcripts compared call by call: which tool result gave away state that the runs do not share.
+"""Two logs compared call by call: which prompt or tool result gave away state that the runs do not share.
 
-Results of equal calls are compared as long as both runs made the same calls: whatever differs there is the harness's.
-From the first call that differs on, a result may differ because the model did something else before. Then only kinds
-that no call can have changed are named, and of these nothing that the model itself had said.
+Prompts and results of equal calls are compared as long as both runs made the same calls: whatever differs there is the
+harness's. From the first call that differs on, a result may differ because the model did something else before. Then
+only what no call can have changed is named, and of this nothing that the model itself had said.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.volatile.kinds import CONTENT, NUMBER, ORDER, SURE, Atom, atoms, kind_of
-from scripts.volatile.read import Exchange, read_exchanges
+from scripts.volatile.conversation import PROMPT_IDS, Conversation, Log, Part, text_of
+from scripts.volatile.differ import Change, differences
+from scripts.volatile.forms import read_log
+from scripts.volatile.kinds import CONTENT, IMAGE, ORDER, RANDOM
+from scripts.volatile.pairing import (
+    Asked,
+    Exchange,
+    Known,
+    Side,
+    later_calls,
+    pair_conversations,
+    shared_calls,
+    take_apart,
+)
 
-LONGEST = 100_000  # characters of a line beyond which it is one piece
-ALIGNED = 1_000_000  # product of two lengths beyond which what lies between two equal ends is one piece
-AROUND = 48  # characters beside a value that tell what it is
+PROMPTS = {"system": "system prompt", "user": "user prompt", "tools": "tool descriptions", "prompt": "prompt"}
+_READS = re.compile(
+    r"^(?:read|list|get|view|search|grep|glob|ls|open|find|fetch|look|show)"
+    r"|\"(?:cat|ls|head|tail|grep|rg|find|pwd|wc|stat|date|ps|git (?:log|status|diff|show)|sha\d*sum|md5sum)\b"
+    r"[^>;|&]*\"",
+    re.IGNORECASE,
+)
 
 
-@dataclass(frozen=True)
-class Change:
-    """One place in which two texts differ: its kind, what stands in each, at which byte of the first it begins."""
-
-    kind: str
-    one: str
-    other: str
-    byte: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Leak:
-    """Volatile state in a tool's result.
+    """Volatile state in a tool's result or a prompt.
 
-    `call`: which one of the conversation, from 1. `parted`: whether the runs had made different calls before it.
+    `call`: which one of the conversation, from 1; of a prompt how many calls came before it. `tool`: or which prompt.
+    `parted`: whether the runs had made different calls before it. `follows`: whether the same two values were found
+    earlier in the conversation.
     """
 
     conversation: str
@@ -45,6 +53,24 @@ class Leak:
     tool: str
     change: Change
     parted: bool
+    arguments: str = ""
+    follows: bool = False
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is in a prompt, and `tool` says in which."""
+        return not self.arguments and self.tool in PROMPTS.values()
+
+
+@dataclass
+class Tally:
+    """What was compared so far, and what was not."""
+
+    compared: int = 0
+    uncompared: int = 0
+    prompts: int = 0
+    unpaired: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,174 +86,215 @@ class Found:
         """The earliest leak of the first conversation that has one."""
         return self.leaks[0] if self.leaks else None
 
+    @property
+    def kinds(self) -> Counter[tuple[str, str]]:
+        """Places by tool and kind; a value that was found before is not counted again."""
+        return Counter((leak.tool, leak.change.kind) for leak in self.leaks if not leak.follows)
+
 
 def find_volatile(one: Path, other: Path) -> Found:
-    """Compare the tool results of two transcripts; DataError where they share no conversation with a tool result."""
-    first, second = read_exchanges(one), read_exchanges(other)
-    names = [name for name in first if name in second]
-    if not any(first[name] and second[name] for name in names):
+    """Compare the tool results of two transcripts; DataError where nothing can be compared."""
+    tally = Tally()
+    leaks = list(compare_files(one, other, tally))
+    return Found(leaks, tally.compared, tally.uncompared)
+
+
+def compare_files(one: Path, other: Path, tally: Tally) -> Iterator[Leak]:
+    """The leaks one at a time; `tally` is whole once they have all been taken. DataError as in `find_volatile`."""
+    first = read_log(one)
+    second = read_log(other)
+    tally.notes = tuple(
+        f"{path}: {note}" for path, log in ((one, first), (other, second)) for note in log.notes
+    )
+    named = 0
+    for leak in compare_logs(first, second, tally):
+        named += 1
+        yield leak
+    if not tally.compared and not named:
         raise DataError(
-            "the two have no conversation with tool results in common",
+            "the two have no conversation with tool results in common: nothing was compared "
+            f"({_told(first)}; {_told(second)})",
             where=f"{one}, {other}",
             remedy="give two transcripts of the same workload",
         )
-    leaks: list[Leak] = []
-    compared = calls = 0
-    for name in names:
-        mine, count = compare_conversations(name, first[name], second[name])
-        leaks += mine
-        compared, calls = compared + count, calls + max(len(first[name]), len(second[name]))
-    return Found(leaks, compared, calls - compared)
 
 
-def compare_conversations(name: str, first: list[Exchange], second: list[Exchange]) -> tuple[list[Leak], int]:
-    """The leaks of one conversation, and how many pairs of results were compared."""
+def compare_logs(one: Log, other: Log, tally: Tally) -> Iterator[Leak]:
+    """The leaks of all conversations that both logs have."""
+    pairs, tally.unpaired = pair_conversations(one.conversations, other.conversations)
+    for mine, theirs in pairs:
+        yield from compare_conversations(mine, theirs, tally)
+
+
+def _told(log: Log) -> str:
+    sides = [take_apart(each) for each in log.conversations]
+    results = sum(each.content is not None for side in sides for each in side.exchanges)
+    return f"{len(sides)} conversations with {results} results"
+
+
+def compare_conversations(one: Conversation, other: Conversation, tally: Tally) -> Iterator[Leak]:
+    """The leaks of one conversation: in its prompts, its results, and in their order."""
+    mine, theirs = take_apart(one), take_apart(other)
     known = Known()
-    leaks: list[Leak] = []
-    compared = 0
-    parted = False
-    for index, mine, theirs in _paired(first, second, known):
-        if mine is None or theirs is None:
-            parted = True
-            continue
-        compared += 1
-        changes = compare_results(mine.result, known.translate(theirs.result))
-        changes = [change for change in changes if not known.holds(change)]
-        if parted:
-            changes = [
-                change
-                for change in changes
-                if change.kind in SURE and change.one not in mine.said and change.other not in theirs.said
-            ]
-        leaks += [Leak(name, index + 1, mine.tool, change, parted) for change in changes]
-        known.learn(changes)
-    return leaks, compared
+    prompts = _Prompts(one.name, mine, theirs)
+    compared = shared = 0
+    turn: list[tuple[int, Exchange, Exchange]] = []
+    yield from prompts.up_to(0, known, tally)
+    for number, left, right in shared_calls(mine, theirs, known):
+        yield from prompts.up_to(number, known, tally)
+        if turn and turn[-1][1].turn != left.turn:
+            yield from _order(one.name, turn)
+            turn = []
+        turn.append((number, left, right))
+        shared = number + 1
+        if left.content is not None and right.content is not None:
+            compared += 1
+            changes = compare_contents(left.content, right.content)
+            yield from _leaks(one.name, number, left, changes, known)
+    yield from _order(one.name, turn)
+    yield from prompts.up_to(shared, known, tally)
+    later = _Later(mine, theirs, shared)
+    for number, left, index, right in later_calls(mine, theirs, shared, known):
+        if left.content is not None and right.content is not None:
+            compared += 1
+            changes = list(
+                later.sure(compare_contents(left.content, right.content), number, left, index, right)
+            )
+            yield from _leaks(one.name, number, left, changes, known, parted=True)
+    tally.compared += compared
+    tally.uncompared += max(len(mine.exchanges), len(theirs.exchanges)) - compared
 
 
-class Known:
-    """Pairs of values that were found volatile: where one comes again it is a consequence, no finding of its own."""
-
-    def __init__(self) -> None:
-        self._pairs: dict[str, str] = {}
-
-    def learn(self, changes: Iterable[Change]) -> None:
-        """Remember those that are long enough not to be met by chance."""
-        for change in changes:
-            if change.kind not in (NUMBER, CONTENT, ORDER) and min(len(change.one), len(change.other)) >= 4:
-                self._pairs[change.other] = change.one
-
-    def holds(self, change: Change) -> bool:
-        """Whether it is such a pair."""
-        return self._pairs.get(change.other) == change.one
-
-    def translate(self, text: str) -> str:
-        """The second run's text with the first run's values in place of its own."""
-        for theirs, mine in self._pairs.items():
-            text = mine.join(re.split(rf"(?<!\w){re.escape(theirs)}(?!\w)", text))
-        return text
+def _leaks(
+    name: str, number: int, left: Exchange, changes: list[Change], known: Known, *, parted: bool = False
+) -> Iterator[Leak]:
+    for each in changes:
+        follows = known.holds(each.one, each.other)
+        yield Leak(name, number + 1, left.tool, each, parted, left.arguments, follows)
+    known.learn(changes)
 
 
-def _paired(
-    first: list[Exchange], second: list[Exchange], known: Known
-) -> Iterator[tuple[int, Exchange | None, Exchange | None]]:
-    """Exchanges of equal calls, and once (None) where the calls first differ; then those that fit again."""
-    shared = 0
-    while shared < min(len(first), len(second)):
-        mine, theirs = first[shared], second[shared]
-        if mine.call != (theirs.tool, known.translate(theirs.arguments)):
-            break
-        yield shared, mine, theirs
-        shared += 1
-    rest, others = first[shared:], second[shared:]
-    if not rest or not others:
-        return
-    yield shared, None, None
-    calls = [(each.tool, known.translate(each.arguments)) for each in others]
-    matcher = difflib.SequenceMatcher(None, [each.call for each in rest], calls, autojunk=False)
-    for at, against, size in matcher.get_matching_blocks():
-        for step in range(size):
-            yield shared + at + step, rest[at + step], others[against + step]
-
-
-def compare_results(one: str, other: str) -> list[Change]:
-    """The places in which two results of one call differ, in the order of the first."""
+def compare_contents(one: tuple[Part, ...], other: tuple[Part, ...]) -> list[Change]:
+    """The places in which two contents differ: in their texts, then in their images and other media."""
     if one == other:
         return []
-    changes = list(_differing(one, other))
-    return sorted(changes, key=lambda change: change.byte)
+    changes = differences(text_of(one), text_of(other))
+    media = [[part for part in each if part.media] for each in (one, other)]
+    for mine, theirs in zip_longest(*media):
+        if mine != theirs:
+            shown = ["none" if each is None else each.digest for each in (mine, theirs)]
+            kind = CONTENT if (mine or theirs).media == PROMPT_IDS else IMAGE
+            changes.append(Change(kind, shown[0], shown[1], 0))
+    first, second = (
+        ", ".join(key or "text" for key, _ in groupby(part.media for part in each)) for each in (one, other)
+    )
+    if not changes and first != second:
+        changes.append(Change(ORDER, first, second, 0))
+    return changes
 
 
-def _differing(one: str, other: str) -> Iterator[Change]:
-    lines, others = one.splitlines(keepends=True), other.splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line.encode()))
-    shapes, theirs = [list(map(_shape, each)) for each in (lines, others)]
-    if shapes != theirs and sorted(shapes) == sorted(theirs) and len(lines) > 1:
-        index = next(i for i, (a, b) in enumerate(zip(shapes, theirs, strict=True)) if a != b)
-        yield Change(ORDER, lines[index].strip(), others[index].strip(), starts[index])
-        places: dict[str, list[int]] = {}
-        for number, shape in enumerate(theirs):
-            places.setdefault(shape, []).append(number)
-        for number, shape in enumerate(shapes):
-            yield from _in_line(lines[number], others[places[shape].pop(0)], starts[number])
-        return
-    for a, b, c, d in _blocks(shapes, theirs):
-        if b - a == d - c:
-            for mine, their in zip(range(a, b), range(c, d), strict=True):
-                yield from _in_line(lines[mine], others[their], starts[mine])
-        else:
-            yield Change(CONTENT, "".join(lines[a:b]), "".join(others[c:d]), starts[a])
+def _common(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
 
 
-def _shape(line: str) -> str:
-    return "".join(atom.shape for atom in _atoms(line) if atom.look != "space")
-
-
-def _atoms(line: str) -> list[Atom]:
-    return atoms(line) if len(line) <= LONGEST else [Atom(0, line, "word")]
-
-
-def _in_line(one: str, other: str, start: int) -> Iterator[Change]:
-    """The places in which two lines differ; `start`: the first byte of the one."""
-    if one == other:
-        return
-    mine, theirs = ([atom for atom in _atoms(line) if atom.look != "space"] for line in (one, other))
-    if len(mine) != len(theirs) or any(a.shape != b.shape for a, b in zip(mine, theirs, strict=True)):
-        words, others = ([atom.text for atom in each if atom.look != "mark"] for each in (mine, theirs))
-        if len(words) > 1 and words != others and Counter(words) == Counter(others):
-            at = next(i for i, (a, b) in enumerate(zip(words, others, strict=True)) if a != b)
-            first = [atom for atom in mine if atom.look != "mark"][at]
-            yield Change(ORDER, words[at], others[at], start + len(one[: first.start].encode()))
+def _order(name: str, turn: list[tuple[int, Exchange, Exchange]]) -> Iterator[Leak]:
+    """A leak where the results of one turn's calls came in another order."""
+    whole = [each for each in turn if each[1].content is not None and each[2].content is not None]
+    first = sorted(whole, key=lambda each: each[1].answered)
+    second = sorted(whole, key=lambda each: each[2].answered)
+    for (number, mine, _), (_, theirs, _) in zip(first, second, strict=True):
+        if mine is not theirs:
+            one, other = (f"result of {each.tool} {each.arguments}" for each in (mine, theirs))
+            yield Leak(name, number + 1, mine.tool, Change(ORDER, one, other, 0), False, mine.arguments)
             return
-    for a, b, c, d in _blocks([atom.shape for atom in mine], [atom.shape for atom in theirs]):
-        if b - a == d - c:
-            for left, right in zip(mine[a:b], theirs[c:d], strict=True):
-                if left.text != right.text:
-                    yield _change(one, left, right, start)
-        else:
-            at = mine[a].start if a < len(mine) else len(one)
-            end = mine[b - 1].end if b > a else at
-            from_, to = (theirs[c].start, theirs[d - 1].end) if d > c else (0, 0)
-            yield Change(CONTENT, one[at:end], other[from_:to], start + len(one[:at].encode()))
 
 
-def _blocks(one: list[str], other: list[str]) -> Iterator[tuple[int, int, int, int]]:
-    """Ranges of the one and the other that stand for one another; pairs where they are equally long."""
-    end = min(len(one), len(other))
-    head = next((index for index in range(end) if one[index] != other[index]), end)
-    tail = next((index for index in range(end - head) if one[-1 - index] != other[-1 - index]), end - head)
-    yield 0, head, 0, head
-    mine, theirs = one[head : len(one) - tail], other[head : len(other) - tail]
-    if len(mine) * len(theirs) > ALIGNED:
-        yield head, len(one) - tail, head, len(other) - tail
-    else:
-        for _, a, b, c, d in difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
-            yield head + a, head + b, head + c, head + d
-    yield len(one) - tail, len(one), len(other) - tail, len(other)
+class _Prompts:
+    """The prompts of two runs, compared as far as calls have been."""
+
+    def __init__(self, name: str, one: Side, other: Side) -> None:
+        self._name, self._agree = name, _common(one.said, other.said)
+        self._left = [self._by_role(side.prompts) for side in (one, other)]
+
+    @staticmethod
+    def _by_role(prompts: tuple[Asked, ...]) -> dict[str, list[Asked]]:
+        ordered = sorted(prompts, key=lambda each: each.prompt.role)
+        return {role: list(each)[::-1] for role, each in groupby(ordered, key=lambda each: each.prompt.role)}
+
+    def up_to(self, calls: int, known: Known, tally: Tally) -> Iterator[Leak]:
+        """The leaks of those prompts that came after no more calls than these."""
+        for role in PROMPTS:
+            mine, theirs = (side.get(role, []) for side in self._left)
+            while (mine and mine[-1].calls <= calls) or (theirs and theirs[-1].calls <= calls):
+                a = mine.pop() if mine and mine[-1].calls <= calls else None
+                b = theirs.pop() if theirs and theirs[-1].calls <= calls else None
+                said = max(each.said for each in (a, b) if each is not None)
+                if (a is None or b is None) and said:
+                    continue  # who asks again answers what the model said
+                tally.prompts += 1
+                changes = compare_contents(a.prompt.content if a else (), b.prompt.content if b else ())
+                if said > self._agree:
+                    changes = [each for each in changes if each.sure]
+                for each in changes:
+                    follows = known.holds(each.one, each.other)
+                    yield Leak(self._name, calls, PROMPTS[role], each, said > self._agree, "", follows)
+                known.learn(changes)
 
 
-def _change(line: str, one: Atom, other: Atom, start: int) -> Change:
-    before, after = line[max(0, one.start - AROUND) : one.start], line[one.end : one.end + AROUND]
-    kind = kind_of(one.text, other.text, one.look, before, after)
-    return Change(kind, one.text, other.text, start + len(line[: one.start].encode()))
+class _Later:
+    """What may be named after two runs went separate ways."""
+
+    def __init__(self, one: Side, other: Side, shared: int) -> None:
+        self._sides = one, other
+        self._said: dict[tuple[int, str], int] = {}
+        self._touched = [self._words(side, shared) for side in (one, other)]
+
+    @staticmethod
+    def _words(side: Side, shared: int) -> dict[str, int]:
+        """The words of calls that may have changed something, and the first call that has each."""
+        found: dict[str, int] = {}
+        for number, each in enumerate(side.exchanges[shared:], start=shared):
+            if not _READS.search(each.tool) and not _READS.search(each.arguments):
+                for word in _argument_words(each.arguments):
+                    found.setdefault(word, number)
+        return found
+
+    def sure(
+        self, changes: list[Change], number: int, left: Exchange, index: int, right: Exchange
+    ) -> Iterator[Change]:
+        """The changes that no call can have made: sure kinds, orderings, hashes in a line that is else the same."""
+        lines: Counter[int] = Counter()
+        text = text_of(left.content or ()).encode("utf-8", "surrogatepass") if changes else b""
+        where = [text.rfind(b"\n", 0, each.byte) for each in changes]
+        lines.update(line for line, each in zip(where, changes, strict=True) if not each.sure)
+        only_order = all(each.sure or each.kind == ORDER for each in changes)
+        for line, each in zip(where, changes, strict=True):
+            alone = (each.kind == ORDER and only_order) or (each.kind == RANDOM and lines[line] == 1)
+            if (each.sure or (alone and not self._changed(left, number, index))) and not (
+                self._was_said(0, each.one, left.said) or self._was_said(1, each.other, right.said)
+            ):
+                yield each
+
+    def _changed(self, exchange: Exchange, number: int, index: int) -> bool:
+        """Whether a call before it, since the parting, named something that this one names."""
+        words = _argument_words(exchange.arguments)
+        return any(
+            touched.get(word, at) < at
+            for touched, at in zip(self._touched, (number, index), strict=True)
+            for word in words
+        )
+
+    def _was_said(self, side: int, text: str, before: int) -> bool:
+        """Whether the model had said that text by then."""
+        if (side, text) not in self._said:
+            self._said[side, text] = self._sides[side].said.find(text.strip())
+        return 0 <= self._said[side, text] < before
+
+
+def _argument_words(arguments: str) -> set[str]:
+    return set(re.findall(r"[\w.-]{3,}", re.sub(r"\"\w+\":", " ", arguments)))

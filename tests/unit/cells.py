@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.common.command import call
 from scripts.common.errors import run_command
 from scripts.records.transcript import Answer, FinishReason, Turn, TurnLogprobs
 
@@ -140,15 +141,13 @@ def command(name: str, *arguments: str, apart: bool = False) -> subprocess.Compl
     if apart:
         line = [sys.executable, "-m", f"scripts.{name}", *arguments]
         return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    errors, before = io.StringIO(), sys.argv
+    errors = io.StringIO()
     main = importlib.import_module(f"scripts.{name}").main
-    sys.argv = [name, *arguments]
     try:
         with contextlib.redirect_stderr(errors):
-            run_command(main)
+            run_command(lambda: call(main, [*arguments]))
     except SystemExit as ended:
-        return subprocess.CompletedProcess(sys.argv, int(ended.code or 0), "", errors.getvalue())
+        return subprocess.CompletedProcess([name, *arguments], int(ended.code or 0), "", errors.getvalue())
     finally:
-        sys.argv = before
         gc.enable()
     raise AssertionError("the command did not end")

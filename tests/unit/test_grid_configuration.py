@@ -441,6 +441,7 @@ def test_a_planned_cell_cannot_be_asked_for(tree: Path, edit: Callable[[str, str
 
 def test_a_session_does_not_follow_from_another_engines_driver() -> None:
     assert unused_modules(EngineEntry(kind="llama-cpp-python", runtime="process", arguments={})) == (
+        "scripts.engines.transformers_engine",
         "scripts.engines.server_process",
         "scripts.engines.docker_runtime",
         "scripts.engines.external",

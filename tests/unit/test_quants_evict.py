@@ -35,10 +35,12 @@ def test_all_goes_but_the_manifest(quant: Path, tmp_path: Path) -> None:
     assert evict_quant(quant, tmp_path / "gone.json") == 15
     assert [path.name for path in quant.iterdir()] == [NAME]
     assert (quant / NAME).read_bytes() == before
-    assert Evicted.read(tmp_path / "gone.json") == Evicted(files=2, bytes=10)
+    said = Evicted.read(tmp_path / "gone.json")
+    assert said == Evicted(files=2, bytes=10, at=said.at)
     have_weights.cache_clear()
     assert not have_weights(quant / NAME)
     assert evict_quant(quant, tmp_path / "gone.json") == 0, "killed in the midst, it can be called again"
+    assert Evicted.read(tmp_path / "gone.json").at > said.at, "no two are equal"
 
 
 def test_what_a_link_leads_to_stays(quant: Path, tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from scripts.records.cell import Cell, CellNotDone, read_cell
 from scripts.records.engines import EngineEntry, Engines, Variant
 from scripts.records.forced import Forced, ModeForced, ModeNotRun
 from scripts.records.grid import Config, GridFile
+from scripts.records.json_schema import FILES, FOLDER, field_docs, render
 from scripts.records.machine import Code
 from scripts.records.manifest import Evicted
 from scripts.records.models import Model, Precision
-from scripts.records.schemas import FILES, FOLDER, field_docs, render
 from scripts.records.session import SessionRecord
 from scripts.records.transcript import Turn, TurnLogprobs
 

@@ -10,6 +10,7 @@ from cells import command, part, write_cell
 
 from scripts.common.errors import DataError
 from scripts.engines.vllm_server import speculation
+from scripts.records.engine import Speculation
 from scripts.records.grid import Grid, GridCell
 from scripts.records.transcript import TurnTiming
 from scripts.report.speed import TimedTurn, make_speed, reading_seconds
@@ -124,5 +125,5 @@ def test_what_a_server_counts_of_drafted_tokens() -> None:
         'vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="m"} 300.0\n'
         'vllm:spec_decode_num_accepted_tokens_per_pos_total{position="0"} 200.0\n'
     )
-    assert speculation(metrics) == {"drafted": 400, "accepted": 300}
+    assert speculation(metrics) == Speculation(drafted=400, accepted=300)
     assert speculation("vllm:num_requests_running 0\n") is None

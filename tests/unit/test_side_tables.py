@@ -183,8 +183,8 @@ def test_cells_that_cannot_be_compared_are_refused(root: Path) -> None:
     configuration = load_configuration(root, {"grid": "embedded-reap"})
     cells = resolve_cells(configuration)
     assert [len(each.against) for each in comparisons(configuration, cells)] == [2]
-    (entry,) = configuration.grid["reap"]
-    entry["against"] = ["tinychart-moe/q4_k_m/llama-cpp-python-0.3.36/jitter"]
+    (entry,) = configuration.grid.reap
+    entry.against[:] = ["tinychart-moe/q4_k_m/llama-cpp-python-0.3.36/jitter"]
     with pytest.raises(
         ConfigError, match=r"embedded-reap\.yaml:\d+: reap\[0\]\.against\[0\]: the grid does not list"
     ):

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.common.errors import DataError
-from scripts.common.transcripts import Turn, turn_line
+from scripts.records.transcript import ToolCall, Turn
 from scripts.volatile import kinds
-from scripts.volatile.compare import Found, compare_results, find_volatile
-from scripts.volatile.read import read_exchanges
+from scripts.volatile.compare import Found, find_volatile
+from scripts.volatile.differ import differences
+from scripts.volatile.forms import read_log
+from scripts.volatile.pairing import take_apart
 
 # Kind, and what a tool returned in two runs.
 PLANTED = [
@@ -71,9 +73,18 @@ def ours(path: Path, results: list[str], calls: list[tuple[str, dict[str, str]]]
     """A transcript of this project with one call a turn."""
     lines = []
     for number, ((name, arguments), result) in enumerate(zip(calls or CALLS, results, strict=True)):
-        call = {"name": name, "arguments": arguments}
         lines.append(
-            turn_line(Turn("daily", number, [1], [2], "stop", f"I call {name}.", [call], [result], None))
+            Turn(
+                scenario="daily",
+                turn=number,
+                appended_ids=[1],
+                output_ids=[2],
+                finish_reason="stop",
+                text=f"I call {name}.",
+                tool_calls=[ToolCall(name=name, arguments=dict(arguments))],
+                tool_results=[result],
+                answer=None,
+            ).line()
         )
     path.write_text("".join(lines), encoding="utf-8")
     return path
@@ -132,7 +143,9 @@ def test_what_follows_from_a_leak_is_not_named_again(tmp_path: Path) -> None:
     one = ours(tmp_path / "one.jsonl", ["/tmp/tmpab12cd9x/a", "seven", "/tmp/tmpab12cd9x/a"], calls)
     other = ours(tmp_path / "other.jsonl", ["/tmp/tmpzz87kk1q/a", "seven", "/tmp/tmpzz87kk1q/a"], others)
     found = find_volatile(one, other)
-    assert [leak.call for leak in found.leaks] == [1]
+    assert [leak.call for leak in found.leaks if not leak.follows] == [1]
+    assert [leak.call for leak in found.leaks] == [1, 3]
+    assert sum(found.kinds.values()) == 1
     assert (found.compared, found.uncompared) == (3, 0)
 
 
@@ -208,8 +221,8 @@ def test_a_leak_is_named_also_after_the_runs_parted(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_equal_results_never_differ_and_unequal_ones_always_do(one: str, other: str) -> None:
-    assert compare_results(one, one) == []
-    changes = compare_results(one, other)
+    assert differences(one, one) == []
+    changes = differences(one, other)
     assert (changes == []) == (one == other)
     for change in changes:
         assert 0 <= change.byte <= len(one.encode())
@@ -280,8 +293,8 @@ def test_chat_logs_of_any_form_are_read(tmp_path: Path, form: str) -> None:
     }
     same = write_log(tmp_path / "same.json", form, leaky[0], "c")
     assert find_volatile(one, same).leaks == []
-    for exchanges in read_exchanges(one).values():
-        assert [each.tool for each in exchanges] == [name for name, _ in CALLS]
+    for conversation in read_log(one).conversations:
+        assert [each.tool for each in take_apart(conversation).exchanges] == [name for name, _ in CALLS]
 
 
 def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,7 +314,7 @@ def test_the_command_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFi
         (None, "cannot be read"),
         ("", "the file is empty"),
         ("{not json", "this is not JSON"),
-        ('{"a": 1}', "neither a turn nor a chat message"),
+        ('{"a": 1}', "no conversation was found in it"),
         ('[{"role": "user", "content": "hi"}]', "no conversation with tool results in common"),
     ],
 )
@@ -310,7 +323,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, text: str | None, wo
     if text is not None:
         path.write_text(text)
     done = command("find_volatile", str(path), str(path))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert words in done.stderr
     assert str(path) in done.stderr
 

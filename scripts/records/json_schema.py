@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that the workflow writes, generated from their records: config/schemas/records/."""
+"""JSON Schemas of the files that the workflow writes, generated from their records: scripts/records/schema/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scripts.records.question import QuestionRound
 from scripts.records.session import SessionRecord
 from scripts.records.transcript import Turn, TurnLogprobs, TurnTiming
 
-FOLDER = Path("config/schemas/records")
+FOLDER = Path("scripts/records/schema")
 
 FILES: dict[str, type[Record]] = {
     "adopted": Adopted,
