@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from scripts.grid.asked import Asked
-from scripts.grid.begin import wants_sessions
+from scripts.grid.begin import date_deletions, wants_sessions
 from scripts.grid.configuration import load_configuration
 from scripts.grid.large import first
 from scripts.grid.plan import NONE, Plan, is_gone, manifest_file, one_of
@@ -229,6 +230,18 @@ def test_weights_are_deleted_after_all_that_uses_them(root: Path, here: Path) ->
     assert plan.evicted(*Q8) == []
     touch(evicted_file(*Q8))
     assert plan.evicted(*Q8) == [evicted_file(*Q8)]
+
+
+def test_a_manifest_that_was_restored_is_older_than_the_deletion_of_its_weights(here: Path) -> None:
+    write_quant(*BF16, gone=False)
+    write_quant(*Q8, gone=True)
+    for quant in (BF16, Q8):
+        touch(evicted_file(*quant))
+        os.utime(evicted_file(*quant), (1, 1))
+    date_deletions()
+    deleted, there = (Path(evicted_file(*quant)).stat() for quant in (Q8, BF16))
+    assert deleted.st_mtime_ns >= Path(manifest_file(*Q8)).stat().st_mtime_ns
+    assert there.st_mtime == 1, "they were made again since"
 
 
 def test_pages_are_made_from_the_cells_that_they_name(root: Path, here: Path) -> None:
