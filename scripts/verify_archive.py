@@ -9,7 +9,7 @@ Each disagreement is a line of its own. A reader who has only the zip has this c
     python -m pip install --require-hashes -r envs/workflow.lock
     python -m scripts.verify_archive ../provenance.zip
 
-Of that lock it needs jsonschema, numpy, pandas, PyYAML, rocrate, scipy and tabulate, with what these need.
+Of that lock it needs jsonschema, msgspec, numpy, pandas, PyYAML, rocrate, scipy and tabulate, with what these need.
 """
 
 from __future__ import annotations

@@ -94,6 +94,12 @@ class Terminal:
             else:
                 assert command == "m", found.group()
 
+    def resize(self, columns: int, lines: int) -> None:
+        """Another size; what is drawn anew is all that is kept."""
+        is_other = self.page is self.other
+        self.main, self.other = Page(columns, lines), Page(columns, lines)
+        self.page = self.other if is_other else self.main
+
     def _mode(self, value: str, on: bool) -> None:
         if value == "25":
             self.cursor = on
@@ -155,13 +161,24 @@ class Process:
         """What a person types."""
         os.write(self._master, text.encode())
 
+    def resize(self, columns: int, lines: int) -> None:
+        """The window as large as that from now on."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.terminal.resize(columns, lines)
+
+    def hang_up(self) -> None:
+        """No terminal from now on."""
+        for each in (self.slave, self._master):
+            if each >= 0:
+                os.close(each)
+        self.slave = self._master = -1
+
     def close(self) -> None:
         """End whatever lives there."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        os.close(self.slave)
-        os.close(self._master)
+        self.hang_up()
 
     def is_as_it_was(self) -> bool:
         """Whether the terminal is on its page, with a cursor and the settings that it had."""

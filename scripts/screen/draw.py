@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Sequence
+
+from rich.cells import get_character_cell_size
 
 from scripts.screen.work import Left, Running
 
@@ -11,7 +14,6 @@ NARROW = ((" ", "\u10ff"), ("\u1e00", "\u22ff"), ("\u2500", "\u25fc"))
 
 
 def render(
-    *,
     title: str,
     steps: tuple[int, int] | None,
     left: Left,
@@ -19,28 +21,28 @@ def render(
     last: Sequence[str],
     begun: float,
     now: float,
-    size: tuple[int, int],
+    height: int,
 ) -> list[str]:
-    """At most `size` (columns, lines) of text: what is done, what runs, what is left, what was said last."""
-    lines = [title, "", f"{'so far':<10}{duration(now - begun)}, begun at {clock(begun)}"]
+    """At most `height` lines: what is done, what runs, what is left, what was said last."""
+    rows = [("so far", f"{duration(now - begun)}, begun at {clock(begun)}")]
     if steps is not None:
-        lines.append(f"{'jobs':<10}{steps[0]} of {steps[1]} done")
+        rows.append(("jobs", f"{steps[0]} of {steps[1]} done"))
     if left.total:
         count = f"{left.done} of {left.total} done, {left.total - left.done} left"
-        lines.append(f"{'sessions':<10}{count} (forced replays among them)")
-    lines.append(f"{'now':<10}{running[0].text if running else 'no session runs'}")
-    lines += [f"{'':<10}{each.text}" for each in running[1:]]
+        rows.append(("sessions", f"{count} (forced replays among them)"))
+    names = ["now", *[""] * (len(running) - 1)]
+    rows += zip(names, [each.text for each in running] or ["no session runs"], strict=True)
     if left.total and left.done >= left.total:
-        lines.append(f"{'left':<10}no session: what follows takes seconds")
+        rows.append(("left", "no session: what follows takes seconds"))
     elif left.seconds is not None:
         source = "as fast as so far" if left.measured else "by the grid's estimate"
-        lines.append(
-            f"{'left':<10}about {duration(left.seconds)}, until {clock(now + left.seconds, now)} ({source})"
-        )
-    room = size[1] - len(lines) - 2
+        end = clock(now + left.seconds, now)
+        rows.append(("left", f"about {duration(left.seconds)}, until {end} ({source})"))
+    lines = [title, "", *(f"{name:<10}{text}" for name, text in rows)]
+    room = height - len(lines) - 2
     if room > 0:
         lines += ["", *(f"  {text.strip()}" for text in last[-room:])]
-    return [_cut(line, size[0]) for line in lines[: size[1]]]
+    return [plain(line).rstrip() for line in lines[:height]]
 
 
 def duration(seconds: float) -> str:
@@ -61,24 +63,14 @@ def clock(moment: float, today: float | None = None) -> str:
     return time.strftime("%a %d %b %H:%M" if other_day else "%H:%M:%S", local)
 
 
-def width(letter: str) -> int:
-    """The most columns that any terminal gives a printable letter.
+def plain(line: str) -> str:
+    """The line without what moves the cursor, and with a question mark for each letter that is not as wide everywhere.
 
-    Which letters are wide, and which join the one before them, differs with the terminal's edition of Unicode: all
-    count as wide that were not narrow in each.
+    Which letters are wide, and which join the one before them, differs with the terminal's edition of Unicode.
     """
+    letters = [each if each.isprintable() else " " for each in unicodedata.normalize("NFC", line)]
+    return "".join(each if get_character_cell_size(each) == _most(each) else "?" for each in letters)
+
+
+def _most(letter: str) -> int:
     return 1 if any(first <= letter <= last for first, last in NARROW) else 2
-
-
-def _cut(line: str, columns: int) -> str:
-    """As much of the line as has room, without anything that moves the cursor."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in line)
-    if sum(map(width, plain)) <= columns:
-        return plain
-    room, kept = columns - 1, 0
-    for letter in plain:
-        room -= width(letter)
-        if room < 0:
-            break
-        kept += 1
-    return f"{plain[:kept]}…" if columns > 0 else ""

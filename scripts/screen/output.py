@@ -19,15 +19,15 @@ KEPT = 200  # lines that an error may be told with
 
 
 class Output:
-    """The lines of one workflow, as they come."""
+    """The lines of one workflow, as they come. `measured`: how many sessions and forced replays it is to run."""
 
     def __init__(self) -> None:
         self.begun = False
         self.steps: tuple[int, int] | None = None
-        self.jobs: dict[str, int] = {}
+        self.measured = 0
         self._in_stats = False
         self._shown: deque[str] = deque(maxlen=KEPT)
-        self._since_finished: list[str] = []
+        self._since_finished: deque[str] = deque(maxlen=KEPT + 1)
         self._failure: list[str] | None = None
 
     def add(self, line: str) -> None:
@@ -41,18 +41,14 @@ class Output:
             self.steps = int(match[1]), int(match[2])
         if not _ROUTINE.fullmatch(line):
             self._shown.append(line)
-        self._since_finished = (
-            [] if line.startswith("Finished jobid") else [*self._since_finished[-KEPT:], line]
-        )
+        if line.startswith("Finished jobid"):
+            self._since_finished.clear()
+        else:
+            self._since_finished.append(line)
         if self._failure is not None:
             self._failure.append(line)
         elif _FAILED.match(line):
-            self._failure = self._since_finished.copy()
-
-    @property
-    def measured(self) -> int:
-        """How many sessions and forced replays the workflow is to run."""
-        return sum(self.jobs.get(rule, 0) for rule in RULES)
+            self._failure = [*self._since_finished]
 
     def last(self, count: int) -> list[str]:
         """The last lines that say more than that a job began or ended."""
@@ -70,10 +66,10 @@ class Output:
 
     def _count(self, line: str) -> None:
         if line.startswith("Job stats:"):
-            self._in_stats, self.jobs = True, {}
+            self._in_stats, self.measured = True, 0
         elif self._in_stats and (match := _COUNT.fullmatch(line)):
             if match[1] == "total":
                 self._in_stats = False
                 self.steps = 0, int(match[2])
-            else:
-                self.jobs[match[1]] = int(match[2])
+            elif match[1] in RULES:
+                self.measured += int(match[2])

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from scripts.screen.foreground import is_foreground
-from scripts.screen.show import END
+import msgspec
+
 from scripts.screen.work import Plan
+
+END = "\x1e"  # a line that the workflow sends when it is done; its jobs may live on a moment
 
 VARIABLE = "TEMPZERO_PLAIN"
 PATIENCE = 10  # seconds that the screen gets to say its last words
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What the screen is told first: its title, and the plan of each cell."""
+
+    title: str
+    cells: list[Plan]
+
+
+def is_foreground(terminal: int) -> bool:
+    """Whether what this process draws on the terminal is what the person waits for: false after `&` or `bg`."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True  # nobody's jobs are controlled there
 
 
 def wants_screen() -> bool:
@@ -36,8 +52,7 @@ def take_terminal(title: str, plans: Sequence[Plan]) -> None:
     command = [sys.executable, "-m", "scripts.show_progress"]
     screen = subprocess.Popen(command, stdin=source, stdout=terminal, stderr=terminal)
     os.close(source)
-    plan = json.dumps({"title": title, "cells": [each.as_json() for each in plans]})
-    os.write(sink, f"{plan}\n".encode())
+    os.write(sink, msgspec.json.encode(Given(title, list(plans))) + b"\n")
     for stream, descriptor in zip(shown, descriptors, strict=True):
         stream.flush()
         os.dup2(sink, descriptor)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from scripts.grid.resolve import Cell
@@ -15,8 +17,7 @@ _SESSION = re.compile(r"\.session-(\d+)\.partial")
 _PASS = re.compile(r"pass-(\d+)\.(\w+)\.jsonl")
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """One cell that is run: its folder from the root, its sessions, replays, passes, seconds a session (estimated).
 
     `most`: whether the sessions are the most that may be needed.
@@ -29,15 +30,6 @@ class Plan:
     session_seconds: float
     forced_seconds: float
     most: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """What `Plan(**…)` takes."""
-        return asdict(self)
-
-    @property
-    def name(self) -> str:
-        """model/precision/engine/variant."""
-        return self.folder.removeprefix("results/cells/")
 
     def jobs(self) -> Iterator[tuple[str, float]]:
         """The record of each session and of the forced replay, with the seconds that it is expected to take."""
@@ -92,7 +84,7 @@ def find_running(root: Path, plans: Sequence[Plan], since: float) -> list[Runnin
 
 
 def _running(plan: Plan, names: Sequence[str]) -> Running:
-    cell = plan.name.replace("/", " ")
+    cell = plan.folder.removeprefix("results/cells/").replace("/", " ")
     if match := _SESSION.fullmatch(names[0]):
         begun = sum(name.endswith(".transcript.jsonl") for name in names)
         where = f"replay {begun} of {plan.replays}" if begun else "the engine starts"
@@ -136,16 +128,16 @@ class Work:
         if running and self._first is None:
             self._first = now
         done = [record for record in self._jobs if self._is_new(record)]
-        seconds = list(self._jobs.values())
-        mean = sum(seconds) / len(seconds) if seconds else 0.0
-        exact = total == len(self._missing)
-        work = sum(self._jobs[record] for record in self._missing) if exact else total * mean
-        finished = sum(self._jobs[record] for record in done)
-        achieved = finished + sum(each.share * each.seconds for each in running)
-        rest = max(0.0, work - achieved)
-        measured = bool(done) and achieved > 0 and self._first is not None and now > self._first
-        if measured and self._first is not None:
-            rest *= (now - self._first) / achieved
+        if total == len(self._missing):
+            work = sum(self._jobs[record] for record in self._missing)
+        else:
+            work = total * sum(self._jobs.values()) / max(1, len(self._jobs))
+        achieved = sum(self._jobs[record] for record in done)
+        achieved += sum(each.share * each.seconds for each in running)
+        rest, spent = max(0.0, work - achieved), now - (now if self._first is None else self._first)
+        measured = bool(done) and achieved > 0 and spent > 0
+        if measured:
+            rest *= spent / achieved
         return Left(total, len(done), rest if total else None, measured)
 
     def _is_new(self, record: str) -> bool:

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 IN_MEMORY = 16 * 2**20
 _BLOCK = 2**20
 _SHIFT = np.uint64(44)
-_BINS = 2**20
+_BINS = 2**19  # the sign of a number ≥ 0 is 0
 
 
 class Quantiles:

@@ -195,6 +195,20 @@ def test_a_grid_of_which_nothing_ran_is_not_archived(home: Path) -> None:
     assert not (home / "again.zip").exists()
 
 
+def test_a_servers_version_is_compared_where_it_stands_as_before_records_had_one(home: Path) -> None:
+    engine = {**read_json(home / ENGINE), "runtime": "external", "version": "b5000"}
+    write_json(home / ENGINE, engine)
+    sessions = [str(path.relative_to(home)) for path in home.glob("results/cells/**/session.json")]
+    for name in sessions:
+        before = {key: value for key, value in read_json(home / name).items() if key != "version"}
+        write_json(home / name, {**before, "engine_record": engine})
+    write_archive(home, home / "again.zip")
+    assert found(home / "again.zip") == []
+    change(home, sessions[0], engine_record={**engine, "version": "b5001"})
+    with pytest.raises(DataError, match="engine_record.server_version is 'b5001' in the session, 'b5000' in"):
+        write_archive(home, home / "again.zip")
+
+
 def test_forced_passes_under_load_are_archived(home: Path) -> None:
     load = LoadRecord(
         streams=2, requests=9, tokens=90, seconds=1.0, in_flight=None, caches_between_episodes="kept"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -13,16 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import get_character_cell_size
+from rich.live import Live
 from wcwidth import wcswidth, wcwidth
 
-from scripts.screen.draw import clock, duration, render, width
+from scripts.screen.draw import clock, duration, plain, render
 from scripts.screen.output import Output
-from scripts.screen.show import END, ENTER, LEAVE, Lines, page
-from scripts.screen.take import wants_screen
+from scripts.screen.show import draw, hear, other_page
+from scripts.screen.take import END, Given, wants_screen
 from scripts.screen.work import Left, Plan, Running, Work, find_running
 from tests.terminal import Process, Terminal, on_terminal
 
@@ -74,52 +78,76 @@ def screens(draw: st.DrawFn) -> tuple[list[str], tuple[int, int]]:
         last=draw(st.lists(texts, max_size=60)),
         begun=draw(moments),
         now=draw(moments),
-        size=size,
+        height=size[1],
     )
     return lines, size
 
 
 @given(screens())
-def test_nothing_is_wider_or_higher_than_the_terminal(screen: tuple[list[str], tuple[int, int]]) -> None:
-    lines, (columns, height) = screen
+def test_no_line_is_more_than_a_line_and_there_are_no_more_than_the_terminal_has(
+    screen: tuple[list[str], tuple[int, int]],
+) -> None:
+    lines, (_, height) = screen
     assert 1 <= len(lines) <= height
     for line in lines:
         assert line.isprintable()
-        assert wcswidth(line) <= columns
-        assert sum(map(width, line)) <= columns
+        assert wcswidth(line) == sum(map(get_character_cell_size, line))
+
+
+class Drawn:
+    """What a person sees of drawn lines, and no process in between."""
+
+    def __init__(self, columns: int, height: int) -> None:
+        self.terminal = Terminal(columns, height)
+        self._file = io.StringIO()
+        self.page: Live = other_page(self._file)
+        self.page.console.size = (columns, height)  # type: ignore[assignment]
+
+    def draw(self, lines: Sequence[str]) -> list[str]:
+        """The terminal's lines after these were drawn."""
+        draw(self.page, lines)
+        self.flush()
+        return self.terminal.page.text
+
+    def flush(self) -> None:
+        """Write what was drawn, ends of lines as the system's terminals make them."""
+        self.terminal.write(self._file.getvalue().replace("\n", "\r\n"))
+        self._file.truncate(0)
+        self._file.seek(0)
 
 
 @given(st.lists(screens(), min_size=1, max_size=4), sizes)
 def test_screens_replace_one_another_and_nothing_scrolls(
     drawn: list[tuple[list[str], tuple[int, int]]], size: tuple[int, int]
 ) -> None:
-    largest = tuple(max(each) for each in zip(size, *(of for _, of in drawn), strict=True))
-    for columns, height in (largest, drawn[-1][1]):
-        terminal = Terminal(columns, height)
-        terminal.write("a line\r\n" + ENTER)
-        fitting = [lines for lines, of in drawn if of[0] <= columns and of[1] <= height]
-        for lines in fitting:
-            terminal.write(page(lines))
-            expected = [drawable(line) for line in lines]
-            assert terminal.other.text == expected + [""] * (height - len(lines))
-            assert terminal.other.scrolled == 0
-        assert not terminal.cursor
-        terminal.write(LEAVE)
-        assert terminal.page is terminal.main
-        assert terminal.cursor
-        assert terminal.main.text[0].startswith("a") or height == 1 or columns < 6
+    seen = Drawn(*size)
+    seen.terminal.write("a line\r\n")
+    for lines, _ in drawn:
+        shown = seen.draw(lines)
+        assert seen.terminal.page is seen.terminal.other
+        for line, text in zip([*lines, *[""] * size[1]], shown, strict=False):
+            if wcswidth(line) <= size[0]:
+                assert text == line.rstrip()
+            else:
+                assert wcswidth(text) <= size[0]
+                assert text.endswith("…") and line.startswith(text[:-1].rstrip())
+                assert wcswidth(text) >= size[0] - 2 or not line[len(text) - 1 :].strip()
+        assert seen.terminal.other.scrolled == 0
+        assert not seen.terminal.cursor
+    seen.page.stop()
+    seen.flush()
+    assert seen.terminal.page is seen.terminal.main
+    assert seen.terminal.cursor
+    assert seen.terminal.main.text[0].startswith("a") or size[1] == 1 or size[0] < 6
 
 
-def drawable(line: str) -> str:
-    """The line as the terminal of the tests keeps it: without marks that take no column."""
-    kept = Terminal(1000, 1)
-    kept.write(line)
-    return kept.main.text[0]
-
-
-def test_no_letter_is_wider_than_is_counted() -> None:
+def test_letters_are_as_wide_as_any_terminal_has_them_or_a_question_mark() -> None:
     letters = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isprintable()]
-    assert [letter for letter in letters if wcwidth(letter) > width(letter)] == []
+    kept = [letter for letter in letters if plain(letter) == letter]
+    assert [letter for letter in kept if wcwidth(letter) > get_character_cell_size(letter)] == []
+    assert len(kept) > 100_000
+    assert plain("naïve e\u0301 … → ≤ 表 🙂 · Ж") == "naïve é … → ≤ 表 🙂 · Ж"
+    assert plain("ﷺ👩‍💻\t\x1b[2J") == "?👩 💻  [2J"
 
 
 def test_what_is_drawn() -> None:
@@ -135,7 +163,7 @@ def test_what_is_drawn() -> None:
         last=["Session 00 of a.", "it was said"],
         begun=begun,
         now=begun + 75,
-        size=(80, 24),
+        height=24,
     )
     assert lines == [
         "grid tiny (named): 2 cells",
@@ -159,15 +187,17 @@ def test_what_is_drawn() -> None:
         ("abcdef", 5, "abcd…"),
         ("表表表", 6, "表表表"),
         ("表表表", 5, "表表…"),
-        ("表表表", 4, "表…"),
+        ("表表表", 4, "表 …"),
         ("表", 1, "…"),
         ("a\x1b[2Jb", 9, "a [2Jb"),
+        ("a  b", 9, "a  b"),
+        ("[bold]a[/bold] :smile:", 30, "[bold]a[/bold] :smile:"),
     ],
 )
 def test_a_line_is_cut_by_columns_and_not_by_letters(text: str, columns: int, cut: str) -> None:
     left = Left(0, 0, None, measured=False)
-    size = (columns, 1)
-    assert render(title=text, steps=None, left=left, running=[], last=[], begun=0, now=0, size=size) == [cut]
+    lines = render(title=text, steps=None, left=left, running=[], last=[], begun=0, now=0, height=1)
+    assert Drawn(columns, 1).draw(lines) == [cut]
 
 
 @pytest.mark.parametrize(
@@ -319,49 +349,34 @@ def test_a_failure_stays_in_full() -> None:
     assert "…" in long.conclusion()
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[Lines, IO[bytes]]]:
-    source, sink = os.pipe()
-    with open(sink, "wb", buffering=0) as stream:
-        yield Lines(source), stream
-    os.close(source)
+def heard_of(content: bytes) -> list[str]:
+    found: queue.SimpleQueue[str] = queue.SimpleQueue()
+    hear(io.BytesIO(content), found)
+    return [found.get() for _ in range(found.qsize())]
 
 
-def test_lines_come_whole_and_as_a_terminal_would_show_them(pipe: tuple[Lines, IO[bytes]]) -> None:
-    lines, stream = pipe
-    stream.write(b'{"title": "t"}\nfirst\nhal')
-    assert lines.first() == {"title": "t"}
-    assert lines.wait(0) == ["first"]
-    stream.write("f ä\r\n10 %\r20 %\n  two  \n\nä".encode()[:-1])
-    assert lines.wait(1) == ["half ä", "20 %", "  two", ""]
-    assert lines.wait(0) == []
-    stream.write("ä\n".encode()[1:])
-    stream.close()
-    assert lines.wait(1) == ["ä"]
-    assert lines.wait(1) == []
-    assert lines.ended
+def test_lines_come_as_a_terminal_would_show_them() -> None:
+    content = "first\nhalf ä\r\n10 %\r20 %\n  two  \n\nä".encode()
+    assert heard_of(content) == ["first", "half ä", "20 %", "  two", "", "ä", END]
+    assert heard_of(content[:-1]) == ["first", "half ä", "20 %", "  two", "", "\ufffd", END]
 
 
-def test_what_comes_after_the_end_is_not_shown(pipe: tuple[Lines, IO[bytes]]) -> None:
-    lines, stream = pipe
-    stream.write(f"last\n{END}\nlater\n".encode())
-    assert lines.wait(1) == ["last"]
-    assert lines.ended
-    stream.close()
-    assert lines.first() is None
+def test_what_comes_after_the_end_is_not_shown() -> None:
+    assert heard_of(f"last\n{END}\nlater\n".encode()) == ["last", END]
 
 
 # On a terminal
 
 
-def start(commands: Sequence[str] = (), **more: object) -> tuple[Process, IO[bytes]]:
+SCREEN = [sys.executable, "-m", "scripts.show_progress"]
+
+
+def start(command: Sequence[str] = SCREEN, **more: object) -> tuple[Process, IO[bytes]]:
     """The screen on a terminal, fed by the tests."""
-    process = Process(
-        [sys.executable, "-m", "scripts.show_progress"], cwd=ROOT, stdin=subprocess.PIPE, **more
-    )
+    process = Process(command, cwd=ROOT, stdin=subprocess.PIPE, **more)
     stream = process.process.stdin
     assert stream is not None
-    stream.write((json.dumps({"title": "grid tiny", "cells": [PLAN.as_json()]}) + "\n").encode())
+    stream.write(msgspec.json.encode(Given("grid tiny", [PLAN])) + b"\n")
     stream.flush()
     return process, stream
 
@@ -407,7 +422,7 @@ def test_one_screen_from_the_first_job_to_the_end(screen: tuple[Process, IO[byte
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("size", [(1, 1), (20, 3), (7, 40), (300, 2)])
 def test_any_size_will_do(size: tuple[int, int], known: bool) -> None:
-    process, stream = start(size=size if known else (80, 24), known=known)
+    process, stream = start(size=size if known else (80, 25), known=known)
     try:
         say(stream, SAID + "表🙂" * 200 + "\n")
         process.read(lambda: process.raw.count("\x1b[H") > 1)
@@ -422,6 +437,26 @@ def test_any_size_will_do(size: tuple[int, int], known: bool) -> None:
         process.close()
 
 
+@pytest.mark.parametrize(("size", "words"), [((20, 12), "now       no sessio…"), ((120, 40), "  line 272")])
+def test_a_window_of_another_size_is_drawn_as_large_as_it_is(
+    screen: tuple[Process, IO[bytes]], size: tuple[int, int], words: str
+) -> None:
+    process, stream = screen
+    say(stream, SAID + "".join(f"line {number}\n" for number in range(300)))
+    process.read(shown(process, "line 299"))
+    assert not shown(process, words)()
+    process.resize(*size)
+    process.read(shown(process, words))
+    assert process.terminal.page.text[0] == "grid tiny"
+    scrolled = process.terminal.other.scrolled
+    say(stream, "one more\n")
+    process.read(shown(process, "one more"))
+    assert process.terminal.other.scrolled == scrolled
+    say(stream, f"{END}\n")
+    process.read(process.ended)
+    assert process.is_as_it_was()
+
+
 def test_the_end_of_the_workflow_ends_the_screen(screen: tuple[Process, IO[bytes]]) -> None:
     process, stream = screen
     say(stream, SAID)
@@ -429,6 +464,21 @@ def test_the_end_of_the_workflow_ends_the_screen(screen: tuple[Process, IO[bytes
     stream.close()
     process.read(process.ended)
     assert process.is_as_it_was()
+
+
+def test_what_the_workflow_prints_is_read_once_the_terminal_is_gone() -> None:
+    """As after `disown -h`: a workflow that cannot print any more would end."""
+    process, stream = start(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *SCREEN])
+    try:
+        say(stream, SAID)
+        process.read(shown(process, "1 of 4 done"))
+        process.hang_up()
+        for _ in range(100):
+            say(stream, "a line as long as that\n" * 100)  # more than a pipe holds
+        say(stream, f"{END}\n")
+        assert process.process.wait(30) == 0
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x1c"])

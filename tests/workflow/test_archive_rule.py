@@ -17,7 +17,7 @@ from checkouts import CELLS, Checkout
 from tests.terminal import on_terminal
 
 # What the command says that it needs beside Python.
-PACKAGES = ("jsonschema", "numpy", "pandas", "PyYAML", "rocrate", "scipy", "tabulate")
+PACKAGES = ("jsonschema", "msgspec", "numpy", "pandas", "PyYAML", "rocrate", "scipy", "tabulate")
 ZIP = "results/provenance.zip"
 
 
