@@ -40,7 +40,7 @@ AROUND = 48  # characters beside a value that tell what it is
 # Windows path's backslashes are none.
 _HIDDEN = re.compile(
     r"(?P<kept>\b[A-Za-z]:\\+(?![\"nrt]\W)[\w.\\ +~-]+)"
-    r"|(?:\x1b|\\+u001[bB]|\\+x1[bB]|\\+033)(?:\[[0-9;?]*[ -/]*[@-~]|\].*?(?:\x07|\\+u0007))"
+    r"|(?:\x1b|\\+u001[bB]|\\+x1[bB]|\\+033)(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\n]{0,99}(?:\x07|\\+u0007))"
     r"|\\+(?:[nrtbf\"/']|u[0-9a-fA-F]{4})|\\{2,}"
 )
 
