@@ -15,8 +15,10 @@ from scripts.volatile.kinds import AROUND, CONTENT, ORDER, SPACE, Atom, atoms, i
 SMALL = 4096  # product of two lengths up to which difflib, which is quadratic, aligns
 DEEPEST = 12  # anchors inside anchors
 LONG = 200  # pieces in a line
+WIDE = 2_000  # characters of a line
 NEAR, ALIKE = 64, 3  # where nothing is unique, how far to look, for how many alike in a row
 _ESCAPED_END = re.compile(r"(?<=\\n)")
+_WORDY = re.compile(r"[^\W\d_]{2}")
 _BLANK = re.compile(r"(?:\s|\\+[nrt]|(?:\x1b|\\+u001[bB])\[[0-9;]*m)*")
 
 
@@ -89,10 +91,11 @@ def _lines_differ(one: str, other: str) -> Iterator[Change]:
             return
         changes: list[Change] = []
         for index in unequal:
-            left, right = atoms(mine[index], spaces=False), atoms(theirs[index], spaces=False)
+            begin, one_line, other_line = _window(mine[index], theirs[index])
+            left, right = atoms(one_line, spaces=False), atoms(other_line, spaces=False)
             if not _alike(left, right):
                 break
-            changes += _pairs(mine[index], left, theirs[index], right, starts[index], blanks)
+            changes += _pairs(one_line, left, other_line, right, starts[index] + begin, blanks)
         else:
             yield from changes
             return
@@ -131,8 +134,11 @@ def _lines_align(mine: list[str], theirs: list[str], starts: list[int], blanks: 
     moved: dict[int, int] = {}
     for a, b, _, _ in gaps:
         for i in range(a, b):
-            if places[first[i]] and any(map(str.isalnum, mine[i])):
-                moved[i] = places[first[i]].popleft()
+            # Rows of numbers all look alike: one of them is moved where it is the same.
+            where = places[first[i]]
+            same = bool(where) and mine[i].strip() == theirs[where[0]].strip()
+            if where and any(map(str.isalnum, mine[i])) and (same or _WORDY.search(mine[i])):
+                moved[i] = where.popleft()
     gone = set(moved.values())
     if moved:
         a, _, c, _ = next(
@@ -165,6 +171,29 @@ def _replaced(mine: list[str], theirs: list[str], start: int) -> Iterator[Change
 # ---------------------------------------------------------------- inside a line
 
 
+def _window(one: str, other: str) -> tuple[int, str, str]:
+    """Of two long lines where the part that differs begins, and that part, with some words around it."""
+    shortest = min(len(one), len(other))
+    if shortest < WIDE:
+        return 0, one, other
+    head = common_prefix(one, other)
+    tail = common_prefix(one[: -(shortest - head) - 1 : -1], other[: -(shortest - head) - 1 : -1])
+    begin = max(one.rfind(" ", 0, max(0, head - 2 * AROUND)), 0)
+    after = max(0, tail - 2 * AROUND)
+    blank = one.find(" ", len(one) - after)
+    after = len(one) - blank if after and blank >= 0 else 0
+    return begin, one[begin : len(one) - after], other[begin : len(other) - after]
+
+
+def common_prefix(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
+
+
 class _Blanks:
     """White space that differs is said once a result: one change of width moves a whole column."""
 
@@ -191,6 +220,8 @@ def _line_differs(one: str, other: str, start: int, blanks: _Blanks) -> Iterator
     """The places in which two lines differ; `start`: the first character of the one."""
     if one == other:
         return
+    begin, one, other = _window(one, other)
+    start += begin
     mine, theirs = atoms(one, spaces=False), atoms(other, spaces=False)
     if _alike(mine, theirs):
         yield from _pairs(one, mine, other, theirs, start, blanks)
