@@ -45,4 +45,5 @@ rule all:
 
 
 onerror:
+    PLAN.note_deletions()
     print(AFTER_AN_ERROR, file=sys.stderr)

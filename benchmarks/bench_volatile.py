@@ -1,9 +1,10 @@
 """How long, and in how much memory, `find_volatile` compares two logs.
 
-Prints one JSON line a case: MB of the larger log, places named, CPU seconds, peak memory of the command in MB, and how
-many times the larger log that is, an empty comparison's taken off. `listings`: every line of every result has a time of its
-own (0.25 MB, 4,000 differences); `twice`: twice as many calls; `equal` and `sparse`: 50 MB without a difference, and with
-one in every result; `lines`: `sparse` as JSON Lines; `parted`: 5 MB, the second half of it after a parting.
+Prints one JSON line a case: MB of the larger log, CPU and wall seconds, peak memory of the command in MB, how many
+times the larger log that is (an empty comparison's taken off), and what the command said.
+`listings`: every line of every result has a time of its own (0.25 MB, 4,000 differences); `twice`: twice as many calls.
+`equal`, `sparse`: 50 MB without a difference, and with one in every result; `lines`: `sparse` as JSON Lines.
+`parted`: 5 MB, the second half of it after a parting.
 """
 
 from __future__ import annotations

@@ -12,13 +12,14 @@ or nothing could be compared.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
-from scripts.common.errors import TempzeroError, run_command
+from scripts.common.command import run
+from scripts.common.errors import TempzeroError
 from scripts.volatile.compare import Leak, Tally, compare_files
 from scripts.volatile.describe import (
     Causes,
@@ -30,32 +31,23 @@ from scripts.volatile.describe import (
 )
 
 
-def main() -> int:
-    """Parse arguments, compare, say what was found."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scripts.find_volatile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("one", type=Path, metavar="LOG", help="of the first run")
-    parser.add_argument("other", type=Path, metavar="LOG", help="of the second run")
-    parser.add_argument("--all", action="store_true", help="every place, not each cause once")
-    parser.add_argument(
-        "--format",
-        choices=["text", "json"],
-        default="text",
-        help="json: a list of every place, with conversation, call, tool, arguments, kind, at (byte), a, b, certain "
+def main(
+    one: Annotated[Path, "a log of the first run"],
+    other: Annotated[Path, "a log of the second run"],
+    /,
+    *,
+    all_: Annotated[bool, "every place, not each cause once"] = False,
+    format_: Annotated[
+        Literal["text", "json"],
+        "json: a list of every place, with conversation, call, tool, arguments, kind, at (byte), a, b, certain "
         "(false: found after the runs had parted)",
-    )
-    given = parser.parse_args()
+    ] = "text",
+) -> int:
+    """Compare, say what was found."""
     tally = Tally()
-    leaks = compare_files(given.one, given.other, tally)
+    leaks = compare_files(one, other, tally)
     try:
-        return (
-            _print_json(leaks, tally)
-            if given.format == "json"
-            else _print_text(leaks, tally, every=given.all)
-        )
+        return _print_json(leaks, tally) if format_ == "json" else _print_text(leaks, tally, every=all_)
     except TempzeroError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -91,4 +83,4 @@ def _print_json(leaks: Iterator[Leak], tally: Tally) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run(main)

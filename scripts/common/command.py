@@ -14,6 +14,7 @@ choices, a record is given as JSON. The module's docstring is what `--help` says
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import json
 import sys
@@ -61,28 +62,30 @@ def parser_of(main: Callable[..., int | None]) -> argparse.ArgumentParser:
 
 def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any) -> None:
     kind, said = typing.get_args(hint)[:2] if typing.get_origin(hint) is Annotated else (hint, None)
-    required = parameter.default is parameter.empty
+    positional, required = parameter.kind is parameter.POSITIONAL_ONLY, parameter.default is parameter.empty
     flag = f"--{parameter.name.strip('_').replace('_', '-')}"
-    options: dict[str, Any] = {"help": said}  # as argparse takes them
+    add = functools.partial(parser.add_argument, parameter.name if positional else flag, help=said)
     if typing.get_origin(kind) in (Union, types.UnionType):
         (kind,) = (each for each in typing.get_args(kind) if each is not type(None))
     inner = typing.get_args(kind)
     if kind is bool:
-        options["action"] = "store_true"
+        add = functools.partial(add, action="store_true")
     elif typing.get_origin(kind) is Literal:
-        options["choices"] = inner
-    elif typing.get_origin(kind) in (list, tuple):
-        options |= {"type": _reader(inner[0], flag)}
-        options |= {"action": "append"} if typing.get_origin(kind) is list else {"nargs": "+"}
+        add = functools.partial(add, choices=inner)
+    elif typing.get_origin(kind) is list:
+        add = functools.partial(add, type=_reader(inner[0], flag), action="append")
+    elif typing.get_origin(kind) is tuple:
+        add = functools.partial(add, type=_reader(inner[0], flag), nargs="+")
     else:
-        options["type"] = _reader(kind, flag)
-    if not required:
-        options["default"] = parameter.default
-    if parameter.kind is parameter.POSITIONAL_ONLY:
-        options |= {} if required else {"nargs": "?"}
-        parser.add_argument(parameter.name, **options)
+        add = functools.partial(add, type=_reader(kind, flag))
+    if not positional:
+        add = functools.partial(add, dest=parameter.name, required=required and kind is not bool)
+    if required:
+        add()
+    elif positional:
+        add(default=parameter.default, nargs="?")
     else:
-        parser.add_argument(flag, dest=parameter.name, required=required and kind is not bool, **options)
+        add(default=parameter.default)
 
 
 def _reader(kind: Any, flag: str) -> Callable[[str], Any]:

@@ -15,7 +15,7 @@ from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.guard import hold_folder, unfinished
 from scripts.grid.machine import check_machine
-from scripts.grid.plan import GRID, Plan, is_gone, manifest_file
+from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import nodes_given, resolve_cells
 from scripts.grid.targets import check_targets
 from scripts.screen.take import take_terminal, wants_screen
@@ -47,29 +47,17 @@ def begin(asked: Asked, overrides: Mapping[str, Any], home: Path, *, is_main: bo
         print(heading, file=sys.stderr)
         print(describe_rest(Path(), plan.rows), file=sys.stderr)
         _refuse_half_done(asked)
-        if is_main:
-            date_deletions()
         if is_main and not asked.looks:
             if wants_sessions(plan):
                 check_machine(Path(), plan.rows, configuration.engines, list_gpus)
             hold_folder(Path())
+            plan.note_deletions()
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))
     except TempzeroError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     return plan
-
-
-def date_deletions() -> None:
-    """Have what says that weights were deleted newer than their manifest, since they are made again by that.
-
-    Where making them again failed, Snakemake has restored the manifest, as a newer file.
-    """
-    for file in Path("results/evicted").glob("*/*.json"):
-        quant = (file.parent.name, file.stem)
-        if is_gone(*quant) and Path(manifest_file(*quant)).stat().st_mtime_ns >= file.stat().st_mtime_ns:
-            file.touch()
 
 
 def wants_sessions(plan: Plan) -> bool:

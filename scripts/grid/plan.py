@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable
@@ -33,11 +34,12 @@ from scripts.grid.resolve import (
 from scripts.grid.side_tables import side_tables
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
-from scripts.quants.evict import evicted_file, have_weights
+from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
+MOMENT = 1_000_000  # nanoseconds
 NONE = "(?!)"  # a wildcard constraint that nothing meets
 CHAT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -312,6 +314,22 @@ class Plan:
     def stays_gone(self, model: str, precision: str, file: str, rule: str) -> bool:
         """Whether a rule's file needs no weights, which are gone, since it is there and is not to be made again."""
         return is_gone(model, precision) and Path(file).is_file() and not self.asked.makes_again(file, rule)
+
+    def note_deletions(self) -> None:
+        """Have an evicted.json that is newer than its manifest for all weights that are gone: it has them made again.
+
+        Where making them again failed, Snakemake restored the manifest; and somebody may have deleted them by hand. It
+        is older than the sessions that were made from them, so that an eviction that was killed is finished.
+        """
+        for quant in dict.fromkeys(
+            each for cell in self.rows for each in built_from(self.configuration, cell)
+        ):
+            manifest, said = Path(manifest_file(*quant)), Path(evicted_file(*quant))
+            if is_gone(*quant):
+                made = manifest.stat().st_mtime_ns
+                if not said.is_file() or said.stat().st_mtime_ns <= made:
+                    note_eviction(manifest, said)
+                    os.utime(said, ns=(made + MOMENT, made + MOMENT))
 
     def source_stays_gone(self, model: str, precision: str, rule: str) -> bool:
         """Whether the weights that a precision is built from, which are gone, are not needed: its own are there."""

@@ -37,7 +37,7 @@ def evict_quant(folder: Path, output: Path) -> int:
 
     Killed at any point it can be called again. DataError where there is no manifest.
     """
-    manifest = Manifest.read(folder / NAME)
+    Manifest.read(folder / NAME)
     freed = 0
     for path in folder.iterdir():
         if path.name == NAME:
@@ -49,6 +49,12 @@ def evict_quant(folder: Path, output: Path) -> int:
             freed += path.lstat().st_size
             path.unlink()
     print(f"{folder}: {freed / 1e9:,.2f} GB freed", file=sys.stderr, flush=True)
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
-    Evicted(files=len(manifest.files), bytes=manifest.bytes, at=now).write(output)
+    note_eviction(folder / NAME, output)
     return freed
+
+
+def note_eviction(manifest: Path, output: Path) -> None:
+    """Say in `output` that the weights of a manifest are gone from now on."""
+    weights = Manifest.read(manifest)
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    Evicted(files=len(weights.files), bytes=weights.bytes, at=now).write(output)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.common.errors import DataError
 from scripts.volatile.conversation import PROMPT_IDS, Conversation, Log, Part, text_of
-from scripts.volatile.differ import Change, differences
+from scripts.volatile.differ import Change, common_prefix, differences
 from scripts.volatile.forms import read_log
 from scripts.volatile.kinds import CONTENT, IMAGE, ORDER, RANDOM
 from scripts.volatile.pairing import (
@@ -35,6 +35,11 @@ _READS = re.compile(
     r"^(?:read|list|get|view|search|grep|glob|ls|open|find|fetch|look|show)"
     r"|\"(?:cat|ls|head|tail|grep|rg|find|pwd|wc|stat|date|ps|git (?:log|status|diff|show)|sha\d*sum|md5sum)\b"
     r"[^>;|&]*\"",
+    re.IGNORECASE,
+)
+_READS_CONTENT = re.compile(
+    r"^(?:read|view|open|get|fetch|show|grep|search|edit|str_replace)"
+    r"|\"(?:cat|head|tail|grep|sed|awk|jq|less|rg|nl|tac|sort|cut)\b",
     re.IGNORECASE,
 )
 
@@ -193,15 +198,6 @@ def compare_contents(one: tuple[Part, ...], other: tuple[Part, ...]) -> list[Cha
     return changes
 
 
-def _common(one: str, other: str) -> int:
-    """How many characters two texts begin with in common."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
-    return low
-
-
 def _order(name: str, turn: list[tuple[int, Exchange, Exchange]]) -> Iterator[Leak]:
     """A leak where the results of one turn's calls came in another order."""
     whole = [each for each in turn if each[1].content is not None and each[2].content is not None]
@@ -218,7 +214,7 @@ class _Prompts:
     """The prompts of two runs, compared as far as calls have been."""
 
     def __init__(self, name: str, one: Side, other: Side) -> None:
-        self._name, self._agree = name, _common(one.said, other.said)
+        self._name, self._agree = name, common_prefix(one.said, other.said)
         self._left = [self._by_role(side.prompts) for side in (one, other)]
 
     @staticmethod
@@ -267,17 +263,14 @@ class _Later:
     def sure(
         self, changes: list[Change], number: int, left: Exchange, index: int, right: Exchange
     ) -> Iterator[Change]:
-        """The changes that no call can have made: sure kinds, orderings, hashes in a line that is else the same."""
-        lines: Counter[int] = Counter()
-        text = text_of(left.content or ()).encode("utf-8", "surrogatepass") if changes else b""
-        where = [text.rfind(b"\n", 0, each.byte) for each in changes]
-        lines.update(line for line, each in zip(where, changes, strict=True) if not each.sure)
-        only_order = all(each.sure or each.kind == ORDER for each in changes)
-        for line, each in zip(where, changes, strict=True):
-            alone = (each.kind == ORDER and only_order) or (each.kind == RANDOM and lines[line] == 1)
-            if (each.sure or (alone and not self._changed(left, number, index))) and not (
-                self._was_said(0, each.one, left.said) or self._was_said(1, each.other, right.said)
-            ):
+        """The changes that no call can have made: sure kinds, and orderings or hashes where all else is the same."""
+        if _READS_CONTENT.search(f"{left.tool} {left.arguments}") and self._changed(left, number, index):
+            return  # what stands in a file that a call may have written
+        only = {kind: all(each.sure or each.kind == kind for each in changes) for kind in (ORDER, RANDOM)}
+        for each in changes:
+            if not each.sure and (not only.get(each.kind, False) or self._changed(left, number, index)):
+                continue
+            if not self._was_said(0, each.one, left.said) and not self._was_said(1, each.other, right.said):
                 yield each
 
     def _changed(self, exchange: Exchange, number: int, index: int) -> bool:

@@ -53,7 +53,7 @@ def describe_leak(leak: Leak) -> str:
     after = ", after the runs had parted" if leak.parted else ""
     where = f"call {leak.call}, {leak.tool}" if not leak.is_prompt else leak.tool
     where += f" after call {leak.call}" if leak.is_prompt and leak.call else ""
-    return (
+    return _printable(
         f"{leak.conversation}, {where}: {leak.change.kind} at byte {leak.change.byte}{after}: "
         f"{quoted(leak.change.one)} and {quoted(leak.change.other)}" + (", as before" if leak.follows else "")
     )

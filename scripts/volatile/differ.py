@@ -14,8 +14,15 @@ from scripts.volatile.kinds import AROUND, CONTENT, ORDER, SPACE, Atom, atoms, i
 
 SMALL = 4096  # product of two lengths up to which difflib, which is quadratic, aligns
 DEEPEST = 12  # anchors inside anchors
+LONG = 200  # pieces in a line
+WIDE = 2_000  # characters of a line
+NEAR, ALIKE = 64, 3  # where nothing is unique, how far to look, for how many alike in a row
 _ESCAPED_END = re.compile(r"(?<=\\n)")
+_WORDY = re.compile(r"[^\W\d_]{2}")
 _BLANK = re.compile(r"(?:\s|\\+[nrt]|(?:\x1b|\\+u001[bB])\[[0-9;]*m)*")
+
+
+Block = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +91,11 @@ def _lines_differ(one: str, other: str) -> Iterator[Change]:
             return
         changes: list[Change] = []
         for index in unequal:
-            left, right = atoms(mine[index], spaces=False), atoms(theirs[index], spaces=False)
+            begin, one_line, other_line = _window(mine[index], theirs[index])
+            left, right = atoms(one_line, spaces=False), atoms(other_line, spaces=False)
             if not _alike(left, right):
                 break
-            changes += _pairs(mine[index], left, theirs[index], right, starts[index], blanks)
+            changes += _pairs(one_line, left, other_line, right, starts[index] + begin, blanks)
         else:
             yield from changes
             return
@@ -103,14 +111,21 @@ def _lines_align(mine: list[str], theirs: list[str], starts: list[int], blanks: 
         ends = "\r\n" if (i == len(mine) - 1) != (j == len(theirs) - 1) else ""
         return _line_differs(mine[i].rstrip(ends), theirs[j].rstrip(ends), starts[i], blanks)
 
-    first, second = ([_shape(line, shapes) for line in each] for each in (mine, theirs))
+    def shape(line: str) -> int:
+        return shapes.setdefault("".join(atom.shape for atom in atoms(line, spaces=False)), len(shapes))
+
+    first, second = [-1] * len(mine), [-1] * len(theirs)
     gaps = []
-    for a, b, c, d in align(first, second):
-        if first[a:b] == second[c:d]:
-            for i, j in zip(range(a, b), range(c, d), strict=True):
-                yield from pair(i, j)
-        else:
-            gaps.append((a, b, c, d))
+    for a, b, c, d in align(mine, theirs):
+        if mine[a:b] == theirs[c:d]:
+            continue
+        first[a:b], second[c:d] = map(shape, mine[a:b]), map(shape, theirs[c:d])
+        for e, f, g, h in align(first[a:b], second[c:d]):
+            if first[a + e : a + f] == second[c + g : c + h]:
+                for i, j in zip(range(a + e, a + f), range(c + g, c + h), strict=True):
+                    yield from pair(i, j)
+            else:
+                gaps.append((a + e, a + f, c + g, c + h))
     # Lines that stand elsewhere in the other text were moved: one finding, and what differs inside each of them.
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for _, _, c, d in gaps:
@@ -119,8 +134,11 @@ def _lines_align(mine: list[str], theirs: list[str], starts: list[int], blanks: 
     moved: dict[int, int] = {}
     for a, b, _, _ in gaps:
         for i in range(a, b):
-            if places[first[i]] and any(map(str.isalnum, mine[i])):
-                moved[i] = places[first[i]].popleft()
+            # Rows of numbers all look alike: one of them is moved where it is the same.
+            where = places[first[i]]
+            same = bool(where) and mine[i].strip() == theirs[where[0]].strip()
+            if where and any(map(str.isalnum, mine[i])) and (same or _WORDY.search(mine[i])):
+                moved[i] = where.popleft()
     gone = set(moved.values())
     if moved:
         a, _, c, _ = next(
@@ -150,12 +168,30 @@ def _replaced(mine: list[str], theirs: list[str], start: int) -> Iterator[Change
         )
 
 
-def _shape(line: str, shapes: dict[str, int]) -> int:
-    """A number for the line's shape: lines of one shape can stand for one another."""
-    return shapes.setdefault("".join(atom.shape for atom in atoms(line, spaces=False)), len(shapes))
-
-
 # ---------------------------------------------------------------- inside a line
+
+
+def _window(one: str, other: str) -> tuple[int, str, str]:
+    """Of two long lines where the part that differs begins, and that part, with some words around it."""
+    shortest = min(len(one), len(other))
+    if shortest < WIDE:
+        return 0, one, other
+    head = common_prefix(one, other)
+    tail = common_prefix(one[: -(shortest - head) - 1 : -1], other[: -(shortest - head) - 1 : -1])
+    begin = max(one.rfind(" ", 0, max(0, head - 2 * AROUND)), 0)
+    after = max(0, tail - 2 * AROUND)
+    blank = one.find(" ", len(one) - after)
+    after = len(one) - blank if after and blank >= 0 else 0
+    return begin, one[begin : len(one) - after], other[begin : len(other) - after]
+
+
+def common_prefix(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return low
 
 
 class _Blanks:
@@ -184,6 +220,8 @@ def _line_differs(one: str, other: str, start: int, blanks: _Blanks) -> Iterator
     """The places in which two lines differ; `start`: the first character of the one."""
     if one == other:
         return
+    begin, one, other = _window(one, other)
+    start += begin
     mine, theirs = atoms(one, spaces=False), atoms(other, spaces=False)
     if _alike(mine, theirs):
         yield from _pairs(one, mine, other, theirs, start, blanks)
@@ -199,7 +237,7 @@ def _line_differs(one: str, other: str, start: int, blanks: _Blanks) -> Iterator
             for atom in words:
                 yield from _atom_differs(one, atom, places[atom.shape].popleft(), start)
             return
-    for a, b, c, d in align([atom.shape for atom in mine], [atom.shape for atom in theirs]):
+    for a, b, c, d in _align_atoms(mine, theirs):
         if b - a == d - c:
             yield from _pairs(one, mine[a:b], other, theirs[c:d], start, blanks, whole=False)
         else:
@@ -207,6 +245,16 @@ def _line_differs(one: str, other: str, start: int, blanks: _Blanks) -> Iterator
             end = mine[b - 1].end if b > a else at
             from_, to = (theirs[c].start, theirs[d - 1].end) if d > c else (0, 0)
             yield _with_context(Change(CONTENT, one[at:end], other[from_:to], start + at), one, start)
+
+
+def _align_atoms(mine: Sequence[Atom], theirs: Sequence[Atom]) -> Iterator[Block]:
+    """By shape; in a long line first by what is the same, since in a list of records all shapes come again."""
+    blocks: Iterable[Block] = [(0, len(mine), 0, len(theirs))]
+    if min(len(mine), len(theirs)) > LONG:
+        blocks = align([atom.text for atom in mine], [atom.text for atom in theirs])
+    for a, b, c, d in blocks:
+        for e, f, g, h in align([atom.shape for atom in mine[a:b]], [atom.shape for atom in theirs[c:d]]):
+            yield a + e, a + f, c + g, c + h
 
 
 def _pairs(
@@ -299,8 +347,6 @@ def _with_context(change: Change, line: str, start: int) -> Change:
 
 # ---------------------------------------------------------------- alignment
 
-Block = tuple[int, int, int, int]
-
 
 def align(one: Sequence[object], other: Sequence[object]) -> Iterator[Block]:
     """Ranges a:b of the one and c:d of the other that stand for one another, in order; together they are all of both.
@@ -337,18 +383,52 @@ def align(one: Sequence[object], other: Sequence[object]) -> Iterator[Block]:
             places = [(a, c), *((a + i, c + j) for i, j in anchors), (b, d)]
             blocks = [(i, j, k, m) for (i, k), (j, m) in itertools.pairwise(places)]
             stack += [(block, depth + 1) for block in reversed(blocks)]
-        elif b - a == d - c:
-            yield from _side_by_side(one, other, a, b, c)
         else:
-            yield inner
+            yield from _in_step(one, other, (a, b, c, d))
 
 
-def _side_by_side(one: Sequence[object], other: Sequence[object], a: int, b: int, c: int) -> Iterator[Block]:
-    begin = a
-    for i in range(a + 1, b + 1):
-        if i == b or (one[i] == other[c + i - a]) != (one[begin] == other[c + begin - a]):
-            yield begin, i, c + begin - a, c + i - a
-            begin = i
+def _in_step(one: Sequence[object], other: Sequence[object], block: Block) -> Iterator[Block]:
+    """Blocks of a stretch in which nothing is unique: on in step, and where it differs to where it is next the same.
+
+    Looked for are the next ALIKE pieces in a row, no farther than NEAR pieces off.
+    """
+    a, b, c, d = block
+    while a < b and c < d:
+        size = 0
+        while a + size < b and c + size < d and one[a + size] == other[c + size]:
+            size += 1
+        if size:
+            yield a, a + size, c, c + size
+            a, c = a + size, c + size
+            continue
+        begin, start = a, c
+        while a < b and c < d and one[a] != other[c]:
+            there: dict[tuple[object, ...], int] = {}
+            for j in range(min(c + NEAR, d - ALIKE) - 1, c - 1, -1):
+                there[tuple(other[j : j + ALIKE])] = j
+            ways = (
+                (i - a + there[row] - c, i, there[row])
+                for i in range(a, min(a + NEAR, b - ALIKE))
+                if (row := tuple(one[i : i + ALIKE])) in there
+            )
+            nearest = min(ways, default=None)
+            if nearest is not None:
+                _, a, c = nearest
+                break
+            a, c = a + 1, c + 1
+        yield from _even(begin, a, start, c)
+    if a < b or c < d:
+        yield a, b, c, d
+
+
+def _even(a: int, b: int, c: int, d: int) -> Iterator[Block]:
+    """A stretch that differs, as pairs where there are as many in both, and what one has more."""
+    shared = min(b - a, d - c)
+    if b - a == d - c or not shared:
+        yield a, b, c, d
+    else:
+        yield a, a + shared, c, c + shared
+        yield a + shared, b, c + shared, d
 
 
 def _anchors(one: Sequence[object], other: Sequence[object]) -> list[tuple[int, int]]:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from scripts.common.files import canonical_json
 from scripts.volatile.conversation import Call, Item, Part, Prompt, Result, Said, text_of
 
 Object = Mapping[str, Any]
@@ -258,7 +257,7 @@ def _event(value: Object) -> Iterator[Item]:
 
 
 def _without(given: Object, *keys: str) -> str:
-    return canonical_json({key: each for key, each in given.items() if key not in keys})
+    return in_one_form({key: each for key, each in given.items() if key not in keys})
 
 
 # ---------------------------------------------------------------- blocks
@@ -361,12 +360,12 @@ def _name(value: Object) -> str:
 def _arguments(given: object) -> str:
     """Arguments in one form, whether they come as JSON or as its text; text that is no JSON as it is."""
     given = parsed(given) if isinstance(given, str) else given
-    if isinstance(given, str):
-        return given
-    try:
-        return canonical_json({} if given is None else given)
-    except ValueError:  # not a number
-        return json.dumps(given, sort_keys=True, ensure_ascii=False)
+    return given if isinstance(given, str) else in_one_form({} if given is None else given)
+
+
+def in_one_form(value: Any) -> str:
+    """The value as canonical JSON; not a number and infinity, which a log may hold, as Python writes them."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _content(value: Any) -> tuple[Part, ...]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import DataError
-from scripts.common.files import canonical_json
 from scripts.volatile.conversation import (
     PROMPT_IDS,
     Call,
@@ -26,7 +25,7 @@ from scripts.volatile.conversation import (
     Said,
     text_of,
 )
-from scripts.volatile.entries import SYSTEMS, TOOLS, parsed, read_context, read_entry
+from scripts.volatile.entries import SYSTEMS, TOOLS, in_one_form, parsed, read_context, read_entry
 from scripts.volatile.files import READABLE, Source
 
 TASKS = ("task_id", "instance_id", "sample_id", "problem_id")
@@ -128,7 +127,7 @@ def _read_turns(first: Any, rest: Iterator[Any], source: Source) -> Log:
         items.append(Said(str(line.get("text", ""))))
         unnamed = {"name": "unnamed tool", "arguments": {}}
         for call in line.get("tool_calls") or [unnamed] * len(line["tool_results"]):
-            items.append(Call("", str(call["name"]), canonical_json(call["arguments"])))
+            items.append(Call("", str(call["name"]), in_one_form(call["arguments"])))
         items += [Result("", "", (Part(str(result)),)) for result in line["tool_results"]]
         pending[str(line["scenario"])] = len(line["tool_results"])
     if source.notes:
@@ -298,7 +297,7 @@ def _written(text: str) -> Call | None:
             )
             named = parsed(given)
             if isinstance(named, dict):
-                given, tool = canonical_json(named.get("arguments", named)), str(named.get("name", tool))
+                given, tool = in_one_form(named.get("arguments", named)), str(named.get("name", tool))
             return Call("", tool, given)
     return None
 

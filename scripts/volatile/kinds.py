@@ -40,7 +40,7 @@ AROUND = 48  # characters beside a value that tell what it is
 # Windows path's backslashes are none.
 _HIDDEN = re.compile(
     r"(?P<kept>\b[A-Za-z]:\\+(?![\"nrt]\W)[\w.\\ +~-]+)"
-    r"|(?:\x1b|\\+u001[bB]|\\+x1[bB]|\\+033)(?:\[[0-9;?]*[ -/]*[@-~]|\].*?(?:\x07|\\+u0007))"
+    r"|(?:\x1b|\\+u001[bB]|\\+x1[bB]|\\+033)(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b\n]{0,99}(?:\x07|\\+u0007))"
     r"|\\+(?:[nrtbf\"/']|u[0-9a-fA-F]{4})|\\{2,}"
 )
 
@@ -168,7 +168,7 @@ _LABELS = {
     PORT: r"(?:(?<!re)(?<!sup)(?<!im)(?<!ex)(?<!pass)(?<!trans)(?<!air)ports?|\blistening on(?: \S+:)?)",
     INODE: r"\b(?:st_)?i-?no(?:de)?s?",
     DURATION: r"(?:duration|elapsed(?:[ _]?time)?|latency|\btook|uptime|\bruntime|\breal|\bsys|time_?taken|\bwall"
-    r"|(?:finished|passed|failed|errors?|warnings?|skipped|built|done|completed|compiled|ready|tests?) in)"
+    r"|(?:finished|passed|failed|errors?|warnings?|skipped|built|done|completed|compiled|ready|tests?|packages) in)"
     r"(?:_?(?:s|ms|us|ns|secs?|seconds))?",
     SIZE: r"(?:\brss|\bvsz|heap|mem(?:ory)?(?:total|free|available|_?used|_free|[ _]usage)?|\bfree|\bused"
     r"|\bavail(?:able)?|\bswap|\bcached|\bbuffers)(?:_?(?:k?b|mb|gb|bytes|kib|mib))?",
@@ -183,6 +183,9 @@ _LABELS = {
 _BEFORE = {
     kind: re.compile(rf"{label}[\s:=\"'(\[{{<>#,-]{{0,6}}$", re.IGNORECASE) for kind, label in _LABELS.items()
 }
+_PLACED = re.compile(r"\b(?:line|lines|ln|col|pos|position|ratio|score|chapter|verse)\W{1,3}$", re.IGNORECASE)
+_FAULT = re.compile(r"\s+(?:error|warning|info|note|hint|[✖⚠×✗x])\b|\s+[✖⚠×✗]", re.IGNORECASE)
+_RELEASED = re.compile(r"(?:\bv|version\W{0,3}|==|\w-|[a-z]/)$", re.IGNORECASE)
 _DRAWN_ID = re.compile(rf"{_DRAWN_IDS}[\s:=\"'(\[{{<>#,-]{{0,6}}$", re.IGNORECASE)
 _JOB = re.compile(r"(?:^|\n|\s{3})\[\d+\][+-]?\s+$")  # as a shell says `[1] 4123`
 _DAEMON = re.compile(r"(?:^|\s)[A-Za-z][\w./-]*\[$")
@@ -215,7 +218,7 @@ _DIGITS = re.compile(r"[-+]?\d[\d.,]*")
 _VERSION = re.compile(r"[vV]?\d+(?:\.\d+){2,}(?:[-+.]?[a-z]+\w*(?:\.\w+)*)?|[vV]\d+(?:\.\d+)+")
 _LOCATED = re.compile(r"[\w.-]@[\w.-]+$|\w@$")
 _PROMPT_HOST = re.compile(r"[\w.-]+@[\w.-]+")
-_AT_PROMPT = re.compile(r"\s?(?::\s?[~/]|[~/]\S*\]?[#$%]|\s+[~/]\S*\]?[#$%])")
+_AT_PROMPT = re.compile(r"\s?(?::\s?[~/]|[~/]\S*\]?[#$%]|\s+[~/]\S*\]?[#$%]|\s+[\w.-]+\][#$%])")
 _DRAWN = re.compile(
     r"(?:tmp|temp(?![elort]))[._-]?\w*\d|tmp[._-]?\w{6,}|[0-9a-f]{8,}|/var/folders/|pytest-of-", re.IGNORECASE
 )
@@ -284,7 +287,7 @@ def _of_numbers(one: str, other: str, before: str, after: str) -> str:
         or (_DAEMON.search(before) and after[:2] == "]:")
     ):
         return PROCESS
-    if _PROCESS_ALONE.search(before) and _PROCESS_AFTER.match(after):
+    if len(one) > 2 and _PROCESS_ALONE.search(before) and _PROCESS_AFTER.match(after):
         return PROCESS
     if _BEFORE[PORT].search(before) or (_ADDRESSED.search(before) and _BEHIND_PORT.match(after)):
         return PORT
@@ -311,7 +314,8 @@ def _random(one: str, other: str) -> bool:
     if _HEX.fullmatch(one) and _HEX.fullmatch(other):
         return any(each.isdigit() for each in one + other)
     mixed = (each for each in (one, other) if re.search(r"\d", each) and re.search(r"[A-Za-z]", each))
-    return len(one) == len(other) >= 8 and len(list(mixed)) == 2
+    numbered = re.sub(r"\d{1,3}", "", one) == re.sub(r"\d{1,3}", "", other)  # chapter12 and chapter13
+    return len(one) == len(other) >= 8 and not numbered and len(list(mixed)) == 2
 
 
 # ---------------------------------------------------------------- what no call can have changed
@@ -320,7 +324,9 @@ def _random(one: str, other: str) -> bool:
 def _time_is_sure(text: str, before: str, after: str) -> bool:
     if _DIGITS.fullmatch(text):
         return bool(_EPOCH.fullmatch(text))
-    return not re.fullmatch(r"\d:\d{2}", text)  # a score, a verse
+    if re.fullmatch(r"\d{1,2}:\d{2}", text):  # or a place in a file, a score, a verse
+        return len(text) == 5 and not _PLACED.search(before) and not _FAULT.match(after)
+    return True
 
 
 def _duration_is_sure(text: str, before: str, after: str) -> bool:
@@ -359,7 +365,7 @@ _SURE: dict[str, Callable[[str, str, str], bool]] = {
     PORT: _always,
     INODE: _always,
     MEMORY: lambda text, before, after: len(text) >= 10,
-    NETWORK: _always,
+    NETWORK: lambda text, before, after: not _RELEASED.search(before),
     UUID: _always,
     TEMPORARY: _name_is_sure,
     HOST: _host_is_sure,

@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from scripts.grid.asked import Asked
-from scripts.grid.begin import date_deletions, wants_sessions
+from scripts.grid.begin import wants_sessions
 from scripts.grid.configuration import load_configuration
 from scripts.grid.large import first
 from scripts.grid.plan import NONE, Plan, is_gone, manifest_file, one_of
 from scripts.grid.resolve import resolve_cells
 from scripts.quants.evict import evicted_file, have_weights
-from scripts.records.manifest import Manifest, ManifestFile, WeightsSource
+from scripts.records.manifest import Evicted, Manifest, ManifestFile, WeightsSource
 from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked
 from scripts.records.settings import Settings
@@ -232,16 +232,20 @@ def test_weights_are_deleted_after_all_that_uses_them(root: Path, here: Path) ->
     assert plan.evicted(*Q8) == [evicted_file(*Q8)]
 
 
-def test_a_manifest_that_was_restored_is_older_than_the_deletion_of_its_weights(here: Path) -> None:
+def test_what_is_gone_is_said_after_its_manifest_was_written(root: Path, here: Path) -> None:
+    plan = plan_of(root)
     write_quant(*BF16, gone=False)
     write_quant(*Q8, gone=True)
-    for quant in (BF16, Q8):
-        touch(evicted_file(*quant))
-        os.utime(evicted_file(*quant), (1, 1))
-    date_deletions()
-    deleted, there = (Path(evicted_file(*quant)).stat() for quant in (Q8, BF16))
-    assert deleted.st_mtime_ns >= Path(manifest_file(*Q8)).stat().st_mtime_ns
-    assert there.st_mtime == 1, "they were made again since"
+    said = Path(evicted_file(*Q8))
+    plan.note_deletions()
+    first_time = Evicted.read(said)
+    assert (first_time.files, first_time.bytes) == (1, 1), "deleted by hand"
+    assert not Path(evicted_file(*BF16)).exists(), "nothing is gone"
+    plan.note_deletions()
+    assert Evicted.read(said) == first_time
+    os.utime(said, (1, 1))
+    plan.note_deletions()
+    assert Evicted.read(said).at > first_time.at, "its manifest is newer: it was restored"
 
 
 def test_pages_are_made_from_the_cells_that_they_name(root: Path, here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import string
@@ -203,6 +204,51 @@ def test_a_torn_last_line_is_said_and_the_rest_is_read(tmp_path: Path, form: str
     assert tally.compared >= 2
 
 
+def damaged(value: Any, rng: random.Random, share: float) -> Any:
+    """The value with some of what is in it lost, renamed, or of another type."""
+    if rng.random() < share:
+        return rng.choice(
+            [
+                None,
+                True,
+                0,
+                -1.5,
+                "",
+                [],
+                {},
+                "x",
+                [None],
+                [[]],
+                {"role": "tool"},
+                float("nan"),
+                {"parts": None},
+            ]
+        )
+    if isinstance(value, list):
+        return [damaged(each, rng, share) for each in value if rng.random() > share / 2]
+    if isinstance(value, dict):
+        names = ["role", "type", "content", "id", "messages", "action", "observation"]
+        return {
+            rng.choice(names) if rng.random() < share / 3 else key: damaged(each, rng, share)
+            for key, each in value.items()
+        }
+    return value
+
+
+@pytest.mark.parametrize("form", sorted(set(FORMS) - {"inspect_zip", "chat_lines_gz"}))
+def test_a_damaged_log_is_read_or_refused_in_words(tmp_path: Path, form: str) -> None:
+    rng = random.Random(form)
+    text = FORMS[form](LEAKY, "k1")
+    try:
+        values = [json.loads(text)]
+    except ValueError:
+        values = [json.loads(line) for line in text.splitlines()]
+    for share in (0.01, 0.03, 0.1) * 5:
+        one, other = (as_lines([damaged(value, rng, share) for value in values]) for _ in range(2))
+        with contextlib.suppress(DataError):
+            logged(tmp_path, one, other)
+
+
 def test_a_torn_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
     lines = as_lines(chat(LEAKY, "k1")).splitlines(keepends=True)
     with pytest.raises(DataError, match=r"one\.log:3: this is not JSON"):
@@ -303,6 +349,14 @@ def test_a_long_line_and_a_long_result_are_taken_piece_by_piece() -> None:
         ("server response 12", "server response 14"),
         ("main.py:12", "main.py:98"),
         ("see /tmp/notes.txt", "see /tmp/readme.txt"),
+        ("  12:34  error  Unexpected var", "  14:31  error  Unexpected var"),
+        ("worker 3 started", "worker 4 started"),
+        ("pkg==1.2.3.4", "pkg==1.2.3.7"),
+        ("there are now 12 items", "there are now 15 items"),
+        ("token 12 of 40", "token 15 of 40"),
+        ("template2.html", "template3.html"),
+        ("reports: 12", "reports: 14"),
+        ("index 83db48f..bf2a1c3 100644\n+x = 12", "index 83db48f..77aa10e 100644\n+x = 14"),
     ],
 )
 def test_what_a_call_can_have_changed_is_not_named_after_a_parting(
@@ -333,6 +387,9 @@ def parted(folder: Path, one: str, other: str, command: str = "make check") -> t
         (TEMPORARY, "see /tmp/tmpab12cd9x/log", "see /tmp/tmpzz87kk1q/log", "mktemp"),
         (UUID, "id 2f1d9c1e-8f2a-4a53-9f0e-0c2f3d1b7a55", "id 7a0b1c2d-1111-4222-8333-944455556666", "new"),
         (PORT, "listening on 127.0.0.1:43211", "listening on 127.0.0.1:39027", "serve"),
+        (HOST, "[root@3f2c9a1b7d04 app]# ", "[root@91be02dd45aa app]# ", "pwd"),
+        (NETWORK, "inet 172.17.0.2/16", "inet 172.17.0.5/16", "ip a"),
+        (RANDOM, "container id: 3f2c9a1b7d04", "container id: 91be02dd45aa", "docker ps"),
     ],
 )
 def test_what_no_call_can_have_changed_is_named_after_a_parting(
@@ -345,6 +402,31 @@ def test_what_no_call_can_have_changed_is_named_after_a_parting(
 def test_a_hash_of_what_a_call_wrote_is_not_named_after_a_parting(tmp_path: Path) -> None:
     leaks, _ = parted(tmp_path, "9f3c2ab81d0c  a.c", "1a2b3c4d5e6f  a.c", "sha256sum a.c")
     assert leaks == []
+
+
+def test_what_stands_in_a_file_that_a_call_wrote_is_not_named_after_a_parting(tmp_path: Path) -> None:
+    assert parted(tmp_path, "2026-11-20,7", "2026-11-22,9", "cat a.c")[0] == []
+    leaks, _ = parted(tmp_path, "a.c Nov 25 10:20", "a.c Nov 26 09:01", "ls -l a.c")
+    assert [leak.change.kind for leak in leaks] == [TIME]
+
+
+def test_rows_that_one_result_has_more_do_not_shift_the_others() -> None:
+    rows = [f"{n},{n * 7 % 31},2026-11-{n % 28 + 1:02d}\n" for n in range(300)]
+    other = [
+        "9,9,2026-01-01\n",
+        *rows[:100],
+        "8,8,2026-01-02\n",
+        *rows[100:150],
+        rows[150].replace(",", ";"),
+        *rows[151:-1],
+    ]
+    changes = differences("".join(rows), "".join(other))
+    assert Counter(change.kind for change in changes) == {CONTENT: 5}
+    records = [f'{{"id": {n}, "at": "10:20:{n % 60:02d}", "ok": true}}' for n in range(2000)]
+    one, other = (
+        "[" + ", ".join(each) + "]" for each in (records, [*records[:700], '{"id": 7}', *records[700:]])
+    )
+    assert len(differences(one, other)) <= 2
 
 
 # ---------------------------------------------------------------- what is compared
