@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 
 PROMPT_IDS = "token ids"
@@ -10,16 +11,30 @@ PROMPT_IDS = "token ids"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of content: a text; or an image or other medium, whose `text` is its data as the log has it."""
+    """A piece of content: a text; or an image or other medium, whose text is its data as the log has it.
 
-    text: str
+    `data`: the text, or its UTF-8 where Python would take two or four bytes for each of its characters. Made by `part`.
+    """
+
+    data: str | bytes
     media: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text, or the medium's data."""
+        return self.data if isinstance(self.data, str) else self.data.decode("utf-8", "surrogatepass")
 
     @property
     def digest(self) -> str:
         """A medium in a few words: what it is, its length, its hash."""
         data = self.text.encode("utf-8", "surrogatepass")
         return f"{self.media}, {len(data):,} bytes as logged, sha256 {hashlib.sha256(data).hexdigest()[:12]}"
+
+
+def part(text: str, media: str = "") -> Part:
+    """A text or a medium's data as a piece of content."""
+    wide = len(text) > 64 and not text.isascii() and sys.getsizeof(text) > 3 * len(text) / 2
+    return Part(text.encode("utf-8", "surrogatepass") if wide else text, media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +92,4 @@ class Log:
 
 def text_of(content: tuple[Part, ...]) -> str:
     """The texts of a content, joined by newlines, media left out."""
-    return "\n".join(part.text for part in content if not part.media)
+    return "\n".join(each.text for each in content if not each.media)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from scripts.volatile.conversation import Call, Item, Part, Prompt, Result, Said, text_of
+from scripts.volatile.conversation import Call, Item, Part, Prompt, Result, Said, part, text_of
 
 Object = Mapping[str, Any]
 
@@ -89,7 +89,7 @@ def read_context(value: Object) -> tuple[Prompt, ...]:
         given = given.get("tools", given) if isinstance(given, dict) else given
         if isinstance(given, list) and given and isinstance(given[0], dict | str):
             lines = "\n".join(json.dumps(each, ensure_ascii=False) for each in given)
-            found.append(Prompt("tools", (Part(lines),)))
+            found.append(Prompt("tools", (part(lines),)))
     return tuple(found)
 
 
@@ -210,8 +210,8 @@ def _lists(value: Object, keys: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _spoken(blocks: list[Any], role: str) -> Iterator[Item]:
-    content = tuple(part for block in blocks for part in _content(block))
-    if any(part.text for part in content):
+    content = tuple(each for block in blocks for each in _content(block))
+    if any(each.data for each in content):
         yield (
             Said(text_of(content))
             if role == "assistant"
@@ -253,7 +253,7 @@ def _event(value: Object) -> Iterator[Item]:
         yield from _spoken([_pick(value, ("thought", "model_output"))], "assistant")
         calls = [_call(each) for each in _lists(value, ["tool_calls"])]
         yield from calls or [Call("", "shell", str(action or value.get("code_action", "")).strip())]
-        yield Result("", "", (Part(observed),))
+        yield Result("", "", (part(observed),))
 
 
 def _without(given: Object, *keys: str) -> str:
@@ -373,11 +373,11 @@ def _content(value: Any) -> tuple[Part, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        return (Part(value),)
+        return (part(value),)
     if isinstance(value, list):
         if all(isinstance(each, dict | str) for each in value) and any(map(_is_part, value)):
-            return tuple(part for each in value for part in _content(each))
-        return (Part(json.dumps(value, ensure_ascii=False)),) if value else ()
+            return tuple(inner for each in value for inner in _content(each))
+        return (part(json.dumps(value, ensure_ascii=False)),) if value else ()
     if isinstance(value, dict):
         if isinstance(inner := _pick(value, NATIVE_RESULTS), dict):
             return _content(_output(inner))
@@ -385,13 +385,13 @@ def _content(value: Any) -> tuple[Part, ...]:
             return (medium,)
         for key in ("text", "thinking", "value", "json", "output"):
             if isinstance(value.get(key), str) and set(value) - {key} <= BESIDE_TEXT:
-                return (Part(value[key]),)
+                return (part(value[key]),)
         inner = value.get("content", value.get("parts"))
         if isinstance(inner, list | str) and set(value) <= BESIDE_CONTENT:
             return _content(inner)
         if set(value) == {"type", "value"}:
             return _content(value["value"])
-    return (Part(json.dumps(value, ensure_ascii=False)),)
+    return (part(json.dumps(value, ensure_ascii=False)),)
 
 
 def _is_part(value: Any) -> bool:
@@ -420,4 +420,4 @@ def _medium(value: Object) -> Part | None:
 def _data(data: Any, media: Any) -> Part:
     text = data if isinstance(data, str) else json.dumps(data, sort_keys=True)
     head = re.match(r"data:([\w.+-]+/[\w.+-]+);base64,", text)
-    return Part(text, head[1] if head else str(media or "image").replace("image_url", "image"))
+    return part(text, head[1] if head else str(media or "image").replace("image_url", "image"))

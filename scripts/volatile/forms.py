@@ -23,6 +23,7 @@ from scripts.volatile.conversation import (
     Prompt,
     Result,
     Said,
+    part,
     text_of,
 )
 from scripts.volatile.entries import SYSTEMS, TOOLS, in_one_form, parsed, read_context, read_entry
@@ -123,12 +124,12 @@ def _read_turns(first: Any, rest: Iterator[Any], source: Source) -> Log:
         items = found.setdefault(str(line["scenario"]), [])
         ids = line.get("appended_ids")
         if ids and not pending.get(str(line["scenario"])):
-            items.append(Prompt("prompt", (Part(" ".join(map(str, ids)), PROMPT_IDS),)))
+            items.append(Prompt("prompt", (part(" ".join(map(str, ids)), PROMPT_IDS),)))
         items.append(Said(str(line.get("text", ""))))
         unnamed = {"name": "unnamed tool", "arguments": {}}
         for call in line.get("tool_calls") or [unnamed] * len(line["tool_results"]):
             items.append(Call("", str(call["name"]), in_one_form(call["arguments"])))
-        items += [Result("", "", (Part(str(result)),)) for result in line["tool_results"]]
+        items += [Result("", "", (part(str(result)),)) for result in line["tool_results"]]
         pending[str(line["scenario"])] = len(line["tool_results"])
     if source.notes:
         raise DataError(
