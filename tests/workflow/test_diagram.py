@@ -53,8 +53,9 @@ def test_the_diagram_is_that_of_the_rules(root: Path, tmp_path: Path) -> None:
         assert rule, source
         output = re.search(r"^    output:\n(.*?)^    \w+:\n", rule[1], re.DOTALL | re.MULTILINE)
         assert output, source
+        named = rules + (root / "scripts/grid/plan.py").read_text(encoding="utf-8")
         constants = re.findall(r"\b[A-Z][A-Z_]+\b", output[1])
         written = output[1] + "".join(
-            line for name in constants for line in re.findall(rf"^{name} = .*$", rules, re.MULTILINE)
+            line for name in constants for line in re.findall(rf"^{name} = .*$", named, re.MULTILINE)
         )
         assert file in written, f"{source} writes no {file}"
