@@ -17,7 +17,7 @@ from typing import IO
 import msgspec
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import get_character_cell_size
 from rich.live import Live
@@ -116,6 +116,7 @@ class Drawn:
         self._file.seek(0)
 
 
+@settings(deadline=None)  # a busy machine takes longer to draw, which is not asked here
 @given(st.lists(screens(), min_size=1, max_size=4), sizes)
 def test_screens_replace_one_another_and_nothing_scrolls(
     drawn: list[tuple[list[str], tuple[int, int]]], size: tuple[int, int]
