@@ -163,7 +163,8 @@ def _walk_list(values: list[Any]) -> list[Draft]:
         values = [each for pair in values for each in pair]
     threads: dict[object, list[Item]] = {}
     inner: list[Draft] = []
-    for value in values:
+    for index, value in enumerate(values):
+        values[index] = None  # what has been read is not needed again, and a long log is much memory
         if items := read_entry(value):
             thread = tuple(
                 map(value.get, ("isSidechain", "agentId", "parent_tool_use_id"))

@@ -410,6 +410,26 @@ def test_what_stands_in_a_file_that_a_call_wrote_is_not_named_after_a_parting(tm
     assert [leak.change.kind for leak in leaks] == [TIME]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{'a', 'b', 'c'}", "{'c', 'a', 'b'}"),
+        ('{"b": 1, "a": 2}', '{"a": 2, "b": 1}'),
+        ("[3, 1, 2]", "[1, 2, 3]"),
+        ("10.csv\n2.csv\n7.csv", "2.csv\n7.csv\n10.csv"),
+        ("total 3\nb.csv\na.csv\nc.csv\nend", "total 3\na.csv\nb.csv\nc.csv\nend"),
+    ],
+)
+def test_another_order_is_one_finding(one: str, other: str) -> None:
+    assert [change.kind for change in differences(one, other)] == [ORDER]
+
+
+def test_an_order_is_named_beside_what_else_differs() -> None:
+    one = "read at 10:20:31\nb.csv\na.csv\nc.csv\nd.csv\n"
+    other = "read at 09:01:02\na.csv\nb.csv\nc.csv\nnew.csv\nd.csv\n"
+    assert sorted(change.kind for change in differences(one, other)) == [ORDER, CONTENT, TIME]
+
+
 def test_rows_that_one_result_has_more_do_not_shift_the_others() -> None:
     rows = [f"{n},{n * 7 % 31},2026-11-{n % 28 + 1:02d}\n" for n in range(300)]
     other = [
