@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import agent_logs
 import pytest
 from agent_logs import ASKED, FORMS, SYSTEM, Run, Step, as_json, as_lines, chat
 from cells import command
@@ -159,6 +160,20 @@ def test_every_form_is_read_whole(tmp_path: Path, form: str) -> None:
     assert not any(leak.parted for leak in leaks)
     leaks, tally = runs(tmp_path, LEAKY, LEAKY, form)
     assert (leaks, tally.compared) == ([], 3)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["openai_chat", "anthropic", "inspect_zip", "openhands_events", "openhands_sdk", "requests_as_text"],
+)
+def test_the_tools_descriptions_are_found_in_every_form_that_has_them(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = FORMS[form](LEAKY, "k1")
+    monkeypatch.setitem(agent_logs.TOOL, "description", "Runs one command.")
+    leaks, tally = logged(tmp_path, one, FORMS[form](LEAKY, "w8"))
+    assert {leak.tool for leak in leaks} == {"tool descriptions"}
+    assert tally.compared == 3
 
 
 def test_there_are_more_forms_than_the_pairs_have() -> None:
