@@ -14,6 +14,7 @@ if str(workflow.basedir) not in sys.path:
     sys.path.insert(0, str(workflow.basedir))
 
 from scripts.common.sources import content_digest, source_digest
+from scripts.engines.start import DRIVERS
 from scripts.grid.asked import read_asked
 from scripts.grid.begin import begin
 from scripts.grid.large import expect_many_jobs, first

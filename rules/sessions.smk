@@ -7,6 +7,9 @@ a look after each one decides whether there is another.
 """
 
 SESSION = "results/cells/{model}/{precision}/{engine}/{variant}/session-{session}/session.json"
+GPUS = (
+    {"gpu": PLAN.gpu, "gpu_gb": first(3, PLAN.session_gpu_memory)} if PLAN.gpu else {}
+)
 FORCED = "results/cells/{model}/{precision}/{engine}/{variant}/forced.json"
 
 
@@ -27,8 +30,7 @@ rule run_session:
         "../envs/workflow.yaml"
     threads: PLAN.cores
     resources:
-        gpu=PLAN.gpu,
-        gpu_gb=first(3, PLAN.session_gpu_memory) if PLAN.gpu else 0,
+        **GPUS,
     params:
         code=first(4, PLAN.session_code),
         python=first(4, PLAN.python),
@@ -80,8 +82,7 @@ rule force_cell:
         "../envs/workflow.yaml"
     threads: PLAN.cores
     resources:
-        gpu=PLAN.gpu,
-        gpu_gb=first(3, PLAN.session_gpu_memory) if PLAN.gpu else 0,
+        **GPUS,
     params:
         code=first(4, PLAN.force_code),
         python=first(4, PLAN.python),

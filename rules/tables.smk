@@ -35,7 +35,7 @@ rule write_grid:
         "../envs/workflow.yaml"
     threads: 1
     params:
-        code=source_digest("write_grid"),
+        code=source_digest("write_grid", tuple(DRIVERS.values())),
         grid=PLAN.configuration.grid_name,
         why=PLAN.configuration.why,
         settings=PLAN.grid_settings,

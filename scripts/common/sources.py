@@ -77,11 +77,14 @@ def _imported(path: Path) -> tuple[str, ...]:
         tree = ast.parse(path.read_bytes())
     except SyntaxError:
         return ()  # Python says so, with the line, where the command is run
-    return tuple(sorted(set(_imports(tree))))
+    return tuple(sorted(set(_imports(tree.body))))
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imports(statements: Iterable[ast.AST]) -> Iterator[str]:
+    """The imports among statements and in their blocks; expressions, which are most of a tree, hold none."""
+    for node in statements:
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _imports(getattr(node, block, ()))
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.startswith("scripts."))
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "scripts":

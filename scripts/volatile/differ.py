@@ -231,6 +231,8 @@ def _line_differs(one: str, other: str, start: int, blanks: _Blanks) -> Iterator
         at = next((i for i, (a, b) in enumerate(zip(words, others, strict=True)) if a.shape != b.shape), None)
         if at is not None:
             yield Change(ORDER, words[at].text, others[at].text, start + words[at].start)
+            if Counter(atom.text for atom in words) == Counter(atom.text for atom in others):
+                return
             places: defaultdict[str, deque[Atom]] = defaultdict(deque)
             for atom in others:
                 places[atom.shape].append(atom)

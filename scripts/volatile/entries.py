@@ -162,7 +162,7 @@ def _speaks(value: Object) -> bool:
 
 def _message(value: Object, role: str) -> Iterator[Item]:
     """A message: its text by role, the calls and results in it."""
-    yield from (prompt for prompt in read_context(value) if prompt.role == "tools")
+    yield from _tools(value)
     content = _pick(value, ("content", "parts", "message", "text", "value"))
     content = content.get("parts", content) if isinstance(content, dict) else content
     blocks = content if isinstance(content, list) else [content]
@@ -198,6 +198,10 @@ def _message(value: Object, role: str) -> Iterator[Item]:
         yield Result(_first(result, IDS), _name(result), _content(_output(result)))
 
 
+def _tools(value: Object) -> Iterator[Prompt]:
+    return (prompt for prompt in read_context(value) if prompt.role == "tools")
+
+
 def _lists(value: Object, keys: Iterable[str]) -> list[dict[str, Any]]:
     """The objects in the lists under these keys."""
     return [
@@ -229,6 +233,7 @@ def _event(value: Object) -> Iterator[Item]:
                 "system" if action == "system" else "user" if value.get("source") == "user" else "assistant"
             )
             yield from _spoken([given.get("content")], role)
+            yield from _tools(given)
         else:
             yield from _spoken([given.get("thought")], "assistant")
             yield Call(

@@ -163,7 +163,8 @@ def _walk_list(values: list[Any]) -> list[Draft]:
         values = [each for pair in values for each in pair]
     threads: dict[object, list[Item]] = {}
     inner: list[Draft] = []
-    for value in values:
+    for index, value in enumerate(values):
+        values[index] = None  # what has been read is not needed again, and a long log is much memory
         if items := read_entry(value):
             thread = tuple(
                 map(value.get, ("isSidechain", "agentId", "parent_tool_use_id"))
@@ -238,7 +239,13 @@ def _apart(groups: list[list[Draft]]) -> list[Draft]:
             for other, (group, theirs, their_prompts, their_size) in enumerate(facts)
         )
 
-    return [draft for index, (_, draft) in enumerate(drafts) if not told(index)]
+    again = [told(index) for index in range(len(drafts))]
+    kept = [draft for (_, draft), known in zip(drafts, again, strict=True) if not known]
+    if len(kept) == 1:  # the tools' descriptions may stand in the other telling alone
+        prompts = [item for _, draft in drafts[::-1] for item in draft.items if isinstance(item, Prompt)]
+        tools = [prompt for prompt in prompts if prompt.role == "tools"][:1]
+        kept = [replace(kept[0], items=(*_missing(tools, kept[0]), *kept[0].items))]
+    return kept
 
 
 def _without_prefixes(drafts: list[Draft]) -> list[Draft]:

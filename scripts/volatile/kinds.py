@@ -105,7 +105,7 @@ _IPV6 = (
     rf"(?:{_GROUP}:){{7}}{_GROUP}"
     rf"|(?:fe[89ab]|f[cd][0-9a-f]|ff[0-9a-f]|[23][0-9a-f]{{2}})[0-9a-f]{_GROUPS}::(?:{_GROUP}{_GROUPS})?"
 )
-_UNIT = "ns|µs|us|ms|s|secs?|min|m|h|[KMGT]i?B|[kKMGT]B?|B|bytes?"
+_UNIT = "it|ns|µs|us|ms|s|secs?|min|m|h|[KMGT]i?B|[kKMGT]B?|B|bytes?"
 _LASTED = r"(?:\d+[hH]\s?)?\d+m(?:in)?\s?\d+(?:\.\d+)?s"
 
 PIECE = re.compile(

@@ -322,7 +322,7 @@ def tagged_calls(run: Run, ids: str) -> bytes:
 @form
 def openhands_events(run: Run, ids: str) -> bytes:
     events: list[dict[str, Any]] = [
-        {"id": 0, "source": "agent", "action": "system", "args": {"content": SYSTEM}},
+        {"id": 0, "source": "agent", "action": "system", "args": {"content": SYSTEM, "tools": [TOOL]}},
         {"id": 1, "source": "user", "action": "message", "args": {"content": ASKED}, "timestamp": f"t{ids}"},
         {
             "id": 2,
@@ -598,7 +598,7 @@ def inspect_zip(run: Run, ids: str) -> bytes:
             )
     last = {"choices": [{"message": said[-1]}], "completion": "Hour 2.", "time": 0.1}
     seen = said[3]["content"] if len(said) > 3 else ""
-    event = {"event": "model", "input": said[:-1], "output": last, "timestamp": f"t{ids}"}
+    event = {"event": "model", "input": said[:-1], "tools": [TOOL], "output": last, "timestamp": f"t{ids}"}
     kept = {f"h{ids}": seen}
     said = [
         {**each, "content": f"attachment://h{ids}"}

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import agent_logs
 import pytest
 from agent_logs import ASKED, FORMS, SYSTEM, Run, Step, as_json, as_lines, chat
 from cells import command
@@ -159,6 +160,20 @@ def test_every_form_is_read_whole(tmp_path: Path, form: str) -> None:
     assert not any(leak.parted for leak in leaks)
     leaks, tally = runs(tmp_path, LEAKY, LEAKY, form)
     assert (leaks, tally.compared) == ([], 3)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["openai_chat", "anthropic", "inspect_zip", "openhands_events", "openhands_sdk", "requests_as_text"],
+)
+def test_the_tools_descriptions_are_found_in_every_form_that_has_them(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = FORMS[form](LEAKY, "k1")
+    monkeypatch.setitem(agent_logs.TOOL, "description", "Runs one command.")
+    leaks, tally = logged(tmp_path, one, FORMS[form](LEAKY, "w8"))
+    assert {leak.tool for leak in leaks} == {"tool descriptions"}
+    assert tally.compared == 3
 
 
 def test_there_are_more_forms_than_the_pairs_have() -> None:
@@ -408,6 +423,26 @@ def test_what_stands_in_a_file_that_a_call_wrote_is_not_named_after_a_parting(tm
     assert parted(tmp_path, "2026-11-20,7", "2026-11-22,9", "cat a.c")[0] == []
     leaks, _ = parted(tmp_path, "a.c Nov 25 10:20", "a.c Nov 26 09:01", "ls -l a.c")
     assert [leak.change.kind for leak in leaks] == [TIME]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("{'a', 'b', 'c'}", "{'c', 'a', 'b'}"),
+        ('{"b": 1, "a": 2}', '{"a": 2, "b": 1}'),
+        ("[3, 1, 2]", "[1, 2, 3]"),
+        ("10.csv\n2.csv\n7.csv", "2.csv\n7.csv\n10.csv"),
+        ("total 3\nb.csv\na.csv\nc.csv\nend", "total 3\na.csv\nb.csv\nc.csv\nend"),
+    ],
+)
+def test_another_order_is_one_finding(one: str, other: str) -> None:
+    assert [change.kind for change in differences(one, other)] == [ORDER]
+
+
+def test_an_order_is_named_beside_what_else_differs() -> None:
+    one = "read at 10:20:31\nb.csv\na.csv\nc.csv\nd.csv\n"
+    other = "read at 09:01:02\na.csv\nb.csv\nc.csv\nnew.csv\nd.csv\n"
+    assert sorted(change.kind for change in differences(one, other)) == [ORDER, CONTENT, TIME]
 
 
 def test_rows_that_one_result_has_more_do_not_shift_the_others() -> None:
