@@ -14,7 +14,7 @@ import msgspec
 from scripts.archive.contents import ArchivedSession, archived_cells, manifest_file, session_folders
 from scripts.archive.unequal import unequal, unlike
 from scripts.common.errors import DataError, TempzeroError
-from scripts.common.files import read_json, sha256_file
+from scripts.common.files import sha256_file
 from scripts.records.cell import Cell
 from scripts.records.engine import EngineRecord
 from scripts.records.forced import MODES, Forced, ModeNotRun
@@ -116,9 +116,8 @@ def check_session(
     if record.weights.manifest_sha256 != sha256_file(root / manifest):
         yield Disagreement(where, f"it ran on other weights than {manifest} names")
     engine = f"results/engines/{cell.engine}.json"
-    kept = EngineRecord.parse(read_json(root / where)["engine_record"], where)  # of a version of its own
     there = EngineRecord.read(root / engine)
-    for path, mine, theirs in unequal(kept.as_json(), there.as_json(), "engine_record"):
+    for path, mine, theirs in unequal(record.engine_record.as_json(), there.as_json(), "engine_record"):
         yield Disagreement(where, f"{path} is {mine!r} in the session, {theirs!r} in {engine}")
     name = f"config/workloads/{record.workload.name}.yaml"
     workload = load(root / name)

@@ -68,10 +68,15 @@ class EngineRecord(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def parse(cls, content: object, where: str) -> Self:
-        """The record of a file's JSON value; in an older file a server's version stands as `version`."""
-        if isinstance(content, dict) and isinstance(content.get("version"), str):
-            content = {**content, "server_version": content["version"], "version": 0}
-        return super().parse(content, where)
+        """The record of a file's JSON value."""
+        return super().parse(with_server_version(content), where)
+
+
+def with_server_version(record: object) -> object:
+    """An engine's record as it is now: in a file of version 0 a server's version stands as `version`."""
+    if not isinstance(record, dict) or not isinstance(record.get("version"), str):
+        return record
+    return {**record, "server_version": record["version"], "version": 0}
 
 
 class Speculation(Record, frozen=True, kw_only=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from scripts.records.base import FileRecord, Record
-from scripts.records.engine import Described, EngineRecord
+from scripts.records.engine import Described, EngineRecord, with_server_version
 from scripts.records.machine import Code, Machine
 from scripts.records.settings import Architecture, Settings
 
@@ -132,3 +132,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """When it began, UTC, ISO 8601."""
     ended: str | None = None
     """When it ended, UTC, ISO 8601."""
+
+    @classmethod
+    def parse(cls, content: object, where: str) -> Self:
+        """The record of a file's JSON value, its engine's record as it is now."""
+        if isinstance(content, dict) and "engine_record" in content:
+            content = {**content, "engine_record": with_server_version(content["engine_record"])}
+        return super().parse(content, where)

@@ -16,6 +16,7 @@ from scripts.common.errors import DataError
 from scripts.common.files import canonical_json
 from scripts.records.base import FileRecord, Record
 from scripts.records.cell import Cell, CellNotDone, read_cell
+from scripts.records.engine import EngineRecord
 from scripts.records.engines import EngineEntry, Engines, Variant
 from scripts.records.forced import Forced, ModeForced, ModeNotRun
 from scripts.records.grid import Config, GridFile
@@ -185,6 +186,21 @@ def test_a_summary_of_version_0_gets_the_status_of_its_modes() -> None:
     assert isinstance(short, ModeForced)
     assert (short.noise_p99.chosen, short.noise_p99.margin) == (None, 0.5)
     assert Forced.parse(found.as_file(), "forced.json") == found
+
+
+def test_a_server_s_version_is_read_where_older_files_have_it() -> None:
+    engine = {
+        "engine": "e",
+        "kind": "openai",
+        "runtime": "external",
+        "image": None,
+        "digest": None,
+        "version": "0.25.1",
+    }
+    assert EngineRecord.parse(engine, "here").server_version == "0.25.1"
+    session = SessionRecord.parse({**SESSION, "engine_record": engine}, "here")
+    assert session.engine_record is not None and session.engine_record.server_version == "0.25.1"
+    assert SessionRecord.parse(session.as_file(), "here") == session
 
 
 def test_a_cell_that_was_not_run_is_another_record(tmp_path: Path) -> None:
