@@ -25,22 +25,7 @@ Results = Iterator[tuple[str, str]]
 # CPU seconds that a case may take; peak memory may be five times the larger log.
 TARGETS = {"listings": 2.0, "twice": 4.0, "equal": 10.0, "sparse": 10.0, "lines": 10.0, "parted": 10.0}
 LARGEST = 5.0
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "while",
-    "its",
-    "tests",
-    "pass",
-    "and",
-]
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "tests", "pass"]
 
 
 def listings(rng: random.Random, calls: int) -> Results:

@@ -124,7 +124,8 @@ def _entry(value: dict[str, Any]) -> Iterator[Item]:
         yield from found
     elif role is not None:
         yield from _message(value, role)
-    for pair in value.get("intermediate_steps") or ():  # LangChain's agents
+    steps = value.get("intermediate_steps")
+    for pair in steps if isinstance(steps, list) else ():  # LangChain's agents
         if isinstance(pair, list) and len(pair) == 2:
             yield _call(pair[0] if isinstance(pair[0], dict) else {"name": "tool", "input": pair[0]})
             yield Result("", "", _content(pair[1]))

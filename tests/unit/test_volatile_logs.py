@@ -258,7 +258,7 @@ def test_a_damaged_log_is_read_or_refused_in_words(tmp_path: Path, form: str) ->
         values = [json.loads(text)]
     except ValueError:
         values = [json.loads(line) for line in text.splitlines()]
-    for share in (0.01, 0.03, 0.1) * 5:
+    for share in (0.01, 0.03, 0.1) * 6:
         one, other = (as_lines([damaged(value, rng, share) for value in values]) for _ in range(2))
         with contextlib.suppress(DataError):
             logged(tmp_path, one, other)
