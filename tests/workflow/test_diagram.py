@@ -48,14 +48,14 @@ def test_the_diagram_is_that_of_the_rules(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert {(source, target) for source, _, target in arrows} == reduced(rule_graph(done.stdout))
     rules = "".join(path.read_text(encoding="utf-8") for path in (root / "rules").glob("*.smk"))
+    known = rules + (root / "scripts/grid/plan.py").read_text(encoding="utf-8")
     for source, file, _ in arrows:
         rule = re.search(rf"^(?:rule|checkpoint) {source}:\n(.*?)(?=^\w|\Z)", rules, re.DOTALL | re.MULTILINE)
         assert rule, source
         output = re.search(r"^    output:\n(.*?)^    \w+:\n", rule[1], re.DOTALL | re.MULTILINE)
         assert output, source
-        named = rules + (root / "scripts/grid/plan.py").read_text(encoding="utf-8")
         constants = re.findall(r"\b[A-Z][A-Z_]+\b", output[1])
         written = output[1] + "".join(
-            line for name in constants for line in re.findall(rf"^{name} = .*$", named, re.MULTILINE)
+            line for name in constants for line in re.findall(rf"^{name} = .*$", known, re.MULTILINE)
         )
         assert file in written, f"{source} writes no {file}"
