@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scripts.records.cell import Difference, Predicted, Score, Ties, Tokens
+from scripts.records.cell import Cell, Difference, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
+from scripts.verdict.parts import sessions_apart, sessions_within
 from scripts.verdict.rates import upper_bound
 
 DASH = "–"
@@ -58,6 +59,23 @@ def flips(rate: Rate) -> str:
     if rate.events == 0:
         return f"0 (≤ {significant(1000 * upper_bound(0, rate.exposure))})"
     return f"{significant(rate.rate)} ({span(rate)})"
+
+
+def parts(found: Cell) -> str:
+    """Where replays part: in how many sessions, from session to session; a dash where one replay or an older file is
+    all there is."""
+    if found.parts is None or found.agreement is None or found.replays == 1:
+        return DASH
+    if found.parts == "none":
+        return "none seen"
+    if found.parts == "first-replay":
+        return "first replay of each session"
+    of = f"of {count(found.sessions, 'session')}"
+    if found.parts == "within":
+        return f"within {sessions_within(found.hashes)} {of}"
+    return (
+        f"{'never within, ' if found.agreement.within.pairs else ''}{sessions_apart(found.hashes)} {of} apart"
+    )
 
 
 def first_difference(differences: Sequence[Difference]) -> Difference | None:

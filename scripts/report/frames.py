@@ -17,6 +17,7 @@ Row = dict[str, bool | float | str | None]
 
 SPEED = "tokens/s, varies"
 QUESTION = "question: flips"
+PARTS = "parts"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -47,6 +48,11 @@ def agreement(entry: Entry) -> dict[str, str]:
     return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
 
 
+def parted(entries: Sequence[Entry]) -> bool:
+    """Whether any cell says where its replays part; those judged before that was looked at do not."""
+    return any(entry.summary and entry.summary.parts for entry in entries)
+
+
 def details(entries: Sequence[Entry]) -> pd.DataFrame:
     """The rest, one row a cell; the speed in the last column, since it alone varies from build to build."""
     rows = []
@@ -62,6 +68,8 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
                 if even
                 else f"{found.sessions}, {found.replays} in all"
             )
+            if parted(entries):
+                row[PARTS] = figures.parts(found)
             row["first difference: position, margin"] = figures.position_and_margin(found.differences)
             row["noise p99: chosen / margin"] = figures.noise(found.noise)
             row["exact ties"] = DASH if found.exact_ties is None else f"{found.exact_ties:,}"
@@ -81,10 +89,11 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
 def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
     asked = any(entry.planned.question for entry in entries)
-    return pd.DataFrame([_full_row(entry, asked=asked) for entry in entries], dtype=object)
+    rows = [_full_row(entry, asked=asked, parted=parted(entries)) for entry in entries]
+    return pd.DataFrame(rows, dtype=object)
 
 
-def _full_row(entry: Entry, *, asked: bool) -> Row:
+def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
     found, planned = entry.summary, entry.planned
     row = _fields("", planned, *CELL_KEYS, "architecture")
     row["quantised"] = entry.quantised
@@ -92,6 +101,12 @@ def _full_row(entry: Entry, *, asked: bool) -> Row:
     row["reason"] = entry.not_run
     row["note"] = planned.note
     row |= _fields("", found, "sessions", "replays", "text_identical", "logprobs_identical", "class_")
+    if parted:
+        agreed = found.agreement if found else None
+        row |= _fields("", found, "parts")
+        row |= _fields("within_", agreed and agreed.within, "pairs", "equal_text", "equal_bits")
+        row |= _fields("between_", agreed and agreed.between, "pairs", "equal_text", "equal_bits")
+        row |= _fields("first_replay_", agreed and agreed.first_replay, "sessions", "odd")
     rate = found.flips_per_1000_tokens if found else None
     row |= _fields("flips_per_1000_tokens_", rate, "events", "exposure", "rate", "low", "high")
     bound = at_most(rate.events, rate.exposure) if rate else None

@@ -27,6 +27,7 @@ LEGEND = """\
 - **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
   per 1,000 tokens compared, with the exact two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the
   one-sided 95 % bound. It speaks of these prompts on this machine, and takes flips as independent.
+{parts}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
   the reference preferred its token there; `≥`: the other token was not among the candidates listed.
 - **noise p99**: how far the logprob of the chosen token, and the margin between the best two, differ between
@@ -43,6 +44,13 @@ LEGEND = """\
   below five sessions or without a flip.
 {question}\
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+
+PARTS = """\
+- **parts**: where replays part. `within`: inside a session, which is one start of the engine; `never within, 1 of 5
+  sessions apart`: never inside one, and the replays of one start are not those of the others, so a start decides;
+  `first replay of each session`: the first after a start is unlike all others, which are equal. Transcript and
+  logprobs are compared.
 """
 
 QUESTION = """\
@@ -75,7 +83,8 @@ def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[Control
 def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     """How to read the table; of a question only where a cell has one."""
     asked = QUESTION if _questions(entries) else ""
-    return LEGEND.format(first_block=grid.first_block, question=asked).rstrip()
+    parts = PARTS if frames.parted(entries) else ""
+    return LEGEND.format(first_block=grid.first_block, parts=parts, question=asked).rstrip()
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:

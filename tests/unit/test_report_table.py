@@ -207,6 +207,38 @@ def test_the_second_table(project: Project) -> None:
     assert one["tokens/s, varies"] == "100"
 
 
+def test_where_replays_part_is_read_at_a_glance(project: Project) -> None:
+    _, (one, flip, leak) = tables(project.page)
+    assert one["parts"] == "none seen"
+    assert flip["parts"] == "never within, 1 of 2 sessions apart"
+    assert leak["parts"] == "within 2 of 2 sessions"
+    assert "- **parts**: " in project.page
+    row = project.rows[1]
+    assert (row["parts"], row["within_pairs"], row["within_equal_bits"]) == ("between", "2", "2")
+    assert (row["between_pairs"], row["between_equal_text"]) == ("1", "0")
+    assert (row["first_replay_sessions"], row["first_replay_odd"]) == ("0", "0")
+
+
+def test_a_cell_judged_before_parts_were_looked_at_shows_a_dash(project: Project) -> None:
+    def older(*which: tuple[str, str]) -> None:
+        for precision, variant in which:
+            path = project.cell(precision, variant) / "cell.json"
+            said = json.loads(path.read_text())
+            del said["agreement"], said["parts"]
+            write_json(path, said | {"version": 1})
+
+    older(("bf16", "base"))
+    assert [row["parts"] for row in tables(project.page)[1]] == [
+        "–",
+        "never within, 1 of 2 sessions apart",
+        "within 2 of 2 sessions",
+    ]
+    older(("q4_k_m", "base"), ("bf16", "leaky"))
+    assert all("parts" not in row for row in tables(project.page)[1])
+    assert "**parts**" not in project.page
+    assert all("parts" not in row and "within_pairs" not in row for row in project.rows)
+
+
 def test_the_csv_has_full_precision(project: Project) -> None:
     assert project.page
     row = project.rows[1]

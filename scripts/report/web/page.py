@@ -109,6 +109,7 @@ class Behind:
         cell = self.cell
         return [
             ("divergence", cell.class_),
+            ("parts", figures.parts(cell)),
             ("text", figures.k_of_n(cell.text_identical, cell.replays)),
             ("logprobs", figures.k_of_n(cell.logprobs_identical, cell.replays)),
             ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens)),
@@ -144,8 +145,9 @@ class Behind:
             for place in pair.replays
         }
         read, rows, marks = self.read, dict[str, States](), list[Mark]()
+        drawn = _drawn_replays(read)
         starts = {lane.scenario: (index, lane.start) for index, lane in enumerate(read.lanes)}
-        for row, index in enumerate(_drawn_replays(read)):
+        for row, index in enumerate(drawn):
             place = (read.replays[index].session, read.replays[index].number)
             label = said_place(place)
             rows[f"reference {label}" if index == read.reference else label] = read.rows[index]
@@ -162,7 +164,9 @@ class Behind:
                     )
                 )
         label = f"Replays of {self.cell.path} beside the reference"
-        return draw_strip(self.name, label, read.lanes, rows, marks)
+        sessions = [read.replays[index].session for index in drawn]
+        starts_of_sessions = [row for row in range(1, len(drawn)) if sessions[row] != sessions[row - 1]]
+        return draw_strip(self.name, label, read.lanes, rows, marks, starts_of_sessions)
 
     @property
     def strip_words(self) -> str:
