@@ -12,6 +12,7 @@ from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
 from scripts.verdict.rates import at_most
+from scripts.verdict.sessions import replays_differ, sessions_differ, share_at_most
 
 Row = dict[str, bool | float | str | None]
 
@@ -44,7 +45,7 @@ def agreement(entry: Entry) -> dict[str, str]:
     else:
         text = figures.k_of_n(found.text_identical, found.replays)
         logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
-        divergence, flips = found.class_, figures.flips(found.flips_per_1000_tokens)
+        divergence, flips = found.class_, figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
     return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
 
 
@@ -78,7 +79,8 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
             row["forced: unequal bits"] = figures.forced(found.forced)
             row["deterministic"] = figures.yes_or_no(found.deterministic)
             row["near-ties explain: predicted flips"] = figures.ties(found.ties)
-            row["flips, sessions resampled"] = figures.span(found.flips_bootstrap)
+            row["replays that differ (95 %, by session)"] = figures.replays_differ(found)
+            row["interval of flips"] = figures.flips_basis(found)
             if any(each.planned.question for each in entries):
                 row[QUESTION] = figures.question(found.question)
             row[SPEED] = figures.significant(found.tokens_per_second)
@@ -121,6 +123,12 @@ def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
     row |= _fields("noise_margin_", noise and noise.margin, "p50", "p99", "max")
     row |= _fields("", found, "exact_ties", "deterministic")
     row |= _fields("flips_bootstrap_", found and found.flips_bootstrap, "low", "high")
+    differ = replays_differ(found.hashes, found.reference) if found else None
+    for name in ("share", "low", "high"):
+        row[f"replays_differ_{name}"] = None if differ is None else getattr(differ, name)
+    row["sessions_differ_at_most"] = (
+        share_at_most(sessions_differ(found.hashes), found.sessions) if found and found.hashes else None
+    )
     forced = found.forced if found else None
     for mode in MODES:
         row |= _forced_columns(f"forced_{mode}_", getattr(forced, mode) if forced else None)

@@ -182,7 +182,10 @@ def test_the_commands_as_a_person_runs_them(project: Project) -> None:
 
 def test_the_sentence_of_the_bound(project: Project) -> None:
     # 6 × 32 tokens over 3.00.
-    assert "- tinychart-dense bf16: at most one flip in 64 tokens, 95 %" in project.page
+    assert (
+        "- tinychart-dense bf16: at most one flip in 64 tokens given these 2 sessions; at most 77.6 % of "
+        "sessions give another text" in project.page
+    )
 
 
 def test_the_figures_of_the_first_table_fit_a_screen(project: Project) -> None:

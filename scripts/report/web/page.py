@@ -112,7 +112,7 @@ class Behind:
             ("parts", figures.parts(cell)),
             ("text", figures.k_of_n(cell.text_identical, cell.replays)),
             ("logprobs", figures.k_of_n(cell.logprobs_identical, cell.replays)),
-            ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens)),
+            ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens, cell.flips_bootstrap)),
             ("score", figures.score(cell.score)),
         ]
 
@@ -404,7 +404,7 @@ def _forced_row(behind: Behind) -> list[str]:
     return [
         DASH if free is None else _of(*free),
         *(NOT_FORCED if each is None else _of(each.unequal_bits.positions, each.positions) for each in modes),
-        figures.flips(behind.cell.flips_per_1000_tokens),
+        figures.flips(behind.cell.flips_per_1000_tokens, behind.cell.flips_bootstrap),
         *(NOT_FORCED if each is None else _per_1000(each.other_argmax.share) for each in modes),
         *(DASH if each is None else figures.tiny(each) for each in p99),
     ]
