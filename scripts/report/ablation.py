@@ -226,7 +226,7 @@ def _why_unproven(baseline: Look, change: Look, chance: float | None, *, brings:
         return (
             f"{_sessions(baseline, change)} would split so in {_percent(chance)} of cases if it did nothing"
         )
-    needed = sessions.sessions_needed()
+    needed = sessions.sessions_to_prove()
     return (
         f"the cleanest split of {_sessions(baseline, change)} comes in {_percent(least)} of cases if it did nothing;"
         f" {needed} sessions of each can tell"

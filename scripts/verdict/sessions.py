@@ -75,7 +75,7 @@ def can_prove(baseline: int, change: int) -> bool:
     return max(best_chance(baseline, change), best_chance(change, baseline)) <= LEVEL
 
 
-def sessions_needed() -> int:
+def sessions_to_prove() -> int:
     """The least number of sessions of baseline and change alike that can show an effect."""
     return next(count for count in range(1, 100) if can_prove(count, count))
 

@@ -20,7 +20,7 @@ from scripts.verdict.sessions import (
     least_replays,
     replays_differ,
     sessions_differ,
-    sessions_needed,
+    sessions_to_prove,
     share_at_most,
     states,
 )
@@ -79,7 +79,7 @@ def test_how_many_sessions_can_prove_an_effect() -> None:
     assert best_chance(4, 4) == pytest.approx(2 / 70)
     assert best_chance(5, 2) == best_chance(2, 5) == pytest.approx(1 / 21)
     assert (can_prove(2, 2), can_prove(3, 3), can_prove(4, 4), can_prove(5, 2)) == (False, False, True, True)
-    assert sessions_needed() == 4
+    assert sessions_to_prove() == 4
 
 
 def test_a_session_has_a_state_where_its_replays_agree() -> None:
