@@ -178,6 +178,8 @@ class Behind:
         words = [f"{replays} over {figures.count(columns, 'token')} of the longest."]
         if step > 1:
             words.append(f"A column stands for {step} tokens and shows the gravest of them.")
+        if len(read.sessions) > 1:
+            words.append("A line parts the sessions.")
         if len(read.replays) > ROWS:
             words.append(f"Drawn are {ROWS} of them, those that differ first of all.")
         if free is not None:
