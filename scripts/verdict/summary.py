@@ -25,7 +25,7 @@ from scripts.records.cell import (
 from scripts.records.figures import Interval
 from scripts.records.forced import CellForced, Forced, Mode
 from scripts.records.question import QuestionAsked, QuestionFound
-from scripts.verdict import outcomes, question, ties
+from scripts.verdict import outcomes, parts, question, ties
 from scripts.verdict.agreement import check_agreement
 from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
@@ -108,6 +108,7 @@ def summarise(
     k_text = identical([replay.transcript_sha256 for replay in replays])
     k_bits = identical(bits) if computed else None
     reference = replays[said.walked[0].replays[0]]
+    hashes = [_hashes(replay) for replay in replays]
     record = sessions[0].record
     return Cell(
         model=record.model,
@@ -118,7 +119,7 @@ def summarise(
         replays=len(replays),
         text_identical=k_text,
         logprobs_identical=k_bits,
-        hashes=[_hashes(replay) for replay in replays],
+        hashes=hashes,
         reference=ReplayName(session=reference.session, replay=reference.number),
         class_=cell_class(
             (each.class_ for each in differences),
@@ -126,6 +127,8 @@ def summarise(
         ),
         differences=differences,
         flips_per_1000_tokens=flips_per_1000(events, exposure),
+        agreement=parts.agreement(hashes),
+        parts=parts.parts(hashes),
         flips_bootstrap=_bootstrap(replays, said),
         at_most=at_most(events, exposure),
         noise=noise,
