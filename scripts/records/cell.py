@@ -263,6 +263,8 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """How replays agree inside sessions and from session to session; null in files before version 2."""
     parts: Parts | None = None
     """Where replays part, the first that holds; null in files before version 2."""
+    volatile: str | None = None
+    """What of its harness is volatile, tool by tool; null where the prompts never part, and before version 2."""
     flips_bootstrap: Interval | None = None
     """The rate's interval with sessions resampled; null below five of them, and without an event."""
     at_most: AtMost | None = None
@@ -292,7 +294,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 0 had no status in its forced modes, version 1 did not say where replays part."""
-        said = {"agreement": None, "parts": None, **content}
+        said = {"agreement": None, "parts": None, "volatile": None, **content}
         if version == 0 and "forced" in said:
             said["forced"] = with_status(said["forced"])
         return said

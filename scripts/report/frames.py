@@ -45,7 +45,8 @@ def agreement(entry: Entry) -> dict[str, str]:
     else:
         text = figures.k_of_n(found.text_identical, found.replays)
         logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
-        divergence, flips = found.class_, figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
+        divergence = f"{found.class_}: {found.volatile}" if found.volatile else found.class_
+        flips = figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
     return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
 
 
@@ -104,6 +105,7 @@ def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
     row["note"] = planned.note
     row |= _fields("", found, "sessions", "replays", "text_identical", "logprobs_identical", "class_")
     if parted:
+        row |= _fields("", found, "volatile")
         agreed = found.agreement if found else None
         row |= _fields("", found, "parts")
         row |= _fields("within_", agreed and agreed.within, "pairs", "equal_text", "equal_bits")

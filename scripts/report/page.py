@@ -22,7 +22,7 @@ LEGEND = """\
   unequal logprobs is luck, not determinism. 3/3 proves little: three equal replays leave a chance of a flip
   in a replay of over 60 % compatible. Look at the bound.
 - **divergence**: what parts replays, the gravest that occurs. `harness`: the prompt differed before the model
-  did; `unclassified`: ids differ, no logprobs to say why; `wide`: by a margin that no tie explains;
+  did, with the tool, the kind of what is volatile in it and in how many places; `unclassified`: ids differ, no logprobs to say why; `wide`: by a margin that no tie explains;
   `first-block`: at a near-tie within the first {first_block} tokens; `near-tie`: at one later;
   `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
   proves nothing about the rest.

@@ -39,6 +39,7 @@ from scripts.verdict.noise import Noise
 from scripts.verdict.rates import at_most, flips_per_1000
 from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
 from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
+from scripts.volatile.describe import name_volatile
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def summarise(
         flips_per_1000_tokens=flips_per_1000(events, exposure),
         agreement=parts.agreement(hashes),
         parts=parts.parts(hashes),
+        volatile=_volatile(replays, said),
         flips_bootstrap=_bootstrap(replays, said),
         at_most=at_most(events, exposure),
         noise=noise,
@@ -320,6 +322,15 @@ def _along(said: Said, walked: Walked, turns: list[tuple[str, int, int]]) -> tup
         for column in (0, 1)
     )
     return replays, events
+
+
+def _volatile(replays: list[Replay], said: Said) -> str | None:
+    """What parts the prompts of replays from the reference's, by tool and kind; None where nothing does."""
+    reference = replays[said.walked[0].replays[0]].transcript
+    parted = [each for each in said.walked if any(found.kind == "harness" for found in each.differences)]
+    if not parted:
+        return None
+    return name_volatile((reference, replays[each.replays[0]].transcript) for each in parted)
 
 
 def _bootstrap(replays: list[Replay], said: Said) -> Interval | None:
