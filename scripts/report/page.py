@@ -31,6 +31,9 @@ LEGEND = """\
   95 % bound given these sessions. It speaks of these prompts on this machine. **interval of flips**: with five
   sessions or more these are resampled, since starts may be unlike; with fewer it is the exact Poisson interval,
   taking sessions as alike.
+- **another text**: where no flip was seen, the largest share of sessions that may give another text than these
+  did (one-sided, Clopper and Pearson, on sessions). It takes this text for the usual one: did starts choose among
+  several that are as likely, one session fewer would count, and five would leave 53 % for 45 %.
 {parts}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
   the reference preferred its token there; `≥`: the other token was not among the candidates listed.

@@ -100,7 +100,9 @@ def _ways_both(one: Sequence[State], other: Sequence[State]) -> int:
 def share_at_most(seen: int, sessions: int, level: float = 0.95) -> float:
     """The largest share of sessions that may do what `seen` of so many did (Clopper and Pearson, one-sided).
 
-    Of five of which none did it is 45 %.
+    Of five of which none did it is 45 %. What they are said to do is fixed beforehand: for "unlike the state that all
+    had" it holds where that is the usual one. Of several states as likely as each other the chance that all sessions
+    have the same is that of all but one, and the bound is that of one session fewer.
     """
     return 1.0 if seen == sessions else float(betaincinv(seen + 1, sessions - seen, level))
 
