@@ -22,10 +22,10 @@ LEGEND = """\
   unequal logprobs is luck, not determinism. 3/3 proves little: three equal replays leave a chance of a flip
   in a replay of over 60 % compatible. Look at the bound.
 - **divergence**: what parts replays, the gravest that occurs. `harness`: the prompt differed before the model
-  did, with the tool, the kind of what is volatile in it and in how many places; `unclassified`: ids differ, no logprobs to say why; `wide`: by a margin that no tie explains;
-  `first-block`: at a near-tie within the first {first_block} tokens; `near-tie`: at one later;
-  `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
-  proves nothing about the rest.
+  did, with the tool, the kind of what is volatile in it and in how many places; `unclassified`: ids differ, no
+  logprobs to say why; `wide`: by a margin that no tie explains; `first-block`: at a near-tie within the first
+  {first_block} tokens; `near-tie`: at one later; `logits-only`: equal text over unequal bits; `none observed`:
+  nothing differed in what was run, which proves nothing about the rest.
 - **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
   per 1,000 tokens compared, with a two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the one-sided
   95 % bound given these sessions. It speaks of these prompts on this machine. **interval of flips**: with five
