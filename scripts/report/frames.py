@@ -19,6 +19,7 @@ Row = dict[str, bool | float | str | None]
 SPEED = "tokens/s, varies"
 QUESTION = "question: flips"
 PARTS = "parts"
+VOLATILE = "volatile in the harness"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -45,7 +46,7 @@ def agreement(entry: Entry) -> dict[str, str]:
     else:
         text = figures.k_of_n(found.text_identical, found.replays)
         logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
-        divergence = f"{found.class_}: {found.volatile}" if found.volatile else found.class_
+        divergence = found.class_
         flips = figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
     return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
 
@@ -53,6 +54,11 @@ def agreement(entry: Entry) -> dict[str, str]:
 def parted(entries: Sequence[Entry]) -> bool:
     """Whether any cell says where its replays part; those judged before that was looked at do not."""
     return any(entry.summary and entry.summary.parts for entry in entries)
+
+
+def leaked(entries: Sequence[Entry]) -> bool:
+    """Whether any cell names what of its harness is volatile."""
+    return any(entry.summary and entry.summary.volatile for entry in entries)
 
 
 def details(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -73,6 +79,8 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
             if parted(entries):
                 row[PARTS] = figures.parts(found)
             row["first difference: position, margin"] = figures.position_and_margin(found.differences)
+            if leaked(entries):
+                row[VOLATILE] = found.volatile or DASH
             row["noise p99: chosen / margin"] = figures.noise(found.noise)
             row["exact ties"] = DASH if found.exact_ties is None else f"{found.exact_ties:,}"
             row["score"] = figures.score(found.score)

@@ -22,10 +22,10 @@ LEGEND = """\
   unequal logprobs is luck, not determinism. 3/3 proves little: three equal replays leave a chance of a flip
   in a replay of over 60 % compatible. Look at the bound.
 - **divergence**: what parts replays, the gravest that occurs. `harness`: the prompt differed before the model
-  did, with the tool, the kind of what is volatile in it and in how many places; `unclassified`: ids differ, no
-  logprobs to say why; `wide`: by a margin that no tie explains; `first-block`: at a near-tie within the first
-  {first_block} tokens; `near-tie`: at one later; `logits-only`: equal text over unequal bits; `none observed`:
-  nothing differed in what was run, which proves nothing about the rest.
+  did; `unclassified`: ids differ, no logprobs to say why; `wide`: by a margin that no tie explains;
+  `first-block`: at a near-tie within the first {first_block} tokens; `near-tie`: at one later;
+  `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
+  proves nothing about the rest.
 - **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
   per 1,000 tokens compared, with a two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the one-sided
   95 % bound given these sessions. It speaks of these prompts on this machine. **interval of flips**: with five
@@ -35,6 +35,7 @@ LEGEND = """\
   did (one-sided, Clopper and Pearson, on sessions). It takes this text for the usual one: did starts choose among
   several that are as likely, one session fewer would count, and five would leave 53 % for 45 %.
 {parts}\
+{volatile}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
   the reference preferred its token there; `≥`: the other token was not among the candidates listed.
 - **noise p99**: how far the logprob of the chosen token, and the margin between the best two, differ between
@@ -60,6 +61,10 @@ PARTS = """\
   logprobs are compared.
 """
 
+VOLATILE = """\
+- **volatile in the harness**: which tool's results, or the prompt, part the replays, of which kind that is, and in
+  how many places; results/leak.md has the bytes.
+"""
 QUESTION = """\
 - **question**: replays went on, a session at a time, until a sequential probability ratio test whose unit is the
   replay, taking sessions as alike, told whether the rate of flips is at most r0 or at least r1, or the budget was
@@ -91,7 +96,10 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     """How to read the table; of a question only where a cell has one."""
     asked = QUESTION if _questions(entries) else ""
     parts = PARTS if frames.parted(entries) else ""
-    return LEGEND.format(first_block=grid.first_block, parts=parts, question=asked).rstrip()
+    volatile = VOLATILE if frames.leaked(entries) else ""
+    return LEGEND.format(
+        first_block=grid.first_block, parts=parts, volatile=volatile, question=asked
+    ).rstrip()
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:
