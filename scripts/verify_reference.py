@@ -2,6 +2,7 @@
 
     python -m scripts.verify_reference results/reference/hopper
     python -m scripts.verify_reference results/reference/hopper --unpack FOLDER
+    python -m scripts.verify_reference results/reference/hopper --write
 
 Nothing but the folder is needed, no GPU and no engine. The exit status is 1 where anything disagrees.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from scripts.archive.reference import unpack_reference, verify_reference
+from scripts.archive.reference import unpack_reference, verify_reference, write_pages
 from scripts.common.command import run
 
 
@@ -20,8 +21,11 @@ def main(
     /,
     *,
     unpack: Annotated[Path | None, "unpack it there, too"] = None,
+    write: Annotated[bool, "first make its pages again, by the rules of today"] = False,
 ) -> int:
     """Verify, print each disagreement."""
+    if write:
+        write_pages(folder)
     if unpack is not None:
         unpack_reference(folder, unpack)
     counts, found = verify_reference(folder)

@@ -85,7 +85,9 @@ def _draw_flips(axes: Axes, summaries: Sequence[tuple[str, Cell]]) -> None:
         rate = summary.flips_per_1000_tokens
         if rate.low is None or rate.high is None:
             continue
-        axes.plot([max(rate.low, LEAST_FLIPS), rate.high], [row, row], color="#000000", linewidth=1)
+        shown = summary.flips_bootstrap or rate
+        low, high = shown.low or 0.0, shown.high or 0.0
+        axes.plot([max(low, LEAST_FLIPS), high], [row, row], color="#000000", linewidth=1)
         if rate.rate:
             axes.plot([rate.rate], [row], "D", color="#000000", markersize=3.5)
     axes.set_xscale("log")

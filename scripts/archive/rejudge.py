@@ -17,6 +17,7 @@ from scripts.archive.crate import render_crate, unlike_crate
 from scripts.archive.shown import shown_tables
 from scripts.archive.unequal import Unequal, unequal, unlike
 from scripts.common.errors import DataError
+from scripts.common.files import read_json
 from scripts.records.grid import Controls, Grid
 from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
@@ -40,7 +41,7 @@ class Counts:
 
 
 def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
-    """Where a cell.json under `root` is not what its sessions give; it is then replaced by what they give.
+    """Where a cell.json under `root` is not what its sessions give; it, or an older one, is replaced by what they give.
 
     So what is made from the cells afterwards follows from what was said and computed, not from a verdict's file.
     """
@@ -54,6 +55,7 @@ def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
                 asked=cell.question,
             )
             differences = list(unlike(root / where, again))
+            older = read_json(root / where).get("version") != again.VERSION
         except BROKEN as error:
             yield failed(root, where, "it cannot be judged again", error)
             continue
@@ -65,7 +67,7 @@ def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
             yield Disagreement(
                 where, f"{path} is {_short(said)}, from its sessions follows {_short(follows)}"
             )
-        if differences:
+        if differences or older:
             again.write(root / where)
 
 

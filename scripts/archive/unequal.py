@@ -16,9 +16,17 @@ Unequal = Iterator[tuple[str, object, object]]
 
 
 def unlike(path: Path, follows: FileRecord) -> Unequal:
-    """Where a file, brought to the version of today, is not what follows; a key that no record has is a difference."""
-    said = {**current(type(follows), read_json(path), str(path)), "version": follows.VERSION}
-    return unequal(said, follows.as_file())
+    """Where a file, brought to the version of today, is not what follows; a key that no record has is a difference.
+
+    What an older version does not say yet, and is brought to null, is not compared.
+    """
+    content = read_json(path)
+    said = {**current(type(follows), content, str(path)), "version": follows.VERSION}
+    unsaid = {key for key in said if key not in content and said[key] is None}
+    return unequal(
+        {key: value for key, value in said.items() if key not in unsaid},
+        {key: value for key, value in follows.as_file().items() if key not in unsaid},
+    )
 
 
 def unequal(one: object, other: object, path: str = "") -> Unequal:

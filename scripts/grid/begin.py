@@ -12,7 +12,7 @@ from scripts.common.errors import TempzeroError
 from scripts.grid.asked import Asked
 from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
-from scripts.grid.describe import describe_grid, describe_rest
+from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
 from scripts.grid.guard import hold_folder, unfinished
 from scripts.grid.machine import check_machine
 from scripts.grid.plan import GRID, Plan
@@ -46,6 +46,8 @@ def begin(asked: Asked, overrides: Mapping[str, Any], home: Path, *, is_main: bo
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
         print(describe_rest(Path(), plan.rows), file=sys.stderr)
+        if unproven := describe_unproven(configuration, plan.rows):
+            print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
         if is_main and not asked.looks:
             if wants_sessions(plan):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.grid.ablations import ablation_records
+from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
 from scripts.grid.side_tables import leak_records, reap_records
 from scripts.records.grid import Control, Grid, GridCell
+from scripts.verdict.sessions import can_prove, sessions_to_prove
 
 
 def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -52,6 +53,32 @@ def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
     return (
         f"{most}{missing:,} of {_count(total, 'session')} are not there yet: "
         f"{most or 'about '}{_duration(seconds)} one after another"
+    )
+
+
+def describe_unproven(configuration: Configuration, cells: Sequence[Cell]) -> str:
+    """One line: the ablations whose numbers of sessions cannot prove an effect, and how many would do; empty if none.
+
+    Cells that are not run are left out.
+    """
+    run = {cell.names: cell for cell in cells if cell.planned is None}
+    found = []
+    for ablation in resolve_ablations(configuration, cells):
+        baseline, *changes = (run.get(names) for names in ablation.cells)
+        few = [
+            each for each in changes if baseline and each and not can_prove(baseline.sessions, each.sessions)
+        ]
+        if baseline and few:
+            counts = sorted({each.sessions for each in few})
+            found.append(
+                f"{baseline.path} ({baseline.sessions}) against {', '.join(each.variant for each in few)}"
+                f" ({' or '.join(map(str, counts))})"
+            )
+    if not found:
+        return ""
+    return (
+        f"too few sessions to show that a change brings or removes a difference: {'; '.join(found)}; "
+        f"{sessions_to_prove()} of each would do"
     )
 
 

@@ -19,6 +19,7 @@ CellClass = Literal[
     "harness", "unclassified", "wide", "first-block", "near-tie", "logits-only", "none observed"
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
+Parts = Literal["first-replay", "within", "between", "none"]
 
 
 class ReplayHashes(Record, frozen=True, kw_only=True):
@@ -41,6 +42,37 @@ class ReplayName(Record, frozen=True, kw_only=True):
     """Its session."""
     replay: int
     """Its number in the session."""
+
+
+class Pairs(Record, frozen=True, kw_only=True):
+    """Pairs of replays, and how many of them are equal."""
+
+    pairs: int
+    """How many were compared."""
+    equal_text: int
+    """Those with one transcript."""
+    equal_bits: int | None
+    """Those with one logprobs file; null where the engine offers no logprobs."""
+
+
+class FirstReplay(Record, frozen=True, kw_only=True):
+    """How often the first replay of a session stands alone."""
+
+    sessions: int
+    """Sessions of at least three replays."""
+    odd: int
+    """Those of them whose first replay is unlike the others, which are all equal."""
+
+
+class Agreement(Record, frozen=True, kw_only=True):
+    """How replays agree inside sessions and from session to session."""
+
+    within: Pairs
+    """Each further replay against the first of its session."""
+    between: Pairs
+    """The first replay of each further session against session 00's."""
+    first_replay: FirstReplay
+    """First replays against the others of their sessions."""
 
 
 class KnownCandidates(Record, frozen=True, kw_only=True):
@@ -188,7 +220,7 @@ class Ties(Record, frozen=True, kw_only=True):
 class Cell(FileRecord, frozen=True, kw_only=True):
     """The verdict of a cell that is done."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     REMEDY: ClassVar[str] = "summarise the cell again: snakemake -R summarise_cell -- results/table.md"
 
     model: str
@@ -227,6 +259,12 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """The two sha256 of each replay, in reading order."""
     reference: ReplayName | None = None
     """The earliest replay of the largest text group."""
+    agreement: Agreement | None = None
+    """How replays agree inside sessions and from session to session; null in files before version 2."""
+    parts: Parts | None = None
+    """Where replays part, the first that holds; null in files before version 2."""
+    volatile: str | None = None
+    """What of its harness is volatile, tool by tool; null where the prompts never part, and before version 2."""
     flips_bootstrap: Interval | None = None
     """The rate's interval with sessions resampled; null below five of them, and without an event."""
     at_most: AtMost | None = None
@@ -255,8 +293,11 @@ class Cell(FileRecord, frozen=True, kw_only=True):
 
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no status in its forced modes."""
-        return {**content, "forced": with_status(content.get("forced"))}
+        """Version 0 had no status in its forced modes, version 1 did not say where replays part."""
+        said = {"agreement": None, "parts": None, "volatile": None, **content}
+        if version == 0 and "forced" in said:
+            said["forced"] = with_status(said["forced"])
+        return said
 
 
 class CellNotDone(FileRecord, frozen=True, kw_only=True):

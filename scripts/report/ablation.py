@@ -1,15 +1,13 @@
 """Ablations: what each change of one deployment's settings does to its bits, as a page with a verdict.
 
-A change removes a difference, or brings one, only where that can hardly be chance. Were baseline and change alike, the
-replays that fall out of the largest equal group could be any of all replays: that all of them are on one side has the
-chance C(n, m) / C(n + o, m), with m of the n unequal side's replays out of its largest group (at least, where no two
-agree, n - 1) and o replays on the equal side. At most `LEVEL` is asked (Fisher's exact test, one-sided). Forced passes
-are shown, and keep a variant from counting as equal; they prove no cause, since their positions are not independent.
+A change removes a difference, or brings one, only where that can hardly be chance: sessions are permuted between
+baseline and change (scripts/verdict/sessions.py), of each as many replays as all have, and at most a chance of
+`LEVEL` is asked. Forced passes are shown, and keep a variant from counting as equal; they prove no cause, since their
+positions are not independent.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -22,10 +20,10 @@ from scripts.report import figures
 from scripts.report.entries import Entry, read_entry
 from scripts.report.figures import DASH
 from scripts.report.markdown import markdown_table
-from scripts.verdict import routing
+from scripts.verdict import routing, sessions
 from scripts.verdict.forced import deterministic
+from scripts.verdict.sessions import LEVEL
 
-LEVEL = 0.05
 SPEED = "tokens/s (× baseline), varies"
 
 LEGEND = """\
@@ -35,10 +33,13 @@ LEGEND = """\
   passes.
 - **bits**: variants with one letter gave the same bytes, transcripts and logprobs, in every replay of theirs; a dash
   where a variant's own replays or forced passes differ, or too little was looked at.
-- **removes, brings**: said only where so clean a split of equal and unequal replays has a chance of 5 % or less if the
-  change did nothing (Fisher's exact test, one-sided, each change by itself). Forced passes are no proof of a cause.
-- **flips per 1,000**: per 1,000 tokens compared, with the exact two-sided 95 % interval; `0 (≤ x)`: none was seen, x is
-  the one-sided 95 % bound.
+- **removes, brings**: said only where so clean a split has a chance of 5 % or less if the change did nothing. What is
+  dealt out by chance is sessions, starts of the engine, since replays of one may share what its start decided (exact
+  test, two-sided, each change by itself; of each session as many replays as all have). Forced passes are no proof of a
+  cause.
+- **flips per 1,000**: per 1,000 tokens compared, with a 95 % interval: sessions resampled where there are five or more,
+  else the exact Poisson interval, taking sessions as alike; `0 (≤ x)`: none was seen, x is the one-sided 95 % bound
+  given these sessions.
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
 """
 EXPERTS_LEGEND = """\
@@ -169,11 +170,6 @@ class Judged:
     reason: str
 
 
-def chance_of_split(out: int, unequal: int, equal: int) -> float:
-    """The chance that `out` replays, any of all, are among the `unequal` ones and none among the `equal` ones."""
-    return math.comb(unequal, out) / math.comb(unequal + equal, out)
-
-
 def judge(baseline: Look, change: Look) -> Judged | None:
     """What the change did to the bits; None where the baseline allows no judgement."""
     if baseline.bits in (Bits.NOT_RUN, Bits.UNKNOWN):
@@ -188,23 +184,57 @@ def judge(baseline: Look, change: Look) -> Judged | None:
             return Judged(change, Outcome.KEEPS, f"{seen}{_in_prompts(change)}.")
         return _compare(baseline, change)
     brings = baseline.bits is Bits.EQUAL
-    one, other = (change, baseline) if brings else (baseline, change)
-    out = one.replays - max(1, one.equal_replays)
-    chance = chance_of_split(out, one.replays, other.replays)
     against = (
         f"{seen}{_in_prompts(change)}, against {baseline.equal_replays} of {baseline.replays} in the baseline"
     )
-    if chance > LEVEL:
-        seen_in = (
-            "free replays do not part" if out == 0 else f"the chance of such a split is {_percent(chance)}"
-        )
+    chance = _chance(baseline, change)
+    if chance is None or chance > LEVEL:
         return Judged(
-            change, Outcome.UNPROVEN, f"{against}: too few to name a cause ({seen_in} if it did nothing)."
+            change,
+            Outcome.UNPROVEN,
+            f"{against}: too little to name a cause ({_why_unproven(baseline, change, chance, brings=brings)}).",
         )
-    words = f"{against}: a split that would have a chance of {_percent(chance)} if it did nothing"
+    words = f"{against}: {_sessions(baseline, change)} would split so in {_percent(chance)} of cases if it did nothing"
     if brings:
         return Judged(change, Outcome.BRINGS, f"{words}{_with_its_bits(baseline, change)}.")
     return Judged(change, Outcome.REMOVES, f"{words}.")
+
+
+def _states(baseline: Look, change: Look) -> tuple[list[sessions.State], list[sessions.State]] | None:
+    """What the sessions of both share, over as many replays of each as all have; None where there are no hashes."""
+    both = baseline.found.hashes, change.found.hashes
+    if not all(both):
+        return None
+    replays = sessions.least_replays(*both)
+    return sessions.states(both[0], replays), sessions.states(both[1], replays)
+
+
+def _chance(baseline: Look, change: Look) -> float | None:
+    """The chance that sessions split as they did, one side equal and the other not; None where they did not."""
+    found = _states(baseline, change)
+    return None if found is None else sessions.chance_of_split(*found)
+
+
+def _why_unproven(baseline: Look, change: Look, chance: float | None, *, brings: bool) -> str:
+    if chance is None:
+        if not (baseline.found.hashes and change.found.hashes):
+            return "cell.json has no hashes to compare"
+        return "free replays of equally long sessions do not part"
+    counts = (baseline.found.sessions, change.found.sessions)
+    least = sessions.best_chance(*(reversed(counts) if brings else counts))
+    if least <= LEVEL:
+        return (
+            f"{_sessions(baseline, change)} would split so in {_percent(chance)} of cases if it did nothing"
+        )
+    needed = sessions.sessions_to_prove()
+    return (
+        f"the cleanest split of {_sessions(baseline, change)} comes in {_percent(least)} of cases if it did nothing;"
+        f" {needed} sessions of each can tell"
+    )
+
+
+def _sessions(baseline: Look, change: Look) -> str:
+    return f"{baseline.found.sessions} and {figures.count(change.found.sessions, 'session')}"
 
 
 def _with_its_bits(baseline: Look, change: Look) -> str:
@@ -225,7 +255,12 @@ def _compare(baseline: Look, change: Look) -> Judged:
         both = f"all {change.replays} replays and all {baseline.replays} of the baseline"
         return Judged(change, Outcome.NOTHING, f"same bits as the baseline in {both}.")
     text = "the text is the baseline's" if mine[0] == theirs[0] else "the text is another too"
-    return Judged(change, Outcome.OTHER, f"{seen}, but not the baseline's bits; {text}.")
+    reason = f"{seen}, but not the baseline's bits; {text}."
+    found = _states(baseline, change)
+    chance = 0.0 if found is None else sessions.chance_of_other_state(*found)
+    if chance > LEVEL:
+        reason += f" Did the start decide the bits, {_sessions(baseline, change)} would part so in {_percent(chance)}."
+    return Judged(change, Outcome.OTHER, reason)
 
 
 def verdict(baseline: Look, changes: Sequence[Look]) -> str:
@@ -343,7 +378,7 @@ def variant_rows(baseline: Look, changes: Sequence[Look], letters: dict[str, str
         row["bits"] = letters.get(look.variant, DASH)
         for mode in MODES:
             row[f"forced {mode}: unequal bits"] = _share(look.modes.get(mode))
-        row["flips per 1,000 (95 %)"] = figures.flips(found.flips_per_1000_tokens)
+        row["flips per 1,000 (95 %)"] = figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
         row[SPEED] = _speed(found.tokens_per_second, reference)
     return rows
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scripts.records.cell import Difference, Predicted, Score, Ties, Tokens
+from scripts.records.cell import Cell, Difference, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
+from scripts.verdict.parts import sessions_apart, sessions_within
 from scripts.verdict.rates import upper_bound
+from scripts.verdict.sessions import replays_differ as replays_that_differ
 
 DASH = "–"
 
@@ -51,13 +53,46 @@ def span(interval: Interval | Predicted | Rate | None) -> str:
     return DASH if interval is None else f"{significant(interval.low)} to {significant(interval.high)}"
 
 
-def flips(rate: Rate) -> str:
-    """Flips per 1,000 tokens with their 95 % interval; without a flip the one-sided bound."""
+def flips(rate: Rate, resampled: Interval | None = None) -> str:
+    """Flips per 1,000 tokens with their 95 % interval; without a flip the one-sided bound.
+
+    `resampled`: the interval with sessions resampled, where there is one; it takes the place of the rate's own.
+    """
     if not rate.exposure:
         return DASH
     if rate.events == 0:
         return f"0 (≤ {significant(1000 * upper_bound(0, rate.exposure))})"
-    return f"{significant(rate.rate)} ({span(rate)})"
+    return f"{significant(rate.rate)} ({span(resampled or rate)})"
+
+
+def flips_basis(found: Cell) -> str:
+    """What the interval of the rate of flips rests on; a dash without a flip."""
+    if not found.flips_per_1000_tokens.events:
+        return DASH
+    return "sessions resampled" if found.flips_bootstrap else "taking sessions as alike"
+
+
+def replays_differ(found: Cell) -> str:
+    """The share of replays whose text is not the reference's, with its interval by session."""
+    seen = replays_that_differ(found.hashes, found.reference)
+    return DASH if seen is None else f"{percent(seen.share)} ({percent(seen.low)} to {percent(seen.high)})"
+
+
+def parts(found: Cell) -> str:
+    """Where replays part: in how many sessions, from session to session; a dash where one replay or an older file is
+    all there is."""
+    if found.parts is None or found.agreement is None or found.replays == 1:
+        return DASH
+    if found.parts == "none":
+        return "none seen"
+    if found.parts == "first-replay":
+        return "first replay of each session"
+    of = f"of {count(found.sessions, 'session')}"
+    if found.parts == "within":
+        return f"within {sessions_within(found.hashes)} {of}"
+    return (
+        f"{'never within, ' if found.agreement.within.pairs else ''}{sessions_apart(found.hashes)} {of} apart"
+    )
 
 
 def first_difference(differences: Sequence[Difference]) -> Difference | None:

@@ -12,11 +12,14 @@ from scripts.report import figures
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
 from scripts.verdict.rates import at_most
+from scripts.verdict.sessions import replays_differ, sessions_differ, share_at_most
 
 Row = dict[str, bool | float | str | None]
 
 SPEED = "tokens/s, varies"
 QUESTION = "question: flips"
+PARTS = "parts"
+VOLATILE = "volatile in the harness"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -43,8 +46,19 @@ def agreement(entry: Entry) -> dict[str, str]:
     else:
         text = figures.k_of_n(found.text_identical, found.replays)
         logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
-        divergence, flips = found.class_, figures.flips(found.flips_per_1000_tokens)
+        divergence = found.class_
+        flips = figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
     return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
+
+
+def parted(entries: Sequence[Entry]) -> bool:
+    """Whether any cell says where its replays part; those judged before that was looked at do not."""
+    return any(entry.summary and entry.summary.parts for entry in entries)
+
+
+def leaked(entries: Sequence[Entry]) -> bool:
+    """Whether any cell names what of its harness is volatile."""
+    return any(entry.summary and entry.summary.volatile for entry in entries)
 
 
 def details(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -62,7 +76,11 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
                 if even
                 else f"{found.sessions}, {found.replays} in all"
             )
+            if parted(entries):
+                row[PARTS] = figures.parts(found)
             row["first difference: position, margin"] = figures.position_and_margin(found.differences)
+            if leaked(entries):
+                row[VOLATILE] = found.volatile or DASH
             row["noise p99: chosen / margin"] = figures.noise(found.noise)
             row["exact ties"] = DASH if found.exact_ties is None else f"{found.exact_ties:,}"
             row["score"] = figures.score(found.score)
@@ -70,7 +88,8 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
             row["forced: unequal bits"] = figures.forced(found.forced)
             row["deterministic"] = figures.yes_or_no(found.deterministic)
             row["near-ties explain: predicted flips"] = figures.ties(found.ties)
-            row["flips, sessions resampled"] = figures.span(found.flips_bootstrap)
+            row["replays that differ (95 %, by session)"] = figures.replays_differ(found)
+            row["interval of flips"] = figures.flips_basis(found)
             if any(each.planned.question for each in entries):
                 row[QUESTION] = figures.question(found.question)
             row[SPEED] = figures.significant(found.tokens_per_second)
@@ -81,10 +100,11 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
 def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
     asked = any(entry.planned.question for entry in entries)
-    return pd.DataFrame([_full_row(entry, asked=asked) for entry in entries], dtype=object)
+    rows = [_full_row(entry, asked=asked, parted=parted(entries)) for entry in entries]
+    return pd.DataFrame(rows, dtype=object)
 
 
-def _full_row(entry: Entry, *, asked: bool) -> Row:
+def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
     found, planned = entry.summary, entry.planned
     row = _fields("", planned, *CELL_KEYS, "architecture")
     row["quantised"] = entry.quantised
@@ -92,6 +112,13 @@ def _full_row(entry: Entry, *, asked: bool) -> Row:
     row["reason"] = entry.not_run
     row["note"] = planned.note
     row |= _fields("", found, "sessions", "replays", "text_identical", "logprobs_identical", "class_")
+    if parted:
+        row |= _fields("", found, "volatile")
+        agreed = found.agreement if found else None
+        row |= _fields("", found, "parts")
+        row |= _fields("within_", agreed and agreed.within, "pairs", "equal_text", "equal_bits")
+        row |= _fields("between_", agreed and agreed.between, "pairs", "equal_text", "equal_bits")
+        row |= _fields("first_replay_", agreed and agreed.first_replay, "sessions", "odd")
     rate = found.flips_per_1000_tokens if found else None
     row |= _fields("flips_per_1000_tokens_", rate, "events", "exposure", "rate", "low", "high")
     bound = at_most(rate.events, rate.exposure) if rate else None
@@ -106,6 +133,12 @@ def _full_row(entry: Entry, *, asked: bool) -> Row:
     row |= _fields("noise_margin_", noise and noise.margin, "p50", "p99", "max")
     row |= _fields("", found, "exact_ties", "deterministic")
     row |= _fields("flips_bootstrap_", found and found.flips_bootstrap, "low", "high")
+    differ = replays_differ(found.hashes, found.reference) if found else None
+    for name in ("share", "low", "high"):
+        row[f"replays_differ_{name}"] = None if differ is None else getattr(differ, name)
+    row["sessions_differ_at_most"] = (
+        share_at_most(sessions_differ(found.hashes), found.sessions) if found and found.hashes else None
+    )
     forced = found.forced if found else None
     for mode in MODES:
         row |= _forced_columns(f"forced_{mode}_", getattr(forced, mode) if forced else None)

@@ -117,7 +117,7 @@ def _swings(pairs: list[tuple[Entry, Entry]]) -> list[dict[str, str]]:
             row["score"] = figures.score(found.score)
             row["text"] = figures.k_of_n(found.text_identical, found.replays)
             row["divergence"] = found.class_
-            row["flips per 1,000 (95 %)"] = figures.flips(found.flips_per_1000_tokens)
+            row["flips per 1,000 (95 %)"] = figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
             rows.append(row)
     return rows
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scripts.records.cell import Cell
 from scripts.records.grid import ControlReading, Grid
-from scripts.report import frames
+from scripts.report import figures, frames
 from scripts.report.controls import banner, in_words
 from scripts.report.entries import Entry
 from scripts.report.markdown import markdown_table
 from scripts.verdict.rates import at_most
+from scripts.verdict.sessions import sessions_differ, share_at_most
 
 LEGEND = """\
 - **text, logprobs**: k/N, the largest group of N replays whose transcripts (what was said) or logprobs files
@@ -25,8 +27,15 @@ LEGEND = """\
   `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
   proves nothing about the rest.
 - **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
-  per 1,000 tokens compared, with the exact two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the
-  one-sided 95 % bound. It speaks of these prompts on this machine, and takes flips as independent.
+  per 1,000 tokens compared, with a two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the one-sided
+  95 % bound given these sessions. It speaks of these prompts on this machine. **interval of flips**: with five
+  sessions or more these are resampled, since starts may be unlike; with fewer it is the exact Poisson interval,
+  taking sessions as alike.
+- **another text**: where no flip was seen, the largest share of sessions that may give another text than these
+  did (one-sided, Clopper and Pearson, on sessions). It takes this text for the usual one: did starts choose among
+  several that are as likely, one session fewer would count, and five would leave 53 % for 45 %.
+{parts}\
+{volatile}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
   the reference preferred its token there; `≥`: the other token was not among the candidates listed.
 - **noise p99**: how far the logprob of the chosen token, and the margin between the best two, differ between
@@ -39,17 +48,28 @@ LEGEND = """\
 - **near-ties explain**: the flips per 1,000 tokens that margins and noise of the forced passes predict, with
   a 95 % interval, on the forced trajectory's contexts; `contradicted`: what was seen there lies outside;
   `not testable`: no flip seen and none predicted, say (the CSV has the reason).
-- **flips, sessions resampled**: the interval of flips per 1,000 tokens where sessions may be unlike; a dash
-  below five sessions or without a flip.
+- **replays that differ**: the share of replays whose text is not the reference's, which is of the largest equal
+  group, with an exact 95 % interval by session: replays of one start count together as one look.
 {question}\
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
 """
 
+PARTS = """\
+- **parts**: where replays part. `within`: inside a session, which is one start of the engine; `never within, 1 of 5
+  sessions apart`: never inside one, and the replays of one start are not those of the others, so a start decides;
+  `first replay of each session`: the first after a start is unlike all others, which are equal. Transcript and
+  logprobs are compared.
+"""
+
+VOLATILE = """\
+- **volatile in the harness**: which tool's results, or the prompt, part the replays, of which kind that is, and in
+  how many places; results/leak.md has the bytes.
+"""
 QUESTION = """\
 - **question**: replays went on, a session at a time, until a sequential probability ratio test whose unit is the
-  replay told whether the rate of flips is at most r0 or at least r1, or the budget was spent; with the other rate
-  the chance of such an answer is at most that given; between the two either may come. It speaks of first flips: of
-  how many replays flip at all.
+  replay, taking sessions as alike, told whether the rate of flips is at most r0 or at least r1, or the budget was
+  spent; with the other rate the chance of such an answer is at most that given; between the two either may come. It
+  speaks of first flips: of how many replays flip at all.
 """
 
 
@@ -75,17 +95,30 @@ def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[Control
 def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     """How to read the table; of a question only where a cell has one."""
     asked = QUESTION if _questions(entries) else ""
-    return LEGEND.format(first_block=grid.first_block, question=asked).rstrip()
+    parts = PARTS if frames.parted(entries) else ""
+    volatile = VOLATILE if frames.leaked(entries) else ""
+    return LEGEND.format(
+        first_block=grid.first_block, parts=parts, volatile=volatile, question=asked
+    ).rstrip()
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:
     lines = [
-        f"- {entry.name}: at most one flip in {bound.one_flip_in_tokens:,} tokens, 95 %"
+        f"- {entry.name}: at most one flip in {bound.one_flip_in_tokens:,} tokens{_of_sessions(entry.summary)}"
         for entry in entries
         if entry.summary and not (rate := entry.summary.flips_per_1000_tokens).events
         if (bound := at_most(0, rate.exposure))
     ]
-    return _list("Where no flip was seen:", lines)
+    return _list("Where no flip was seen (each bound 95 %):", lines)
+
+
+def _of_sessions(found: Cell) -> str:
+    """What is said of the sessions of a cell without a flip: those seen, and where all gave one text, others."""
+    given = f" given {'this session' if found.sessions == 1 else f'these {found.sessions} sessions'}"
+    if not found.hashes or sessions_differ(found.hashes):
+        return given
+    share = figures.percent(share_at_most(0, found.sessions))
+    return f"{given}; at most {share} of sessions give another text"
 
 
 def _questions(entries: Sequence[Entry]) -> list[str]:

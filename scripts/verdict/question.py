@@ -2,7 +2,9 @@
 
 After every session the sequential test looks at all replays so far. A replay flipped where the model's ids, not its
 prompt, first part from the largest group's; its exposure is what was compared of it, or, where it flipped, would have
-been. Which group is largest can change from look to look, and what a replay counts for with it.
+been. Sessions are taken as alike, and the sentence says so: where a start decides for all its replays, they are not
+independent, and the error rates do not hold. Which group is largest can change from look to look, and what a replay
+counts for with it.
 
 While no two replays agree none of them is known not to have flipped: one is taken as such against r1, none for r0.
 """
@@ -19,6 +21,7 @@ from scripts.common.errors import ConfigError
 from scripts.records.question import Answered, QuestionAsked, QuestionFound
 from scripts.verdict.sequential import Decision, Question, decide, evidence, replays_needed
 
+ALIKE = "taking sessions as alike"
 ANSWERS: dict[Decision, Answered] = {"accept-r0": "at most r0", "accept-r1": "at least r1"}
 
 
@@ -111,12 +114,12 @@ def _sentence(found: QuestionFound) -> str:
     flipped = f"{found.flipped} of {found.replays} replays flipped"
     if found.answer is None:
         why = "the budget is spent" if found.spent else "so far"
-        return f"at most {r0} or at least {r1} flips {per}: not answered, {why}; {flipped}"
+        return f"at most {r0} or at least {r1} flips {per}: not answered, {why}; {flipped}, {ALIKE}"
     if found.answer == "at most r0":
         said, other, error = f"{r0} or fewer flips {per}", f"{r1} or more", found.beta
     else:
         said, other, error = f"{r1} or more flips {per}", f"{r0} or fewer", found.alpha
     return (
         f"{said} rather than {other}: answered after {found.after} replays, {flipped}; "
-        f"with {other} the chance of this answer is at most {100 * error:g} %"
+        f"with {other} the chance of this answer is at most {100 * error:g} %, {ALIKE}"
     )

@@ -25,7 +25,7 @@ from scripts.records.cell import (
 from scripts.records.figures import Interval
 from scripts.records.forced import CellForced, Forced, Mode
 from scripts.records.question import QuestionAsked, QuestionFound
-from scripts.verdict import outcomes, question, ties
+from scripts.verdict import outcomes, parts, question, ties
 from scripts.verdict.agreement import check_agreement
 from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
@@ -39,6 +39,7 @@ from scripts.verdict.noise import Noise
 from scripts.verdict.rates import at_most, flips_per_1000
 from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
 from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
+from scripts.volatile.describe import name_volatile
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def summarise(
     k_text = identical([replay.transcript_sha256 for replay in replays])
     k_bits = identical(bits) if computed else None
     reference = replays[said.walked[0].replays[0]]
+    hashes = [_hashes(replay) for replay in replays]
     record = sessions[0].record
     return Cell(
         model=record.model,
@@ -118,7 +120,7 @@ def summarise(
         replays=len(replays),
         text_identical=k_text,
         logprobs_identical=k_bits,
-        hashes=[_hashes(replay) for replay in replays],
+        hashes=hashes,
         reference=ReplayName(session=reference.session, replay=reference.number),
         class_=cell_class(
             (each.class_ for each in differences),
@@ -126,6 +128,9 @@ def summarise(
         ),
         differences=differences,
         flips_per_1000_tokens=flips_per_1000(events, exposure),
+        agreement=parts.agreement(hashes),
+        parts=parts.parts(hashes),
+        volatile=_volatile(replays, said),
         flips_bootstrap=_bootstrap(replays, said),
         at_most=at_most(events, exposure),
         noise=noise,
@@ -317,6 +322,15 @@ def _along(said: Said, walked: Walked, turns: list[tuple[str, int, int]]) -> tup
         for column in (0, 1)
     )
     return replays, events
+
+
+def _volatile(replays: list[Replay], said: Said) -> str | None:
+    """What parts the prompts of replays from the reference's, by tool and kind; None where nothing does."""
+    reference = replays[said.walked[0].replays[0]].transcript
+    parted = [each for each in said.walked if any(found.kind == "harness" for found in each.differences)]
+    if not parted:
+        return None
+    return name_volatile((reference, replays[each.replays[0]].transcript) for each in parted)
 
 
 def _bootstrap(replays: list[Replay], said: Said) -> Interval | None:

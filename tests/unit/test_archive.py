@@ -19,12 +19,13 @@ import pytest
 from scripts.archive.contents import COMMIT, METADATA, PATCH, REPORT, SUMS, code_files, result_files
 from scripts.archive.crate import render_crate
 from scripts.archive.pack import COMMENT_BYTES, check_bytes, unpack, write_zip
-from scripts.archive.rejudge import Counts
+from scripts.archive.rejudge import Counts, judge_cells
 from scripts.archive.unequal import unequal
 from scripts.archive.verify import check_sums, judge_folder, verify_archive
 from scripts.archive.write import hash_files, render_sums, write_archive
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, sha256_bytes, sha256_file, write_json
+from scripts.records.grid import Grid
 from scripts.records.session import LoadRecord
 from tests.unit.cells import command
 from tests.unit.grids import (
@@ -174,6 +175,27 @@ def test_a_quant_brings_the_manifests_that_it_was_built_from(home: Path) -> None
     write_json(manifest("f32"), {**read_json(home / MANIFEST), "precision": "f32", "source": {}})
     write_archive(home, home / "again.zip")
     assert found(home / "again.zip") == []
+
+
+def test_a_verdict_of_an_older_version_is_judged_by_what_it_says(home: Path) -> None:
+    def older(**keys: Any) -> list[str]:
+        judge(home)
+        for cell in (BASE, JITTER):
+            said = read_json(home / cell / "cell.json")
+            del said["agreement"], said["parts"]
+            write_json(home / cell / "cell.json", {**said, "version": 1, **keys})
+        grid = Grid.read(home / "results/grid.json")
+        return [str(each) for each in judge_cells(home, grid, Counts())]
+
+    assert older() == []
+    assert any("text_identical" in each for each in older(text_identical=3))
+    assert any("parts" in each for each in older(parts="within"))
+    judge(home)
+    said = read_json(home / BASE / "cell.json")
+    write_json(home / BASE / "cell.json", {**said, "parts": None})
+    assert any(
+        "parts" in str(each) for each in judge_cells(home, Grid.read(home / "results/grid.json"), Counts())
+    )
 
 
 def test_a_partial_grid_is_archived_as_far_as_it_is(home: Path) -> None:

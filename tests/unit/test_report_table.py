@@ -182,7 +182,10 @@ def test_the_commands_as_a_person_runs_them(project: Project) -> None:
 
 def test_the_sentence_of_the_bound(project: Project) -> None:
     # 6 × 32 tokens over 3.00.
-    assert "- tinychart-dense bf16: at most one flip in 64 tokens, 95 %" in project.page
+    assert (
+        "- tinychart-dense bf16: at most one flip in 64 tokens given these 2 sessions; at most 77.6 % of "
+        "sessions give another text" in project.page
+    )
 
 
 def test_the_figures_of_the_first_table_fit_a_screen(project: Project) -> None:
@@ -205,6 +208,38 @@ def test_the_second_table(project: Project) -> None:
     assert (one["deterministic"], flip["deterministic"]) == ("–", "no")
     assert one["near-ties explain: predicted flips"] == "–"
     assert one["tokens/s, varies"] == "100"
+
+
+def test_where_replays_part_is_read_at_a_glance(project: Project) -> None:
+    _, (one, flip, leak) = tables(project.page)
+    assert one["parts"] == "none seen"
+    assert flip["parts"] == "never within, 1 of 2 sessions apart"
+    assert leak["parts"] == "within 2 of 2 sessions"
+    assert "- **parts**: " in project.page
+    row = project.rows[1]
+    assert (row["parts"], row["within_pairs"], row["within_equal_bits"]) == ("between", "2", "2")
+    assert (row["between_pairs"], row["between_equal_text"]) == ("1", "0")
+    assert (row["first_replay_sessions"], row["first_replay_odd"]) == ("0", "0")
+
+
+def test_a_cell_judged_before_parts_were_looked_at_shows_a_dash(project: Project) -> None:
+    def older(*which: tuple[str, str]) -> None:
+        for precision, variant in which:
+            path = project.cell(precision, variant) / "cell.json"
+            said = json.loads(path.read_text())
+            del said["agreement"], said["parts"]
+            write_json(path, said | {"version": 1})
+
+    older(("bf16", "base"))
+    assert [row["parts"] for row in tables(project.page)[1]] == [
+        "–",
+        "never within, 1 of 2 sessions apart",
+        "within 2 of 2 sessions",
+    ]
+    older(("q4_k_m", "base"), ("bf16", "leaky"))
+    assert all("parts" not in row for row in tables(project.page)[1])
+    assert "**parts**" not in project.page
+    assert all("parts" not in row and "within_pairs" not in row for row in project.rows)
 
 
 def test_the_csv_has_full_precision(project: Project) -> None:

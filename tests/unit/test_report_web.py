@@ -32,11 +32,12 @@ from scripts.report.web.agreement import (
 )
 from scripts.report.web.markup import render_inline, render_markdown, title_of
 from scripts.report.web.page import PAIRS
+from scripts.report.web.pictures import draw_strip
 from scripts.report.web.provenance import rows_of
 from scripts.report.web.texts import ENDED, merge_pairs, pair_texts
 from scripts.verdict.summary import summarise
 from tests.unit.cells import answered, part, write_cell
-from tests.unit.test_report_table import LONG, Project, base, planned
+from tests.unit.test_report_table import LONG, Project, base, flipped, planned
 
 TOKENS = st.lists(st.sampled_from(list(State)), max_size=60).map(lambda each: np.array(each, dtype=np.uint8))
 
@@ -182,6 +183,19 @@ def test_without_logprobs_the_page_says_so(project: Report) -> None:
 def test_one_replay_alone_makes_a_page(project: Report) -> None:
     project.add("q8_0", [[base()]])
     assert "One replay alone." in project.read()
+
+
+def test_a_strip_groups_its_rows_by_session(project: Report) -> None:
+    project.add("q8_0", [[base(), base()], [flipped(), flipped()], [base(), base()]])
+    page = project.read()
+    cell = page[page.index('<article id="cell-3">') :]
+    assert "A line parts the sessions." in cell
+    assert "<dd>never within, 1 of 3 sessions apart</dd>" in cell.replace("\n", "")
+    lanes = [Lane("a", 0, 3)]
+    rows = {name: np.array([1, 1, 1], dtype=np.uint8) for name in ("0.0", "0.1", "1.0", "1.1")}
+    grouped, plain = (draw_strip("strip", "a strip", lanes, rows, [], sessions) for sessions in ([2], []))
+    lines = "var(--faint"
+    assert grouped.count(lines) == plain.count(lines) + 1
 
 
 def test_a_control_that_came_out_otherwise_has_its_banner(project: Report) -> None:

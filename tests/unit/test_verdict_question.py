@@ -64,7 +64,7 @@ def test_clean_replays_answer_the_lower_rate(tmp_path: Path) -> None:
         bounds=(pytest.approx(math.log(0.05)), pytest.approx(-math.log(0.05))),
         spent=False,
         sentence="1 or fewer flips per 1,000 tokens rather than 40 or more: answered after 2 replays, 0 of 2 replays flipped; "
-        "with 40 or more the chance of this answer is at most 5 %",
+        "with 40 or more the chance of this answer is at most 5 %, taking sessions as alike",
     )
     assert found is not None
     assert not found.wants_more

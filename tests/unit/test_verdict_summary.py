@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from scripts.common.files import canonical_json
 from scripts.records.cell import Cell, Difference, ReplayName, Score, Tokens
 from scripts.records.figures import NoiseSpread, Rate, Spread
+from scripts.records.transcript import ToolCall, Turn
 from scripts.verdict.summary import summarise
 from tests.unit.cells import Part, PlantedReplay, answered, part, usual_top, write_cell
 
@@ -130,6 +132,7 @@ def test_harness_leak_in_mid_episode(tmp_path: Path) -> None:
     difference = only(found)
     assert (difference.kind, difference.turn, difference.position) == ("harness", 1, 30)
     assert (difference.margin, difference.class_) == (None, "harness")
+    assert found.volatile == "`prompt` other content 1"
     assert found.flips_per_1000_tokens.events == 0
     assert found.flips_per_1000_tokens.exposure == 2 * 30 + 2 * 3
     assert found.text_identical == 0
@@ -139,6 +142,18 @@ def test_what_follows_a_flip_is_not_counted_again(tmp_path: Path) -> None:
     other = base() | {"a": [part([1, 2], [*LONG[:29], 77]), part([55], [4, 5]), part([56], [57])]}
     difference = only(summarise(write_cell(tmp_path / "cell", [[base(), base(), other]])))
     assert (difference.kind, difference.position) == ("model", 29)
+
+
+def test_what_a_tool_leaks_is_named_with_its_kind(tmp_path: Path) -> None:
+    other = base() | {"a": [part([1, 2], LONG), part([3, 3], [60])]}
+    cell = write_cell(tmp_path / "cell", [[base(), other]], listed=False)
+    call = ToolCall(name="list_files", arguments={})
+    for number, clock in ((0, "12:30:58"), (1, "12:41:07")):
+        path = cell / f"session-00/replay-{number:02d}.transcript.jsonl"
+        turns = list(Turn.read_lines(path))
+        turns[0] = replace(turns[0], tool_calls=[call], tool_results=[f"{clock} notes.txt"])
+        path.write_text("".join(each.line() for each in turns), encoding="utf-8")
+    assert summarise(cell).volatile == "`list_files` time 1"
 
 
 def test_a_turn_more_without_a_flip_is_the_harness(tmp_path: Path) -> None:

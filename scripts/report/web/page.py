@@ -109,9 +109,10 @@ class Behind:
         cell = self.cell
         return [
             ("divergence", cell.class_),
+            ("parts", figures.parts(cell)),
             ("text", figures.k_of_n(cell.text_identical, cell.replays)),
             ("logprobs", figures.k_of_n(cell.logprobs_identical, cell.replays)),
-            ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens)),
+            ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens, cell.flips_bootstrap)),
             ("score", figures.score(cell.score)),
         ]
 
@@ -144,8 +145,9 @@ class Behind:
             for place in pair.replays
         }
         read, rows, marks = self.read, dict[str, States](), list[Mark]()
+        drawn = _drawn_replays(read)
         starts = {lane.scenario: (index, lane.start) for index, lane in enumerate(read.lanes)}
-        for row, index in enumerate(_drawn_replays(read)):
+        for row, index in enumerate(drawn):
             place = (read.replays[index].session, read.replays[index].number)
             label = said_place(place)
             rows[f"reference {label}" if index == read.reference else label] = read.rows[index]
@@ -162,7 +164,9 @@ class Behind:
                     )
                 )
         label = f"Replays of {self.cell.path} beside the reference"
-        return draw_strip(self.name, label, read.lanes, rows, marks)
+        sessions = [read.replays[index].session for index in drawn]
+        starts_of_sessions = [row for row in range(1, len(drawn)) if sessions[row] != sessions[row - 1]]
+        return draw_strip(self.name, label, read.lanes, rows, marks, starts_of_sessions)
 
     @property
     def strip_words(self) -> str:
@@ -174,6 +178,8 @@ class Behind:
         words = [f"{replays} over {figures.count(columns, 'token')} of the longest."]
         if step > 1:
             words.append(f"A column stands for {step} tokens and shows the gravest of them.")
+        if len(read.sessions) > 1:
+            words.append("A line parts the sessions.")
         if len(read.replays) > ROWS:
             words.append(f"Drawn are {ROWS} of them, those that differ first of all.")
         if free is not None:
@@ -400,7 +406,7 @@ def _forced_row(behind: Behind) -> list[str]:
     return [
         DASH if free is None else _of(*free),
         *(NOT_FORCED if each is None else _of(each.unequal_bits.positions, each.positions) for each in modes),
-        figures.flips(behind.cell.flips_per_1000_tokens),
+        figures.flips(behind.cell.flips_per_1000_tokens, behind.cell.flips_bootstrap),
         *(NOT_FORCED if each is None else _per_1000(each.other_argmax.share) for each in modes),
         *(DASH if each is None else figures.tiny(each) for each in p99),
     ]

@@ -79,9 +79,17 @@ def columns_step(columns: int) -> int:
 
 
 def draw_strip(
-    name: str, label: str, lanes: Sequence[Lane], rows: Mapping[str, States], marks: Sequence[Mark]
+    name: str,
+    label: str,
+    lanes: Sequence[Lane],
+    rows: Mapping[str, States],
+    marks: Sequence[Mark],
+    sessions: Sequence[int] = (),
 ) -> str:
-    """The replays of a cell, one row each, over the positions of its scenarios side by side."""
+    """The replays of a cell, one row each, over the positions of its scenarios side by side.
+
+    `sessions`: the rows at which a further session begins; a line parts it from the one before.
+    """
     left, right, top, bottom, row_height = 74.0, 12.0, 24.0, 34.0, 15.0
     columns = max(1, sum(lane.width for lane in lanes))
     width, height = 700.0, top + bottom + row_height * max(1, len(rows))
@@ -103,6 +111,9 @@ def draw_strip(
         for lane in lanes[1:]:
             axes.axvline(lane.start, color=PAPER, linewidth=3)
             axes.axvline(lane.start, color=FAINT, linewidth=0.6)
+        for row_of_session in sessions:
+            axes.axhline(row_of_session, color=PAPER, linewidth=3)
+            axes.axhline(row_of_session, color=FAINT, linewidth=0.6)
         for mark in marks:
             shape, size = _MARKERS[mark.kind], row_height * 0.92
             line = _points(axes, [(mark.column, mark.row + 0.5)], shape, size, INK, edge=0.5)
