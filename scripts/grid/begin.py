@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from scripts.common.errors import TempzeroError
 from scripts.grid.asked import Asked
@@ -18,6 +17,7 @@ from scripts.grid.machine import check_machine
 from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import nodes_given, resolve_cells
 from scripts.grid.targets import check_targets
+from scripts.records.base import Value
 from scripts.screen.take import take_terminal, wants_screen
 from scripts.screen.work import plans_of
 
@@ -26,7 +26,7 @@ NODES = "TEMPZERO_NODES"
 BROUGHT = ("results/engines/", "results/quants/", GRID)
 
 
-def begin(asked: Asked, overrides: Mapping[str, Any], home: Path, *, is_main: bool) -> Plan:
+def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: bool) -> Plan:
     """The plan of the grid; anything wrong ends this process with a message.
 
     `overrides`: the values of --config. `home`: the folder of the Snakefile. `is_main`: whether this is the workflow
