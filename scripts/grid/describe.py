@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.common.words import count
 from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
@@ -20,9 +21,9 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     asked = " and ".join(configuration.workloads)
     most = "at most " if any(cell.question for cell in run) else ""
     size = [
-        _count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
-        most + _count(sum(cell.sessions for cell in run), "session"),
-        f"{_count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {asked}",
+        count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
+        most + count(sum(cell.sessions for cell in run), "session"),
+        f"{count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {asked}",
     ]
     parts = [
         f"grid {configuration.grid_name} ({configuration.why}): {', '.join(size)}",
@@ -48,10 +49,10 @@ def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
             seconds += cell.seconds * absent / cell.sessions
             open_ended |= bool(cell.question) and absent > 0
     if not missing:
-        return f"all {_count(total, 'session')} are there"
+        return f"all {count(total, 'session')} are there"
     most = "at most " if open_ended else ""
     return (
-        f"{most}{missing:,} of {_count(total, 'session')} are not there yet: "
+        f"{most}{missing:,} of {count(total, 'session')} are not there yet: "
         f"{most or 'about '}{_duration(seconds)} one after another"
     )
 
@@ -125,10 +126,6 @@ def _row(configuration: Configuration, cell: Cell) -> GridCell:
     )
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
     quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
@@ -138,7 +135,7 @@ def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     total = sum(entry.disk_gb or 0 for entry in pulled) + sum(images.values())
     unknown = sum(entry.disk_gb is None for entry in pulled)
     text = f"pulls {total:,.1f} GB" if total else "pulls no weights"
-    return text + (f" and {_count(unknown, 'quant')} of unknown size" if unknown else "")
+    return text + (f" and {count(unknown, 'quant')} of unknown size" if unknown else "")
 
 
 def _setups(configuration: Configuration, run: Sequence[Cell]) -> list[str]:

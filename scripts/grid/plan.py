@@ -34,6 +34,7 @@ from scripts.grid.resolve import (
 from scripts.grid.side_tables import side_tables
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
+from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
@@ -41,7 +42,6 @@ from scripts.records.question import QuestionRound
 GRID = "results/grid.json"
 MOMENT = 1_000_000  # nanoseconds
 NONE = "(?!)"  # a wildcard constraint that nothing meets
-CHAT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -269,9 +269,9 @@ class Plan:
         if entry.source is None:
             return []
         if entry.chat is not None:
-            return [f"{entry.source}/config.json", *(f"{entry.chat}/{name}" for name in CHAT)]
+            return [f"{entry.source}/config.json", *(f"{entry.chat}/{name}" for name in CHAT_FILES)]
         folder = Path(entry.source)
-        homes = {name: folder if (folder / name).is_file() else folder.parent for name in CHAT}
+        homes = {name: folder if (folder / name).is_file() else folder.parent for name in CHAT_FILES}
         own = (folder / name for name in ("config.json", "model.safetensors"))
         return [str(path) for path in (*own, *(home / name for name, home in homes.items()))]
 

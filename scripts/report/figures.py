@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from scripts.common.words import count as count
 from scripts.records.cell import Cell, Difference, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
@@ -36,11 +37,6 @@ def tiny(value: float) -> str:
 def percent(share: float | None) -> str:
     """A share of 1 in per cent, one decimal at most: 93.3 %, 100 %; a dash for None."""
     return DASH if share is None else f"{round(100 * share, 1):.4g} %"
-
-
-def count(number: int, thing: str) -> str:
-    """A number of things: 1 replay, 1,200 replays."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def k_of_n(k: int | None, n: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.common.words import count
 from scripts.volatile.compare import Found, Leak, Tally, compare_logs
 from scripts.volatile.forms import read_log
 from scripts.volatile.remedies import remedy_of
@@ -42,7 +43,7 @@ class Causes:
 def describe_causes(causes: Iterable[Cause]) -> Iterator[str]:
     """Each cause once: its first place, what was called, the line, and what to change."""
     for cause in causes:
-        more = f"; {_count(cause.places - 1, 'more place')} of this cause" if cause.places > 1 else ""
+        more = f"; {count(cause.places - 1, 'more place')} of this cause" if cause.places > 1 else ""
         yield describe_leak(cause.first) + more
         yield from describe_call(cause.first)
         yield f"    change:  {cause.remedy}"
@@ -74,14 +75,14 @@ def describe_tally(leaks: Counter[str], tally: Tally) -> Iterator[str]:
     for note in tally.notes:
         yield f"note: {note}"
     if tally.unpaired:
-        yield f"note: {_count(tally.unpaired, 'conversation')} in one of them alone: not compared"
+        yield f"note: {count(tally.unpaired, 'conversation')} in one of them alone: not compared"
     rest = (
-        f", {_count(tally.uncompared, 'call')} made in one of them alone or without a result"
+        f", {count(tally.uncompared, 'call')} made in one of them alone or without a result"
         if tally.uncompared
         else ""
     )
-    yield f"{_count(tally.compared, 'tool result')} of equal calls compared{rest}: " + (
-        f"{_count(sum(leaks.values()), 'place')} volatile, by {', '.join(sorted(leaks))}"
+    yield f"{count(tally.compared, 'tool result')} of equal calls compared{rest}: " + (
+        f"{count(sum(leaks.values()), 'place')} volatile, by {', '.join(sorted(leaks))}"
         if leaks
         else "nothing volatile found"
     )
@@ -106,7 +107,7 @@ def as_json(leak: Leak) -> str:
 def name_kinds(found: Iterable[Found]) -> str:
     """Which tools gave what away, and how often: "`bash` port 1; `list_files` time 2"; empty for nothing."""
     kinds = sum((each.kinds for each in found), Counter[tuple[str, str]]())
-    return "; ".join(f"`{tool}` {kind} {count:,}" for (tool, kind), count in sorted(kinds.items()))
+    return "; ".join(f"`{tool}` {kind} {number:,}" for (tool, kind), number in sorted(kinds.items()))
 
 
 def name_volatile(pairs: Iterable[tuple[Path, Path]]) -> str:
@@ -133,7 +134,3 @@ def _escaped(text: str) -> str:
 
 def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
