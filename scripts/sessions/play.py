@@ -20,9 +20,9 @@ from scripts.records.transcript import TurnTiming
 from scripts.sessions.load import Load
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
-from scripts.workload.episode import TOOL_SCHEMAS, PlayedTurn, first_messages, play_episode
+from scripts.workload.episode import PlayedTurn, ask_request, opening_prompt, play_episode
 from scripts.workload.text_form import TextForm
-from scripts.workload.workloads import Scenario, Workload
+from scripts.workload.workloads import Request, Scenario, Workload
 
 WARM_UP_TOKENS = 16
 
@@ -58,12 +58,26 @@ class Player:
 
     def __post_init__(self) -> None:
         context, most = self.settings.context, self.workload.max_tokens
-        if context < 2 * most:
+        if self.workload.requests:
+            self._check_room(context)
+        elif context < 2 * most:
             raise ConfigError(
                 f"a context of {context} ids has no room for the workload's turns of {most}",
                 where="config/engines.yaml",
                 remedy="raise n_ctx, or lower limits.max_tokens of the workload",
             )
+
+    def _check_room(self, context: int) -> None:
+        """Each request has room; how many tokens a chat endpoint makes of one is not known here."""
+        for request in self.workload.requests if isinstance(self.chat, ChatForm) else ():
+            prompt = len(self.chat.request_prompt(request))
+            if prompt + request.max_tokens > context:
+                raise ConfigError(
+                    f"the request {request.name} has {prompt:,} ids and wants {request.max_tokens:,} more, and the "
+                    f"context has room for {context:,}",
+                    where="config/engines.yaml",
+                    remedy="raise n_ctx (or what the engine calls it), or lower the request's max_tokens",
+                )
 
     def play(self, engine: Engine, folder: Path, replays: int, progress: Progress) -> Played:
         """Warm up, and play so many `replays` into `folder` beside the cell's load."""
@@ -76,9 +90,8 @@ class Player:
 
     def warm_up(self, engine: Engine) -> None:
         """Throw away a first short answer: what follows a start can differ from all later ones."""
-        opening = first_messages(self.workload, self.workload.scenarios[0])
-        prompt = self.chat.first_prompt(opening, TOOL_SCHEMAS)
-        engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=[self.chat.stop_id], top_logprobs=1)
+        prompt = opening_prompt(self.chat, self.workload, self.workload.episodes[0])
+        engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=self.chat.stop_ids, top_logprobs=1)
         engine.reset()
 
     def replay(self, number: int, engine: Engine, load: Load, folder: Path, progress: Progress) -> Replay:
@@ -92,7 +105,7 @@ class Player:
                 stack.enter_context(open(path, "w", encoding="utf-8"))
                 for path in (transcript, logprobs, timing)
             )
-            for scenario in self.workload.scenarios:
+            for scenario in self.workload.episodes:
                 load.reset()
                 workspace = folder / "workspace"
                 workspace.mkdir()
@@ -111,7 +124,11 @@ class Player:
                         ).line()
                     )
                     tokens, seconds = tokens + made, seconds + played.seconds
-                    asked = f"{played.question}/{len(scenario.questions)}"
+                    asked = (
+                        "–"
+                        if isinstance(scenario, Request)
+                        else f"{played.question}/{len(scenario.questions)}"
+                    )
                     progress.turn(number, scenario.name, asked, made, played.seconds)
                 shutil.rmtree(workspace)
         has_logprobs = logprobs.stat().st_size > 0
@@ -124,8 +141,11 @@ class Player:
         )
         return Replay(files, tokens, seconds)
 
-    def episode(self, engine: Engine, scenario: Scenario, folder: Path) -> Iterator[PlayedTurn]:
-        """Play one scenario in the empty `folder`."""
+    def episode(self, engine: Engine, scenario: Scenario | Request, folder: Path) -> Iterator[PlayedTurn]:
+        """Play one scenario in the empty `folder`, or ask one request."""
+        if isinstance(scenario, Request):
+            top = self.settings.top_logprobs
+            return iter([ask_request(engine, self.chat, self.workload, scenario, top_logprobs=top)])
         return play_episode(
             engine,
             self.chat,
@@ -142,7 +162,7 @@ class Player:
         order = random.Random()
         while True:
             with tempfile.TemporaryDirectory(prefix="tempzero-") as workspace:
-                for played in self.episode(engine, order.choice(self.workload.scenarios), Path(workspace)):
+                for played in self.episode(engine, order.choice(self.workload.episodes), Path(workspace)):
                     yield len(played.turn.output_ids)
 
 
