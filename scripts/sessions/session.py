@@ -96,7 +96,7 @@ def _now() -> str:
 def _relative(argument: str) -> str:
     """An argument without the folder that the project, or a file of somebody's, happens to lie in."""
     own = argument.replace(f"{Path.cwd()}{os.sep}", "")
-    return Path(own).name if os.path.isabs(own) else own
+    return Path(own).name if Path(own).is_absolute() else own
 
 
 def _environment(own: dict[str, str]) -> dict[str, str]:

@@ -223,6 +223,8 @@ def _ends(
 
 def check_options(request: Request) -> None:
     """ConfigError where a request wants more than a chat template and a sampler can give."""
+    if not isinstance(request.options.get("chat_template_kwargs") or {}, dict):
+        raise ConfigError(f"chat_template_kwargs of the request {request.name} is no object")
     for key, value in request.options.items():
         known = key in IDLE or key in TEMPLATE_FIELDS or key == "chat_template_kwargs"
         if not known and value not in NEUTRAL.get(key, ()):
@@ -251,8 +253,6 @@ def _as_template_message(message: Message, name: str) -> Message:
                 **call,
                 "function": {**call["function"], "arguments": _object(call["function"].get("arguments"))},
             }
-            if isinstance(call, dict) and isinstance(call.get("function"), dict)
-            else call
             for call in found["tool_calls"]
         ]
     return found

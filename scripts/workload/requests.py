@@ -86,8 +86,8 @@ def _values(path: Path) -> list[tuple[int, Any]]:
         try:
             found.append((number, json.loads(line)))
         except (ValueError, RecursionError) as error:
-            if not found:
-                return _document(raw)
+            if not any(_is_request(value) for _, value in found):
+                return [] if found else _document(raw)  # of a log, whose reader says what is wrong with it
             what = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"is not JSON ({error})"
             raise ConfigError(f"the line {what}", where=f"{path}:{number}", remedy=FORMS) from error
     return found
@@ -199,7 +199,11 @@ def _as_messages(value: Body, where: str) -> Body:
 def _is_chat_message(message: Any) -> bool:
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         return False
-    content = message.get("content")
+    content, calls = message.get("content"), message.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("function"), dict) for each in calls
+    ):
+        return False
     return (
         content is None
         or isinstance(content, str)
