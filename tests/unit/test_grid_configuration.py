@@ -29,7 +29,14 @@ EMBEDDED = "config/grids/embedded.yaml"
 def tree(root: Path, tmp_path: Path) -> Path:
     """A copy of config/, with the folders that models.yaml names."""
     shutil.copytree(root / "config", tmp_path / "config")
-    for folder in ("tinychart/dense", "tinychart/moe", "random/dense", "random/dense-1536", "random/moe"):
+    for folder in (
+        "tinychart/dense",
+        "tinychart/moe",
+        "random/dense",
+        "random/dense-1536",
+        "random/dense-gdn",
+        "random/moe",
+    ):
         (tmp_path / "resources" / folder).mkdir(parents=True)
     return tmp_path
 
