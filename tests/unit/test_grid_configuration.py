@@ -100,7 +100,7 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
             "jitter": 0.0,
         },
         "environment": {},
-        "harness": {"list_files": "names", "concurrency": 1},
+        "harness": {"list_files": "names", "concurrency": 1, "prefix_cache": "emptied"},
         "top_logprobs": 5,
     }
     leaky, jitter, kept = (
