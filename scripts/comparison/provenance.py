@@ -10,7 +10,8 @@ from scripts.records.session import SessionRecord
 Said = Callable[[SessionRecord], str | None]
 
 
-def _engine(record: SessionRecord) -> str | None:
+def engine_exactly(record: SessionRecord) -> str:
+    """A session's engine: its name, its version, and the image, lock or server that it is."""
     found = record.engine_record
     if found is None:
         return record.engine
@@ -33,7 +34,7 @@ ORDER: dict[str, Said] = {
     ),
     "weights": lambda record: None if record.weights is None else record.weights.manifest_sha256[:12],
     "precision": lambda record: record.precision,
-    "engine": _engine,
+    "engine": engine_exactly,
     "GPU": lambda record: (
         None if record.machine is None else ", ".join(gpu.name for gpu in record.machine.gpus or []) or "none"
     ),
