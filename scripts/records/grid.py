@@ -100,7 +100,7 @@ class Block(Record, frozen=True, kw_only=True):
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
     expect: list[str] | None = None
-    """Makes its cells controls, with the classes they may read."""
+    """Makes its cells controls, with the classes they may read, or where their replays may part."""
     planned: str | None = None
     """Why it is listed but not run."""
     note: str | None = None
@@ -212,7 +212,7 @@ class Control(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -305,9 +305,9 @@ class ControlReading(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
     found: str
-    """The cell's class, or why it was not run."""
+    """The cell's class, with where its replays part where that is expected; or why it was not run."""
     ok: bool | None
     """Whether it read as it must; null where it was not checked."""
 
