@@ -77,6 +77,8 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How long it may take until it is ready; missing is the runtime's default."""
     container: ContainerSettings | None = None
     """How its container is run, of an engine with one."""
+    asked: Arguments = {}
+    """Of the arguments and variables those that the variant sets; empty in older files."""
     endpoint: str | None = None
     """Where a server that runs already listens: http://HOST:PORT/v1."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.records.cell import Cell
 from scripts.records.forced import MODES, Mode, ModeForced
 from scripts.records.grid import AblationRecord, Grid, GridCell
+from scripts.records.session import Refusal
 from scripts.report import figures
 from scripts.report.entries import Entry, read_entry
 from scripts.report.figures import DASH
@@ -147,6 +148,7 @@ class Outcome(Enum):
     NOTHING = "{} was accepted and changed nothing"
     EQUAL = "{} is equal in bits too (its bits are not compared with the baseline's)"
     UNPROVEN = "of {} too little was looked at to say"
+    REFUSED = "{} was refused by the engine"
     NOT_RUN = "{} was not run"
 
 
@@ -157,7 +159,16 @@ PLURALS = {
     Outcome.OTHER: "{} give other bits than the baseline, the same in every replay",
     Outcome.NOTHING: "{} were accepted and changed nothing",
     Outcome.EQUAL: "{} are equal in bits too (their bits are not compared with the baseline's)",
+    Outcome.REFUSED: "{} were refused by the engine",
     Outcome.NOT_RUN: "{} were not run",
+}
+
+
+# What a change of flags shows in bits where nothing was resolved otherwise.
+SEEN = {
+    Outcome.REMOVES: "removes a difference",
+    Outcome.BRINGS: "brings a difference",
+    Outcome.OTHER: "other bits",
 }
 
 
@@ -174,6 +185,9 @@ def judge(baseline: Look, change: Look) -> Judged | None:
     """What the change did to the bits; None where the baseline allows no judgement."""
     if baseline.bits in (Bits.NOT_RUN, Bits.UNKNOWN):
         return None
+    if change.entry.refused is not None:
+        said = change.entry.refused
+        return Judged(change, Outcome.REFUSED, f"its engine did not start ({said.ended}): {quoted(said)}.")
     if change.bits is Bits.NOT_RUN:
         return Judged(change, Outcome.NOT_RUN, f"{change.entry.not_run}.")
     seen = change.looked_at
@@ -198,6 +212,41 @@ def judge(baseline: Look, change: Look) -> Judged | None:
     if brings:
         return Judged(change, Outcome.BRINGS, f"{words}{_with_its_bits(baseline, change)}.")
     return Judged(change, Outcome.REMOVES, f"{words}.")
+
+
+def quoted(refused: Refusal) -> str:
+    """The sentence of a refusal as it stands in a log, for a page in Markdown."""
+    return f"`{refused.sentence.replace('`', chr(39))}`"
+
+
+def flag_verdict(base: Entry | None, entry: Entry) -> str | None:
+    """What became of the arguments and variables in which a cell differs from `base` of its deployment.
+
+    None where it sets none of its own, or nothing is known of either.
+    """
+    if entry.refused is not None:
+        return f"refused: {', '.join(entry.refused.named)}"
+    one, other = base.summary if base else None, entry.summary
+    if base is None or one is None or other is None or one.flags is None or other.flags is None:
+        return None
+    if one.flags == other.flags or base is entry:
+        return None
+    unheeded = f"; by its log not heeded: {', '.join(other.ignored)}" if other.ignored else ""
+    before, after = one.resolved or {}, other.resolved or {}
+    otherwise = [
+        f"{key} {after.get(key)}, not {before.get(key)}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+    if otherwise:
+        return f"honoured: {', '.join(otherwise)}{unheeded}"
+    judged = judge(Look("base", (), base), Look(entry.planned.variant, (), entry))
+    outcome = judged and judged.outcome
+    if outcome in SEEN:
+        return f"honoured: {SEEN[outcome]}{unheeded}"
+    if outcome is Outcome.NOTHING or other.ignored:
+        return "without effect" + (unheeded or " (as far as bits show)")
+    return "not told"
 
 
 def _states(baseline: Look, change: Look) -> tuple[list[sessions.State], list[sessions.State]] | None:
@@ -279,7 +328,7 @@ def verdict(baseline: Look, changes: Sequence[Look]) -> str:
     said = []
     if differs and Outcome.REMOVES not in outcomes:
         said.append("no change was shown to remove the difference")
-    if not differs and not outcomes & {Outcome.BRINGS, Outcome.UNPROVEN, Outcome.NOT_RUN}:
+    if not differs and not outcomes & {Outcome.BRINGS, Outcome.UNPROVEN, Outcome.REFUSED, Outcome.NOT_RUN}:
         said.append("no change was seen to bring a difference between replays")
     for outcome in Outcome:
         names = [f"`{each.look.variant}`" for each in judged if each.outcome is outcome]
@@ -362,15 +411,16 @@ def planned_cells(grid: Grid, key: tuple[str, str, str]) -> list[GridCell]:
 def variant_rows(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> list[dict[str, str]]:
     """One row a variant, the baseline's first; the speed in the last column, since it alone varies."""
     reference = None if baseline.entry.summary is None else baseline.found.tokens_per_second
-    columns = ["variant", "change", "text", "logprobs", "bits"]
+    columns = ["variant", "change", "flags", "text", "logprobs", "bits"]
     columns += [*(f"forced {mode}: unequal bits" for mode in MODES), "flips per 1,000 (95 %)", SPEED]
     rows = []
     for look in (baseline, *changes):
         row = dict.fromkeys(columns, DASH)
         row |= {"variant": f"`{look.variant}`", "change": "; ".join(look.changed) or "baseline"}
         rows.append(row)
+        row["flags"] = flag_verdict(baseline.entry, look.entry) or DASH
         if look.entry.summary is None:
-            row["text"] = str(look.entry.not_run)
+            row["text"] = "refused" if look.entry.refused else str(look.entry.not_run)
             continue
         found = look.found
         row["text"] = figures.k_of_n(found.text_identical, look.replays)

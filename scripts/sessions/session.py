@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from scripts.common.errors import StartError
 from scripts.common.files import sha256_file
+from scripts.engines.refusal import find_ignored, find_refusal
 from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
 from scripts.quants.manifest import verify_manifest
@@ -38,20 +42,32 @@ class Session:
 
 
 def run_session(session: Session, output: Path) -> None:
-    """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left."""
+    """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left.
+
+    An engine that refuses to start because of what the cell's variant asks is no failure: the record says so.
+    """
     deployment = session.deployment
     verify_manifest(deployment.manifest)
     with session_folder(output.parent) as folder:
         started = _now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
-        with deployment.start() as engine:
-            played = player.play(engine, folder, session.replays, progress)
-            described = engine.describe()
-        _record(session, played, described, started).write(folder / output.name)
+        played, described, refused = Played([], None, 0.0), None, None
+        try:
+            with deployment.start() as engine:
+                played = player.play(engine, folder, session.replays, progress)
+                described = engine.describe()
+        except StartError as error:
+            refused = find_refusal(error.log, error.ended, deployment.settings.asked)
+            if refused is None:
+                raise
+            print(f"the engine refused to start: {refused.sentence}", file=sys.stderr)
+        found = _record(session, played, described, started)
+        ignored = None if refused else find_ignored(_log(deployment.log), deployment.settings.asked)
+        replace(found, refused=refused, ignored=ignored).write(folder / output.name)
 
 
-def _record(session: Session, played: Played, described: Described, started: str) -> SessionRecord:
+def _record(session: Session, played: Played, described: Described | None, started: str) -> SessionRecord:
     settings, workload = session.deployment.settings, session.workload
     return SessionRecord(
         model=settings.model,
@@ -81,6 +97,11 @@ def _record(session: Session, played: Played, described: Described, started: str
         started=started,
         ended=_now(),
     )
+
+
+def _log(path: Path) -> str:
+    """What the engine wrote; nothing where its log is somebody else's."""
+    return path.read_text("utf-8", "replace") if path.is_file() else ""
 
 
 def _now() -> str:

@@ -154,13 +154,13 @@ def test_the_first_table(project: Project) -> None:
         "logprobs",
         "divergence",
         "flips per 1,000 (95 %)",
-        "quantised",
+        "computed by",
     ]
     assert [row["precision"] for row in first] == ["bf16", "q4_k_m", "bf16, leaky"]
     assert [row["text"] for row in first] == ["6/6", "2/4", "2/4"]
     assert [row["logprobs"] for row in first] == ["6/6", "2/4", "4/4"]
     assert [row["divergence"] for row in first] == ["none observed", "near-tie", "harness"]
-    assert [row["quantised"] for row in first] == ["all as bf16", "all as q4_k_m", "all as bf16"]
+    assert [row["quantised"] for row in second] == ["all as bf16", "all as q4_k_m", "all as bf16"]
     assert first[0]["flips per 1,000 (95 %)"] == "0 (≤ 16)"
     # 4 × 20 shared, 4 with 2 events at the flip, then 2 × 11 and 2 × 1.
     assert first[1]["flips per 1,000 (95 %)"] == "19 (2.2 to 67)"
