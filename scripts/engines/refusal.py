@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from scripts.common.words import bare
 from scripts.records.base import Value
 from scripts.records.session import Refusal
 
@@ -96,22 +97,17 @@ def _cut(sentence: str) -> str:
     return text if len(text) <= SENTENCE_LENGTH else f"{text[: SENTENCE_LENGTH - 1]}…"
 
 
-def _letters(text: str) -> str:
-    """Letters and digits alone, small, so that `--moe-backend` is `moe_backend` is "MoE backend"."""
-    return re.sub(r"[^a-z0-9]", "", text.lower())
-
-
 def _is_named(name: str, value: Value, sentence: str) -> bool:
     """Whether a sentence names an argument or variable or the value it was given, or has all words of the name."""
-    said = _letters(sentence)
+    said = bare(sentence)
     words = {each for each in name.lower().split("_") if each and each not in (*_ENGINES, *_VERBS)}
     there = len(words) > 1 and words <= set(re.findall(r"[a-z0-9]+", sentence.lower()))
     return there or any(each in said for each in _names(name, value))
 
 
 def _names(name: str, value: Value) -> list[str]:
-    known = [_letters(name)]
+    known = [bare(name)]
     known += [known[0].removeprefix(engine) for engine in _ENGINES if known[0].startswith(engine)]
     if isinstance(value, str):
-        known.append(_letters(value))
+        known.append(bare(value))
     return [each for each in known if len(each) >= _SHORTEST]

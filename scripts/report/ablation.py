@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from scripts.common.words import bare
 from scripts.records.cell import Cell
 from scripts.records.forced import MODES, Mode, ModeForced
 from scripts.records.grid import AblationRecord, Grid, GridCell
@@ -23,6 +24,7 @@ from scripts.report.figures import DASH
 from scripts.report.markdown import markdown_table
 from scripts.verdict import routing, sessions
 from scripts.verdict.forced import deterministic
+from scripts.verdict.kernels import READ_INTO_KERNELS, UNKNOWN
 from scripts.verdict.sessions import LEVEL
 
 SPEED = "tokens/s (× baseline), varies"
@@ -42,6 +44,12 @@ LEGEND = """\
   else the exact Poisson interval, taking sessions as alike; `0 (≤ x)`: none was seen, x is the one-sided 95 % bound
   given these sessions.
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+FLAGS_LEGEND = """\
+- **flags**: what became of the arguments and variables that a variant changes: `honoured` where the engine chose
+  something otherwise or bits differ by more than chance; `accepted, without effect` where its log says so, or all that
+  it chose and all bits are the baseline's, as far as bits show; `refused` where it did not start and the last error in
+  its log names them; else `accepted, effect not told`.
 """
 EXPERTS_LEGEND = """\
 - **experts**: those that the layers chose, as sets. A step's experts are chosen before its logits are there; each
@@ -229,24 +237,36 @@ def flag_verdict(base: Entry | None, entry: Entry) -> str | None:
     one, other = base.summary if base else None, entry.summary
     if base is None or one is None or other is None or one.flags is None or other.flags is None:
         return None
-    if one.flags == other.flags or base is entry:
+    if base is entry or one.flags == other.flags:
         return None
-    unheeded = f"; by its log not heeded: {', '.join(other.ignored)}" if other.ignored else ""
-    before, after = one.resolved or {}, other.resolved or {}
-    otherwise = [
-        f"{key} {after.get(key)}, not {before.get(key)}"
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
-    if otherwise:
+    unheeded = f"; not heeded by its log: {', '.join(other.ignored)}" if other.ignored else ""
+    if otherwise := _resolved_otherwise(one, other):
         return f"honoured: {', '.join(otherwise)}{unheeded}"
     judged = judge(Look("base", (), base), Look(entry.planned.variant, (), entry))
-    outcome = judged and judged.outcome
-    if outcome in SEEN:
-        return f"honoured: {SEEN[outcome]}{unheeded}"
-    if outcome is Outcome.NOTHING or other.ignored:
-        return "without effect" + (unheeded or " (as far as bits show)")
-    return "not told"
+    if judged is not None and judged.outcome in SEEN:
+        return f"honoured: {SEEN[judged.outcome]}{unheeded}"
+    if (judged is not None and judged.outcome is Outcome.NOTHING) or other.ignored:
+        return "accepted, without effect" + (unheeded or " (as far as bits show)")
+    return "accepted, effect not told"
+
+
+def _resolved_otherwise(one: Cell, other: Cell) -> list[str]:
+    """What the engine of `other` resolved otherwise than that of `one`, where that is no echo of what was asked."""
+    assert one.flags is not None and other.flags is not None
+    asked = {bare(value) for key, value in other.flags.items() if one.flags.get(key) != value}
+    before, after = figures.named_kernels(one), figures.named_kernels(other)
+    found = [
+        f"{name} {word}, not {before[name]}"
+        for name, word in after.items()
+        if name in before and before[name] != word and UNKNOWN not in (word, before[name])
+    ]
+    was, came = one.resolved or {}, other.resolved or {}
+    for key in sorted((was.keys() | came.keys()) - READ_INTO_KERNELS):
+        old, new = was.get(key), came.get(key)
+        known = old is not None and new is not None and bare(str(new)) not in asked
+        if old != new and (known or (key == "patch" and new is not None)):
+            found.append(f"{key} {new}" if old is None else f"{key} {new}, not {old}")
+    return found
 
 
 def _states(baseline: Look, change: Look) -> tuple[list[sessions.State], list[sessions.State]] | None:
@@ -363,7 +383,7 @@ def render_ablations(grid: Grid, entries: Sequence[Entry], key: tuple[str, str, 
         f"# What changes the bits of {key[0]} {key[1]}?",
         f"On {key[2]}. {grid.heading}",
     ]
-    legend = LEGEND
+    legend = [LEGEND]
     letters = _letters([Look(variant, (), entry) for variant, entry in known.items()])
     for ablation in ablations_of(grid, key):
         baseline = Look(ablation.baseline, (), known[ablation.baseline])
@@ -372,18 +392,21 @@ def render_ablations(grid: Grid, entries: Sequence[Entry], key: tuple[str, str, 
         if ablation.question:
             parts.append(f"*{ablation.question}*")
         parts.append(f"**Verdict.** {verdict(baseline, changes)}")
-        parts.append(markdown_table(variant_rows(baseline, changes, letters)))
+        rows = variant_rows(baseline, changes, letters)
+        if any(row["flags"] != DASH for row in rows):
+            legend.append(FLAGS_LEGEND)
+        parts.append(markdown_table(rows))
         judged = [each for change in changes if (each := judge(baseline, change)) is not None]
         if judged:
             parts.append("\n".join(f"- `{each.look.variant}`: {each.reason}" for each in judged))
         named = [line for look in (baseline, *changes) for line in experts(look)]
         if named:
-            legend = LEGEND + EXPERTS_LEGEND
+            legend.append(EXPERTS_LEGEND)
             parts += ["**Experts.** Did routing differ before the logits did?", "\n".join(named)]
     same = _same_bits(letters)
     if same:
         parts += ["## Variants with the same bits", same]
-    return "\n\n".join([*parts, "## How to read this", legend.rstrip()]) + "\n"
+    return "\n\n".join([*parts, "## How to read this", "".join(dict.fromkeys(legend)).rstrip()]) + "\n"
 
 
 def make_page(grid: Grid, results: Path, key: tuple[str, str, str]) -> str:

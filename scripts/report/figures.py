@@ -109,10 +109,10 @@ def steps(found: Difference) -> str:
     return f" ({'≥ ' if found.margin_censored else ''}{found.margin_steps:g} {word})"
 
 
-def kernels(found: Cell) -> str:
-    """What computed a cell, in short words; a dash where its sessions recorded nothing of it."""
+def named_kernels(found: Cell) -> dict[str, str]:
+    """What is computed → what computed it, of a cell; what does not apply is left out."""
     if found.kernels is None:
-        return DASH
+        return {}
     named = {
         "experts": found.kernels.experts,
         "dense": found.kernels.dense,
@@ -121,7 +121,14 @@ def kernels(found: Cell) -> str:
         "all-reduce": found.kernels.all_reduce,
         "runner": found.kernels.runner,
     }
-    said = "; ".join(f"{name} {word}" for name, word in named.items() if word is not None)
+    return {name: word for name, word in named.items() if word is not None}
+
+
+def kernels(found: Cell) -> str:
+    """What computed a cell, in short words; a dash where its sessions recorded nothing of it."""
+    if found.kernels is None:
+        return DASH
+    said = "; ".join(f"{name} {word}" for name, word in named_kernels(found).items())
     return f"{said} (**sessions differ**)" if found.resolved_differently else said
 
 

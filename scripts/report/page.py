@@ -66,10 +66,10 @@ STEPS = """
   In brackets the same in steps of bf16 logits of that size, where the recorded differences tell it (9 in 10 sure)."""
 FLAGS = """\
 - **flags of the variant**: what became of the arguments and variables in which a variant differs from `base`.
-  `honoured`: the engine resolved something otherwise, or bits differ by more than chance (said is which). `without
-  effect`: it said that it does not heed them, or all that it resolved and all bits are as `base` has them, as far as
-  bits show. `refused`: the engine did not start, and the last error in its log names them. `not told`: no difference
-  was seen that chance could not make.
+  `honoured`: the engine chose something otherwise, or bits differ by more than chance (named is which).
+  `accepted, without effect`: its log says that it does not heed them, or all that it chose and all bits are as
+  `base` has them, as far as bits show. `refused`: it did not start, and the last error in its log names them.
+  `accepted, effect not told`: nothing else was seen than chance or `base` by itself can make.
 """
 PARTS = """\
 - **parts**: where replays part. `within`: inside a session, which is one start of the engine; `never within, 1 of 5

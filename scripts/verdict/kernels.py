@@ -13,6 +13,11 @@ from scripts.verdict.replays import Session
 
 UNKNOWN = "?"
 UNQUANTISED = "unquantised"
+READ_INTO_KERNELS = {
+    *("attention_backend", "flash_attention", "gdn_kernel", "moe_backend", "moe_kernel", "moe_method"),
+    *("linear_kernel", "all_reduce", "model_runner"),
+}
+"""What of an engine's `resolved` the kernels say."""
 
 # Families of kernels as engines spell them in class names, enumerations and arguments, in the order of the short words.
 FAMILIES = {
@@ -123,12 +128,11 @@ def _vllm(said: Resolved) -> Kernels:
 
 
 def _sglang(said: Resolved) -> Kernels:
-    # `auto` is what was asked: SGLang's server information does not say what became of it.
-    found = {name: None if value == "auto" else _words(value) for name, value in said.items()}
+    # Its server information has what was asked of experts, `auto` mostly, and not what a scheme takes in spite of it.
     return Kernels(
-        experts=found.get("moe_kernel") or found.get("moe_backend") or UNKNOWN,
-        dense=found.get("linear_kernel") or UNKNOWN,
-        attention=found.get("attention_backend") or UNKNOWN,
+        experts=_words(said.get("moe_kernel")) or UNKNOWN,
+        dense=_words(said.get("linear_kernel")) or UNKNOWN,
+        attention=_words(said.get("attention_backend")) or UNKNOWN,
         linear_attention=None,
         all_reduce=None,
         runner=None,
