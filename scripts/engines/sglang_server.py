@@ -115,6 +115,7 @@ class SglangServer(ServerClient):
                 cache_reset=True,
                 context_between_turns="read again",
                 container=self._server.given,
+                tuning=self._server.tuning(),
             )
 
     def _layers(self, meta: Mapping[str, Any], ids: int) -> list[Layer] | None:

@@ -157,6 +157,7 @@ class VllmServer(ServerClient):
             context_between_turns="read again",
             speculation=self._speculation(),
             container=self._server.given,
+            tuning=self._server.tuning(),
         )
 
     def _speculation(self) -> Speculation | None:

@@ -6,6 +6,7 @@ from typing import Self
 
 from scripts.records.base import FileRecord, Record, Value
 from scripts.records.machine import ContainerFacts
+from scripts.records.tuning import Tuning
 
 Resolved = dict[str, str | int | float | bool | None]
 
@@ -111,3 +112,5 @@ class Described(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What was drafted and accepted, with speculative decoding."""
     container: ContainerFacts | None = None
     """What Docker gave its container."""
+    tuning: Tuning | None = None
+    """Its caches and what was tuned; missing in session.json, where they are keys of their own."""
