@@ -4,13 +4,15 @@ What a start of an engine tunes by time need not be what the next one tunes, and
 the same each time. So choices are empty at each start unless a variant keeps them, and kernels stay where they are:
 
 - Triton's choices are parted from its kernels by triton_choices.py;
-- torch.compile's cannot be told from what it compiled: both are empty;
+- torch.compile's cannot be told from what it compiled: both are empty, but for what a process compiles for a CPU beside
+  vLLM's own graphs, which nothing times and which takes 20 s;
 - FlashInfer's choices lie in vLLM's own cache, its kernels in a workspace of their own;
 - DeepGEMM's kernels are chosen by rules, not by time, and stay.
 """
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -36,11 +38,15 @@ _OPERATION = re.compile(r"\('([^']+)'")
 
 @dataclass(frozen=True)
 class CacheFolders:
-    """Where a server keeps its caches, as it sees them. `tuning`: choices. `chosen`: what it went by this time."""
+    """Where a server keeps its caches, as it sees them. `tuning`: choices. `chosen`: what it went by this time.
+
+    `compiled`: where torch.compile does by itself; None where that is to be among the choices.
+    """
 
     kind: str
     tuning: str
     chosen: str
+    compiled: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,7 +57,7 @@ class CacheFolders:
             "TRITON_CACHE_MANAGER": "scripts.engines.triton_choices:ChoicesApart",
             "TEMPZERO_TRITON_CHOICES": f"{self.tuning}/triton",
             "TEMPZERO_CHOSEN": self.chosen,
-            "TORCHINDUCTOR_CACHE_DIR": f"{self.tuning}/inductor",
+            "TORCHINDUCTOR_CACHE_DIR": self.compiled or f"{self.tuning}/inductor",
             ENGINE_CACHE[self.kind]: f"{self.tuning}/{self.kind}",
         }
 
@@ -97,11 +103,18 @@ def process_caches(settings: Settings, environment: Mapping[str, str]) -> Iterat
     """
     with tempfile.TemporaryDirectory(prefix="tempzero-", ignore_cleanup_errors=True) as folder:
         tuning = KEPT / settings.engine if settings.warm_tuning else Path(folder, "tuning")
-        where = CacheFolders(settings.kind, str(tuning), str(Path(folder, "chosen")))
+        compiled = None if settings.gpus else _inductor_cache(environment)
+        where = CacheFolders(settings.kind, str(tuning), str(Path(folder, "chosen")), compiled)
         whole = {**environment, **where.environment, **settings.environment}
         if settings.kind == "vllm":
             _keep_model_facts(Path(whole["VLLM_CACHE_ROOT"]), environment)
         yield ProcessCaches(where, whole, _filled(where, whole))
+
+
+def _inductor_cache(environment: Mapping[str, str]) -> str:
+    """Where torch.compile keeps what it compiled unless it is told otherwise."""
+    name = f"torchinductor_{getpass.getuser()}"
+    return environment.get("TORCHINDUCTOR_CACHE_DIR") or str(Path(tempfile.gettempdir(), name))
 
 
 def _keep_model_facts(cache: Path, environment: Mapping[str, str]) -> None:

@@ -83,7 +83,7 @@ def test_what_held_files_was_kept_and_what_holds_none_is_not_used() -> None:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tuning, "KEPT", tmp_path / "kept")
-    return kind_settings("vllm", engine="vllm-0.25.1")
+    return kind_settings("vllm", engine="vllm-0.25.1", gpus=1)
 
 
 def use(settings: Settings, environment: dict[str, str], log: str = "") -> dict[str, str]:
@@ -93,7 +93,7 @@ def use(settings: Settings, environment: dict[str, str], log: str = "") -> dict[
         for folder in (
             kernels / "LDZ6",
             Path(caches.environment["TEMPZERO_TRITON_CHOICES"], "LDZ6"),
-            Path(caches.environment["VLLM_CACHE_ROOT"], "torch_compile_cache/5f"),
+            Path(caches.environment["TORCHINDUCTOR_CACHE_DIR"], "5f"),
             Path(caches.environment["VLLM_CACHE_ROOT"], "modelinfos"),
         ):
             folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +122,16 @@ def test_warm_tuning_keeps_choices_for_sessions_that_want_them(settings: Setting
     assert use(warm, {})["triton"] == "empty", "the first such session begins with none"
     assert use(warm, {})["triton"] == use(warm, {})["torch_compile"] == "kept"
     assert use(settings, {})["triton"] == "empty"
+
+
+def test_what_is_compiled_for_a_cpu_is_kept_since_nothing_times_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    cpu = msgspec.structs.replace(settings, gpus=0)
+    kept = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    assert use(cpu, kept)["torch_compile"] == "empty"
+    assert use(cpu, kept)["torch_compile"] == "kept"
+    assert use(settings, kept)["torch_compile"] == use(cpu, kept)["triton"] == "empty"
 
 
 def test_the_variables_of_an_engine_s_entry_come_first(settings: Settings, tmp_path: Path) -> None:
