@@ -73,6 +73,7 @@ def _record(
     session: Session, played: Played, described: Described | None, started: str, clock: str | None
 ) -> SessionRecord:
     settings, workload = session.deployment.settings, session.workload
+    tuning = None if described is None else described.tuning
     return SessionRecord(
         model=settings.model,
         architecture=settings.architecture,
@@ -94,7 +95,9 @@ def _record(
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),
         engine_record=session.deployment.record,
-        resolved=described,
+        resolved=None if described is None else replace(described, tuning=None),
+        caches=None if tuning is None else tuning.caches,
+        tuned=None if tuning is None else tuning.tuned,
         settings=settings,
         argv=[_relative(part) for part in sys.orig_argv],
         environment=_environment(settings.environment),
