@@ -42,7 +42,7 @@ def run_session(session: Session, output: Path) -> None:
     deployment = session.deployment
     verify_manifest(deployment.manifest)
     with session_folder(output.parent) as folder:
-        started = _now()
+        started = now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
         with deployment.start() as engine:
@@ -74,25 +74,26 @@ def _record(session: Session, played: Played, described: Described, started: str
         engine_record=session.deployment.record,
         resolved=described,
         settings=settings,
-        argv=[_relative(part) for part in sys.orig_argv],
-        environment=_environment(settings.environment),
+        argv=[relative(part) for part in sys.orig_argv],
+        environment=heeded_environment(settings.environment),
         machine=describe_machine(),
         code=describe_code(Path()),
         started=started,
-        ended=_now(),
+        ended=now(),
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _relative(argument: str) -> str:
+def relative(argument: str) -> str:
     """An argument without the folder that the project happens to lie in."""
     return argument.replace(f"{Path.cwd()}{os.sep}", "")
 
 
-def _environment(own: dict[str, str]) -> dict[str, str]:
+def heeded_environment(own: dict[str, str]) -> dict[str, str]:
     """The variables that an engine may heed: the cell's `own`, and what was there of threads, GPUs and libraries."""
     found = {key: value for key, value in os.environ.items() if key.startswith(HEEDED)} | own
     return {
