@@ -32,6 +32,7 @@ from scripts.grid.resolve import (
     weights_builder,
 )
 from scripts.grid.side_tables import side_tables
+from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
 from scripts.quants.checkpoint import CHAT_FILES
@@ -40,6 +41,7 @@ from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
+REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
 NONE = "(?!)"  # a wildcard constraint that nothing meets
 
@@ -168,7 +170,18 @@ class Plan:
 
     def session_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell follows from."""
-        return source_digest("run_session", self._unused[names[2]])
+        unread = () if self.configuration.requests[self.cells[names].workload] else REQUESTS_READER
+        return source_digest("run_session", (*self._unused[names[2]], *unread))
+
+    def sweep_arguments(self, *names: str) -> str:
+        """A cell's folder, settings and sweep, as sweep_cell takes them."""
+        asked = self.cells[names].sweep
+        assert asked is not None
+        return f"{self._settings[names]} --sweep {shlex.quote(json.dumps(asked.as_json(), sort_keys=True))}"
+
+    def sweep_code(self, *names: str) -> str:
+        """The digest of the sources that a session of a cell's sweep follows from."""
+        return source_digest("sweep_cell", self._unused[names[2]])
 
     def force_code(self, *names: str) -> str:
         """The digest of the sources that a forced replay of a cell follows from."""
@@ -374,6 +387,21 @@ class Plan:
     def side(self) -> dict[str, list[Cell]]:
         """The side tables that the grid can make, and the cells that each is made from."""
         return side_tables(self.configuration, self.rows)
+
+    @cached_property
+    def curves(self) -> dict[str, list[Cell]]:
+        """The grid's sweeps by name, and the cells of each."""
+        return curves(self.configuration, self.rows)
+
+    @property
+    def curve_files(self) -> list[str]:
+        """The pages of the grid's sweeps; of a partial table those that something is there for."""
+        return [curve_file(name) for name in self.curves if self.swept(name)]
+
+    def swept(self, name: str) -> list[str]:
+        """The records that the page of a sweep is made from; of a partial table those that are there."""
+        files = [file for cell in self.curves[name] for file in cell.sweep_files]
+        return [file for file in files if not self.partial or Path(file).is_file()]
 
     def manifests(self) -> list[Quant]:
         """The quants that the shown cells run on; of a partial table those that have a manifest."""

@@ -28,7 +28,7 @@ class SweepAsked(Record, frozen=True, kw_only=True):
     mode: SweepMode = "prefill"
     """Whether given ids are read at once (prefill) or one by one (decode), or the model goes on by itself (free)."""
     prompts: int = 3
-    """How many prompts, each beginning with another scenario of the workload."""
+    """How many prompts, each beginning with another scenario, or request, of the workload."""
     passes: int = 10
     """Passes at each value, of each prompt."""
     confirm: int = 30

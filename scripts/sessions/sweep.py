@@ -1,7 +1,8 @@
 """A session of a sweep: one engine process asked the same prompts again and again along an axis, thresholds bisected.
 
-Prompt k is the opening of the workload's scenario k and of those after it, over and over, cut to length: a longer
-prompt begins with all of a shorter one.
+Prompt k is the opening of the workload's scenario (or request) k and of those after it, over and over, cut to length:
+a longer prompt begins with all of a shorter one. Where there are more prompts than scenarios, the next round begins one
+id later.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from scripts.sessions.progress import Progress
 from scripts.sessions.session import heeded_environment, now, relative
 from scripts.verdict.edges import next_look
 from scripts.workload.chat import ChatForm
-from scripts.workload.episode import TOOL_SCHEMAS, first_messages
+from scripts.workload.episode import opening_prompt
 from scripts.workload.text_form import TextForm
 from scripts.workload.workloads import Workload
 
@@ -71,10 +72,13 @@ def build_prompts(
             "a prompt of so many tokens is made of token ids, and this server is sent text",
             remedy="name its model's tokenizer: --config tokenizer=FOLDER",
         )
-    scenarios = workload.scenarios
-    openings = [chat.first_prompt(first_messages(workload, each), TOOL_SCHEMAS) for each in scenarios]
-    turns = (openings[number:] + openings[:number] for number in range(prompts))
-    return [list(islice(chain.from_iterable(cycle(each)), length)) for each in turns]
+    openings = [opening_prompt(chat, workload, each) for each in workload.episodes]
+    found = []
+    for number in range(prompts):
+        rounds, start = divmod(number, len(openings))
+        ids = chain.from_iterable(cycle(openings[start:] + openings[:start]))
+        found.append(list(islice(ids, rounds, rounds + length)))
+    return found
 
 
 def _forced(scores: Scores) -> Pass:
