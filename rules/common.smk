@@ -66,16 +66,16 @@ def manifest(quant, stays):
     return before_update(file) if stays else file
 
 
-def weights(file, rule):
+def weights(file, rule, names=JOB):
     """The manifest of the weights that a rule's file is made with."""
 
     def source(model, precision, *rest):
-        made = file.format(**dict(zip(JOB, (model, precision, *rest))))
+        made = file.format(**dict(zip(names, (model, precision, *rest))))
         return manifest(
             (model, precision), PLAN.stays_gone(model, precision, made, rule)
         )
 
-    return first(5, source)
+    return first(len(names), source)
 
 
 def quant_source(rule):

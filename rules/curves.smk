@@ -5,6 +5,7 @@ the engine; then the page with the thresholds in words, and its figure. The tabl
 """
 
 SWEEP = "results/cells/{model}/{precision}/{engine}/{variant}/sweeps/{sweep}/session-{session}/sweep.json"
+SWEEP_JOB = (*PARTS, "sweep", "session")
 CURVES = PLAN.curve_files
 
 
@@ -21,7 +22,7 @@ if not PLAN.partial:
     rule sweep_cell:
         """One session of a sweep: the life of one engine process, all its passes along the axis in it."""
         input:
-            manifest=weights(SWEEP, "sweep_cell"),
+            manifest=weights(SWEEP, "sweep_cell", SWEEP_JOB),
             engine="results/engines/{engine}.json",
             workload=first(4, PLAN.workload),
             workspace=first(4, PLAN.workspace),

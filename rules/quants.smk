@@ -187,7 +187,9 @@ rule evict_weights:
         sessions=lambda wildcards: [
             file
             for names in PLAN.users(*wildcards[:2])
-            for file in session_files(*names) + PLAN.forced(*names)
+            for file in session_files(*names)
+            + PLAN.forced(*names)
+            + PLAN.cells[names].sweep_files
         ],
     output:
         "results/evicted/{model}/{precision}.json",

@@ -46,7 +46,7 @@ def curves(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, lis
 
 def _wrong(cell: Cell, sweep: SweepAsked, settings: Settings) -> tuple[str, str] | None:
     """Why a cell cannot be looked at along an axis, and the remedy; None where it can."""
-    if sweep.values != sorted(sweep.values):
+    if sweep.values != tuple(sorted(sweep.values)):
         return "the values are not in ascending order", "sort them"
     if sweep.longest > settings.context:
         asked = f"it asks {sweep.longest:,} ids of {cell.engine!r}, whose context has room for {settings.context:,}"

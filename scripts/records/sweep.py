@@ -23,7 +23,7 @@ class SweepAsked(Record, frozen=True, kw_only=True):
     """The name of its page in results/curves/."""
     axis: Axis = "prompt_tokens"
     """What is varied: tokens of the prompt, requests in flight, or GPUs, of which each engine has its own number."""
-    values: list[int] = []
+    values: tuple[int, ...] = ()
     """Where it is looked at, ascending; none over GPUs."""
     mode: SweepMode = "prefill"
     """Whether given ids are read at once (prefill) or one by one (decode), or the model goes on by itself (free)."""

@@ -149,7 +149,7 @@ class Sweeper:
     def run(self, progress: Progress) -> list[SweepPoint]:
         """All points of the session: the listed values of every prompt, then, prompt by prompt, the thresholds."""
         sweep = self._sweep
-        values = sweep.values if sweep.axis != "gpus" else [self._settings.gpus]
+        values = sweep.values if sweep.axis != "gpus" else (self._settings.gpus,)
         prompts = range(len(self._prompts))
         points: list[SweepPoint] = []
 
@@ -200,7 +200,8 @@ class Sweeper:
 
     def _warm_up(self) -> None:
         """Throw away first answers at both ends of the axis: what follows a start can differ from all later ones."""
-        lengths = self._sweep.values if self._sweep.axis == "prompt_tokens" else [self._sweep.prompt_tokens]
+        over_length = self._sweep.axis == "prompt_tokens"
+        lengths = self._sweep.values if over_length else (self._sweep.prompt_tokens,)
         for length in sorted({min(lengths), max(lengths)}):
             for _ in range(WARM_UP_PASSES):
                 self._engine.reset()
