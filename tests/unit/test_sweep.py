@@ -11,8 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts.common.errors import ConfigError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import digest
+from scripts.grid.configuration import load_configuration
+from scripts.grid.describe import describe_grid
+from scripts.grid.resolve import resolve_cells
+from scripts.grid.sweeps import curves
 from scripts.records.engine import Described
 from scripts.records.machine import Code, Machine
 from scripts.records.session import WeightsSum, WorkloadSum
@@ -22,6 +27,7 @@ from scripts.report.curves import describe, draw_curve, make_page, read_curves
 from scripts.sessions.progress import Progress
 from scripts.sessions.sweep import Pass, Sweeper, compare
 from scripts.verdict.edges import chance_of_split, changes, share_at_most
+from tests.unit.test_grid_configuration import EMBEDDED, edit, tree  # noqa: F401 (fixtures)
 from tests.unit.test_sessions_load import settings as cell_settings
 
 LISTED = [1 << power for power in range(5, 12)]
@@ -223,3 +229,39 @@ def test_over_gpus_cells_of_several_engines_are_one_curve() -> None:
     (curve,) = read_curves(made)
     assert "equal to 1, unequal in all sessions from 2" in describe(curve, sweep)
     assert "passes with the bits of 1" in make_page(made, "curve.svg")
+
+
+# Grids
+
+
+def test_a_sweep_that_cannot_be_is_refused_with_its_place(
+    tree: Path,  # noqa: F811
+    edit: Callable[[str, str, str], None],  # noqa: F811
+) -> None:
+    variants = "    variants: [prompt-cache]\n"
+
+    def refusal(asked: str, block: int = 2) -> str:
+        edit(EMBEDDED, variants, f"{variants}    sweep: {asked}\n")
+        configuration = load_configuration(tree, {"grid": "embedded"})
+        with pytest.raises(ConfigError) as error:
+            curves(configuration, resolve_cells(configuration))
+        edit(EMBEDDED, f"    sweep: {asked}\n", "")
+        assert f"blocks[{block}].sweep" in str(error.value)
+        return error.value.what
+
+    assert "not in ascending order" in refusal("{name: a, axis: prompt_tokens, values: [8, 4]}")
+    assert "asks 4,097 ids" in refusal("{name: a, axis: prompt_tokens, values: [8, 4096]}")
+    assert "one request at a time" in refusal("{name: a, axis: in_flight, values: [1, 2]}")
+    assert "takes no GPU" in refusal("{name: a, axis: gpus}")
+    other = "    variants: [leaky]\n"
+    edit(EMBEDDED, other, f"{other}    sweep: {{name: a, axis: prompt_tokens, values: [8]}}\n")
+    assert "an unlike sweep 'a'" in refusal("{name: a, axis: prompt_tokens, values: [4]}", block=3)
+
+
+def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path) -> None:
+    configuration = load_configuration(root, {"grid": "hopper-curves"})
+    found = curves(configuration, resolve_cells(configuration))
+    assert [cell.precision for cell in found["prompt-tokens"]] == ["int4", "bf16"]
+    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(
+        configuration, resolve_cells(configuration)
+    )
