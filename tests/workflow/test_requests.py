@@ -150,12 +150,14 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_run(fresh: Checkout)
         [{"prompt": "a"}, {"prompt": "b", "response_format": {"type": "json_object"}}],
     )
     for extra, what in (
-        (("grid=embedded", "requests=my.jsonl"), "changes what a tool shows"),
         (("grid=vllm-cpu", "requests=my.jsonl"), "the request line-2 asks for response_format"),
         (("requests=your.jsonl",), "the file cannot be read"),
     ):
         done = fresh.run("-n", "--config", *extra)
         assert done.returncode == 1 and what in done.stdout, done.stdout
+    path.write_text('{"prompt": "a"}\n')
+    done = fresh.run("-n", "--config", "grid=embedded", "requests=my.jsonl")
+    assert "'leaky' changes what a tool shows" in done.stdout
     path.write_text('{"prompt": "a"}\n{"prompt"\n')
     done = fresh.run("-n", "--config", "requests=my.jsonl")
     assert "my.jsonl:2: the line is not JSON" in done.stdout
