@@ -28,6 +28,10 @@ help: ## say what there is
 table: $(WORKFLOW) ## make results/table.md: the grid of config/config.yaml (CORES=2)
 	@snakemake --cores $(CORES) results/table.md
 
+.PHONY: slurm
+slurm: $(WORKFLOW) ## what hands jobs to Slurm: snakemake --workflow-profile config/profiles/slurm
+	@$(PIP) -r envs/workflow.lock -r envs/slurm.lock
+
 .PHONY: test
 test: lint ## the checks, unit and workflow tests (under ten minutes once all is set up)
 	@python -m pytest tests/unit tests/workflow -n $(JOBS) --dist worksteal

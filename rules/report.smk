@@ -8,6 +8,10 @@ read otherwise put their banner on it too.
 REPORT = "results/report.html"
 
 
+localrules:
+    report,
+
+
 rule report:
     """The page report.html: the table, sortable, each cell's replays as a picture, and where its figures come from."""
     input:
