@@ -20,6 +20,7 @@ from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked, QuestionRound
 from scripts.records.settings import Architecture, Arguments, ContainerSettings, HarnessSettings, Settings
 from scripts.verdict.question import check_budget
+from scripts.workload.chat import check_options
 
 CHARACTERS_A_TOKEN = 3
 GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process engine builds
@@ -150,6 +151,7 @@ def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
         harness=HarnessSettings(
             list_files=(variant.harness and variant.harness.list_files) or "names",
             concurrency=(variant.harness and variant.harness.concurrency) or 1,
+            prefix_cache=(variant.harness and variant.harness.prefix_cache) or "emptied",
         ),
         top_logprobs=configuration.config.top_logprobs,
         gpus=engine.gpus,
@@ -343,7 +345,10 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
     wrong = (
         _idle_variant(cell, settings)
         if cell.variant != "base" and not changes
-        else _experts_of_none(cell, settings) or _too_few_seats(cell, settings)
+        else _unasked_requests(configuration, cell, settings)
+        or _experts_of_none(cell, settings)
+        or _too_few_seats(cell, settings)
+        or _never_cold(cell, settings)
     )
     if wrong is not None:
         file = str(configuration.root / configuration.grid_file)
@@ -367,6 +372,24 @@ def _idle_variant(cell: Cell, settings: Settings) -> Wrong:
     )
 
 
+def _unasked_requests(configuration: Configuration, cell: Cell, settings: Settings) -> Wrong | None:
+    """What an engine that is asked by ids cannot do of a request; a harness without tools has none to change."""
+    requests = configuration.requests.get(cell.workload, ())
+    if requests and settings.harness.list_files != "names":
+        return (
+            f"the variant {cell.variant!r} changes what a tool shows, and the requests of {cell.workload!r} run none",
+            "leave the variant out",
+        )
+    if settings.runtime == "external" and configuration.config.tokenizer is None:
+        return None
+    try:
+        for request in requests:
+            check_options(request)
+    except ConfigError as error:
+        return error.what, error.remedy or ""
+    return None
+
+
 def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:
     """Experts are recorded of a model that has some."""
     if cell.architecture != "dense" or not any(settings.arguments.get(name) for name in RECORDED):
@@ -375,6 +398,18 @@ def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:
         f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
         "list it with Mixture-of-Experts models only",
     )
+
+
+def _never_cold(cell: Cell, settings: Settings) -> Wrong | None:
+    """Where the prefix cache is kept, nobody else fills it, and there is a second replay to be warm."""
+    if settings.harness.prefix_cache == "emptied":
+        return None
+    keeps = f"the variant {cell.variant!r} keeps the prefix cache"
+    if settings.harness.concurrency > 1:
+        return f"{keeps}, and other requests would fill it", "give it a concurrency of 1"
+    if settings.runtime == "external":
+        return f"{keeps}, and that of a server that runs is never emptied", "take it out of the block"
+    return None if cell.replays > 1 else (f"{keeps} for one replay", "give the block two replays or more")
 
 
 def _too_few_seats(cell: Cell, settings: Settings) -> Wrong | None:
