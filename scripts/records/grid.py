@@ -250,6 +250,15 @@ class LeakPair(Record, frozen=True, kw_only=True):
     """The one that shows times and all."""
 
 
+class WarmPair(Record, frozen=True, kw_only=True):
+    """A cell that keeps its prefix cache from replay to replay beside one that has none, by their paths."""
+
+    kept: str
+    """The one that keeps it."""
+    uncached: str | None
+    """The one that is the same without it; null where the grid has none."""
+
+
 class Grid(FileRecord, frozen=True, kw_only=True):
     """results/grid.json: the grid that is made, its cells in row order, controls, ablations, side tables."""
 
@@ -286,6 +295,8 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     """What results/leak.md compares."""
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
+    warm: list[WarmPair] = []
+    """What results/warm.md compares."""
 
 
 class ControlReading(Record, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from scripts.common.files import sha256_file
 from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
@@ -56,7 +58,7 @@ def run_session(session: Session, output: Path) -> None:
 def _record(
     session: Session, played: Played, described: Described, started: str, clock: str | None
 ) -> SessionRecord:
-    settings, workload = session.deployment.settings, session.workload
+    settings, workload, tuning = session.deployment.settings, session.workload, described.tuning
     return SessionRecord(
         model=settings.model,
         architecture=settings.architecture,
@@ -78,7 +80,9 @@ def _record(
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),
         engine_record=session.deployment.record,
-        resolved=described,
+        resolved=replace(described, tuning=None),
+        caches=None if tuning is None else tuning.caches,
+        tuned=None if tuning is None else tuning.tuned,
         settings=settings,
         argv=[_relative(part) for part in sys.orig_argv],
         environment=_environment(settings.environment),
