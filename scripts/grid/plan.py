@@ -20,6 +20,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
     Cell,
     Quant,
@@ -254,6 +255,31 @@ class Plan:
         quants = [self.configuration.precision(each.model, each.precision) for each in served]
         most = max((quant.gpu_memory_gb or 0 for quant in quants), default=0)
         return math.ceil(most / self.engine(engine).nodes)
+
+    # What a cluster is told of a job; on one machine it is no matter
+
+    def session_needs(self, *names: str) -> Needs:
+        """What a session takes at most, by its cell's estimate."""
+        cell = self.cells[names[:4]]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        return playing_needs(cell.estimate, cell.replays, quant, self.engine(cell.engine))
+
+    def forced_needs(self, *names: str) -> Needs:
+        """What the forced replay of a cell takes at most; a pass as long as a replay."""
+        cell = self.cells[names]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        passes = sum(cell.forced.by_mode.values())
+        return playing_needs(cell.estimate, passes, quant, self.engine(cell.engine))
+
+    def weights_needs(self, model: str, precision: str) -> Needs:
+        """What it takes at most to make the weights of a quant."""
+        quant = self.configuration.precision(model, precision)
+        source = self.configuration.precision(model, quant.from_) if quant.from_ else quant
+        return weights_needs(quant, source)
+
+    def image_needs(self, engine: str) -> Needs:
+        """What it takes at most to pull or build the image of an engine."""
+        return image_needs(self.engine(engine))
 
     # Weights
 
