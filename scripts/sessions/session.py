@@ -50,7 +50,7 @@ def run_session(session: Session, output: Path) -> None:
     deployment = session.deployment
     verify_manifest(deployment.manifest)
     with session_folder(output.parent) as folder:
-        started = _now()
+        started = now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
         played, described, refused = Played([], None, 0.0), None, None
@@ -99,12 +99,12 @@ def _record(
         caches=None if tuning is None else tuning.caches,
         tuned=None if tuning is None else tuning.tuned,
         settings=settings,
-        argv=[_relative(part) for part in sys.orig_argv],
-        environment=_environment(settings.environment),
+        argv=[relative(part) for part in sys.orig_argv],
+        environment=heeded_environment(settings.environment),
         machine=describe_machine(),
         code=describe_code(Path()),
         started=started,
-        ended=_now(),
+        ended=now(),
     )
 
 
@@ -113,17 +113,18 @@ def _log(path: Path) -> str:
     return path.read_text("utf-8", "replace") if path.is_file() else ""
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _relative(argument: str) -> str:
+def relative(argument: str) -> str:
     """An argument without the folder that the project, or a file of somebody's, happens to lie in."""
     own = argument.replace(f"{Path.cwd()}{os.sep}", "")
     return Path(own).name if Path(own).is_absolute() else own
 
 
-def _environment(own: dict[str, str]) -> dict[str, str]:
+def heeded_environment(own: dict[str, str]) -> dict[str, str]:
     """The variables that an engine may heed: the cell's `own`, and what was there of threads, GPUs and libraries."""
     found = {key: value for key, value in os.environ.items() if key.startswith(HEEDED)} | own
     return {
