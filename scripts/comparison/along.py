@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scripts.records.comparison import Along, Spread
+from scripts.records.comparison import Along, OverPositions
 from scripts.records.forced import PassTurn
 from scripts.records.transcript import Candidate
 
@@ -115,10 +115,10 @@ def along_passes(passes: Iterable[tuple[PassTurn, PassTurn]]) -> Along:
     return tally.found()
 
 
-def spread(values: Sequence[float]) -> Spread | None:
+def spread(values: Sequence[float]) -> OverPositions | None:
     """Their mean and quantiles; None without any."""
     if not values:
         return None
     found = np.array(values)
     p50, p99 = np.quantile(found, (0.5, 0.99))
-    return Spread(mean=float(found.mean()), p50=float(p50), p99=float(p99), max=float(found.max()))
+    return OverPositions(mean=float(found.mean()), p50=float(p50), p99=float(p99), max=float(found.max()))

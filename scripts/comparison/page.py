@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.common.words import count
 from scripts.records.cell import KnownCandidates
-from scripts.records.comparison import Along, Comparison, Comparisons, Parting, SideRecord, Spread
+from scripts.records.comparison import Along, Comparison, Comparisons, OverPositions, Parting, SideRecord
 from scripts.report.figures import DASH, k_of_n, percent, significant
 from scripts.report.markdown import markdown_table
 
@@ -138,7 +138,7 @@ def _part(part: int, of: int) -> str:
     return f"{part:,} ({percent(part / of)})" if of else str(part)
 
 
-def _spread(found: Spread) -> str:
+def _spread(found: OverPositions) -> str:
     return f"{significant(found.mean)} nat in the mean, p99 {significant(found.p99)}, at most {significant(found.max)}"
 
 

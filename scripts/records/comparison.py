@@ -59,7 +59,7 @@ class Parting(Record, frozen=True, kw_only=True):
     """What B recorded of the position; null without logprobs."""
 
 
-class Spread(Record, frozen=True, kw_only=True):
+class OverPositions(Record, frozen=True, kw_only=True):
     """Quantiles over positions."""
 
     mean: float
@@ -84,9 +84,9 @@ class Along(Record, frozen=True, kw_only=True):
     """Those at which all that was recorded is equal."""
     unequal_from: int | None
     """The first of them, in the order of scenarios, at which not all that was recorded is equal; null without one."""
-    logprob_change: Spread | None
+    logprob_change: OverPositions | None
     """|Δ logprob| of the id that A chose, nat; null where B recorded it nowhere."""
-    divergence: Spread | None
+    divergence: OverPositions | None
     """A lower bound of the Kullback-Leibler divergence of B from A, nat; null without logprobs."""
 
 
