@@ -8,7 +8,7 @@ written. Anything wrong ends it here.
 import sys
 from pathlib import Path
 
-from snakemake.cli import get_argument_parser
+from snakemake.cli import parse_args
 
 if str(workflow.basedir) not in sys.path:
     sys.path.insert(0, str(workflow.basedir))
@@ -18,7 +18,7 @@ from scripts.engines.start import DRIVERS
 from scripts.grid.asked import read_asked
 from scripts.grid.begin import begin
 from scripts.grid.large import expect_many_jobs, first
-from scripts.grid.plan import GRID, engine_file, is_gone, manifest_file, one_of
+from scripts.grid.plan import GRID, ROUNDS, engine_file, is_gone, manifest_file, one_of
 from scripts.grid.side_tables import LEAK, REAP, SPEED
 from scripts.grid.targets import PARTS
 from scripts.quants.evict import evicted_file
@@ -35,12 +35,14 @@ AFTER_AN_ERROR = (
 
 expect_many_jobs()
 PLAN = begin(
-    read_asked(get_argument_parser(), sys.argv[1:]),
+    read_asked(parse_args, sys.argv[1:]),
     config,
     Path(workflow.basedir),
     is_main=workflow.is_main_process,
 )
 CONFIG = PLAN.configuration.config
+if PLAN.local_gpus:
+    workflow.register_resource("gpu", PLAN.local_gpus)
 
 
 def look_of(names):

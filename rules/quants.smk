@@ -24,6 +24,7 @@ rule build_weights:
     wildcard_constraints:
         model=PLAN.quants_with("llama-quantize"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -53,6 +54,7 @@ rule convert_weights:
     wildcard_constraints:
         model=PLAN.quants_with("gguf-bf16"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -81,6 +83,7 @@ rule prune_weights:
     wildcard_constraints:
         model=PLAN.quants_with("reap"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -108,6 +111,7 @@ rule draw_weights:
     wildcard_constraints:
         model=PLAN.quants_with("random"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -136,12 +140,14 @@ rule quantise_weights:
     wildcard_constraints:
         model=PLAN.quants_with("model-free-ptq"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
     resources:
         on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
+        gpu=int(PLAN.takes_gpus),
     params:
         code=source_digest("quantise_weights", IN_CONTAINER),
         entry=first(2, PLAN.quant_entry),
@@ -163,6 +169,7 @@ rule fetch_weights:
     wildcard_constraints:
         model=PLAN.quants_with(None),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=True)
     retries: 3
     conda:
         "../envs/workflow.yaml"
@@ -196,7 +203,7 @@ rule evict_weights:
     wildcard_constraints:
         model=one_of(model for model, _ in PLAN.evictable),
         precision="[^/]+",
-    priority: 2
+    priority: 100 * ROUNDS[0]
     conda:
         "../envs/workflow.yaml"
     threads: 1

@@ -6,8 +6,12 @@ While a Snakefile is read Snakemake itself does not say: `workflow.dag_settings`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+
+Parse = Callable[[list[str]], tuple[object, argparse.Namespace]]
 
 # What only looks, and so needs no lock.
 LOOKING = (
@@ -37,7 +41,8 @@ class Asked:
     """The arguments of a command that matter here.
 
     `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all
-    that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
+    that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run. `executor`:
+    what runs the jobs; None is this machine. `resources`: the names of those that have a limit.
     """
 
     targets: tuple[str, ...] = ()
@@ -49,6 +54,13 @@ class Asked:
     dry_run: bool = False
     rerun_incomplete: bool = False
     chatty: bool = False
+    executor: str | None = None
+    resources: tuple[str, ...] = ()
+
+    @property
+    def local(self) -> bool:
+        """Whether jobs run on this machine."""
+        return self.executor in (None, "local", "dryrun", "touch")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,9 +73,10 @@ class Asked:
         return self.force_all or named or (self.force and file in self.targets)
 
 
-def read_asked(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Asked:
-    """What the arguments of a command ask, by Snakemake's parser of them."""
-    given, _ = parser.parse_known_args(list(arguments))
+def read_asked(parse: Parse, arguments: Sequence[str]) -> Asked:
+    """What the arguments of a command and its profiles ask, by Snakemake's own `parse`."""
+    with redirect_stderr(io.StringIO()):  # what it says of the profiles it has said before
+        _, given = parse(list(arguments))
     return Asked(
         targets=tuple(sorted(given.targets)),
         forcerun=tuple(sorted(given.forcerun)),
@@ -74,4 +87,6 @@ def read_asked(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Ask
         dry_run=given.dryrun,
         rerun_incomplete=given.rerun_incomplete,
         chatty=any(getattr(given, name, None) for name in CHATTY),
+        executor=given.executor,
+        resources=tuple(sorted(given.resources or ())),
     )

@@ -15,14 +15,13 @@ from scripts.grid.describe import describe_grid, describe_rest, describe_unprove
 from scripts.grid.guard import hold_folder, unfinished
 from scripts.grid.machine import check_machine
 from scripts.grid.plan import GRID, Plan
-from scripts.grid.resolve import nodes_given, resolve_cells
+from scripts.grid.resolve import resolve_cells
 from scripts.grid.targets import check_targets
+from scripts.provenance.devices import SHARED
 from scripts.records.base import Value
 from scripts.screen.take import take_terminal, wants_screen
 from scripts.screen.work import plans_of
 
-# What tells a job the machines that serve an engine together (scripts/engines/nodes.py).
-NODES = "TEMPZERO_NODES"
 BROUGHT = ("results/engines/", "results/quants/", GRID)
 
 
@@ -40,8 +39,6 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             )
         configuration = load_configuration(Path(), overrides)
         plan = Plan(configuration, tuple(resolve_cells(configuration)), asked)
-        # To the jobs by the environment: other addresses are no reason to run a session again.
-        os.environ[NODES] = ",".join(nodes_given(configuration.config))
         check_targets(asked.names, configuration, plan.rows)
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
@@ -50,16 +47,24 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
         if is_main and not asked.looks:
-            if wants_sessions(plan):
+            if asked.local and wants_sessions(plan):
                 check_machine(Path(), plan.rows, configuration.engines, list_gpus)
             hold_folder(Path())
             plan.note_deletions()
+            _share_gpus("gpu_gb" in asked.resources and asked.local)
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))
     except TempzeroError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     return plan
+
+
+def _share_gpus(wanted: bool) -> None:
+    """Tell the jobs whether a GPU may have several of them, as its memory has room."""
+    os.environ.pop(SHARED, None)
+    if wanted:
+        os.environ[SHARED] = "1"
 
 
 def wants_sessions(plan: Plan) -> bool:

@@ -13,6 +13,7 @@ from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
 from scripts.quants.manifest import verify_manifest
 from scripts.records.engine import Described
+from scripts.records.machine import Machine
 from scripts.records.session import SessionRecord, WeightsSum, WorkloadSum
 from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
@@ -47,11 +48,16 @@ def run_session(session: Session, output: Path) -> None:
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
         with deployment.start() as engine:
             played = player.play(engine, folder, session.replays, progress)
-            described = engine.describe()
-        _record(session, played, described, started).write(folder / output.name)
+            described, machine = (
+                engine.describe(),
+                describe_machine(),
+            )  # the GPUs are this session's until here
+        _record(session, played, described, machine, started).write(folder / output.name)
 
 
-def _record(session: Session, played: Played, described: Described, started: str) -> SessionRecord:
+def _record(
+    session: Session, played: Played, described: Described, machine: Machine, started: str
+) -> SessionRecord:
     settings, workload = session.deployment.settings, session.workload
     return SessionRecord(
         model=settings.model,
@@ -76,7 +82,7 @@ def _record(session: Session, played: Played, described: Described, started: str
         settings=settings,
         argv=[_relative(part) for part in sys.orig_argv],
         environment=_environment(settings.environment),
-        machine=describe_machine(),
+        machine=machine,
         code=describe_code(Path()),
         started=started,
         ended=_now(),

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from snakemake.cli import get_argument_parser
+from snakemake.cli import get_argument_parser, parse_args
 
 from scripts.grid.asked import CHATTY, LOOKING, Asked, read_asked
 
@@ -14,7 +14,7 @@ SESSION = "results/cells/m/p/e/v/session-00/session.json"
 
 
 def asked(*arguments: str) -> Asked:
-    return read_asked(get_argument_parser(), arguments)
+    return read_asked(parse_args, arguments)
 
 
 def test_targets_and_what_is_to_be_made_again() -> None:
