@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from scripts.records.engine import Described
@@ -18,12 +18,15 @@ class Generation:
     `output_ids`: the ids generated, the stop id included where one ended it.
     `chosen`: logprob of each output id, nat. `top`: for each position the k most likely
     `(id, logprob)`, best first, equal ones by id. Both are None where an engine offers no logprobs.
+    `cached_tokens`: how many ids of the prompt the engine took from its cache, as it counts; None where it does not
+    say. It is no part of the answer, and equal generations may differ in it.
     """
 
     output_ids: list[int]
     finish_reason: FinishReason
     chosen: list[float] | None
     top: list[list[Candidate]] | None
+    cached_tokens: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

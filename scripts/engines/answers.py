@@ -49,6 +49,7 @@ def generation(
     *,
     max_tokens: int,
     stop_ids: Sequence[int],
+    cached_tokens: int | None = None,
 ) -> Generation:
     """A generation, checked: as many logprobs as ids, and ended by a stop id or by its length alone.
 
@@ -62,7 +63,7 @@ def generation(
     if not stopped and len(ids) != max_tokens:
         raise ValueError(f"the generation ended after {len(ids)} of {max_tokens} ids, without a stop id")
     reason: FinishReason = "stop" if stopped else "length"
-    return Generation(ids, reason, chosen, top)
+    return Generation(ids, reason, chosen, top, cached_tokens)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class InProcess(ABC):
     def __init__(self, *, batch: int, room: int, room_key: str) -> None:
         self._batch, self._room, self._room_key = batch, room, room_key
         self._held: list[int] = []
+        self._kept = 0  # of the prompt that was read last, how many ids the context held
 
     @abstractmethod
     def _read(self, ids: Sequence[int]) -> None:
@@ -67,7 +68,7 @@ class InProcess(ABC):
                     top.append(top_candidates(row, top_logprobs))
                 kept.clear()
             if ended or len(output) == max_tokens:
-                return Generation(output, "stop" if ended else "length", chosen, top)
+                return Generation(output, "stop" if ended else "length", chosen, top, self._kept)
             self._extend([token])
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
@@ -115,6 +116,7 @@ class InProcess(ABC):
         if keep < len(held):
             self._cut(keep)
             self._held = held[:keep]
+        self._kept = keep
         for start in range(keep, len(wanted), self._batch):
             self._extend(wanted[start : start + self._batch])
 

@@ -74,7 +74,10 @@ class LlamaCppServer(ServerClient):
                 ]
             elif len(rows) >= len(ids):
                 raise ValueError("the logprobs are of other ids than those generated")
-            return generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids)
+            cached = answer.get("timings", {}).get("cache_n")
+            return generation(
+                ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, cached_tokens=cached
+            )
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Refused: the server gives no logprobs of a prompt."""

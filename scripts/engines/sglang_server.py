@@ -67,7 +67,12 @@ class SglangServer(ServerClient):
             ):
                 raise ValueError("the logprobs are of other ids than those generated")
             return generation(
-                ids, [float(each[0]) for each in found], top, max_tokens=max_tokens, stop_ids=stop_ids
+                ids,
+                [float(each[0]) for each in found],
+                top,
+                max_tokens=max_tokens,
+                stop_ids=stop_ids,
+                cached_tokens=meta.get("cached_tokens"),
             )
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
@@ -113,7 +118,7 @@ class SglangServer(ServerClient):
                 arguments=self._arguments,
                 resolved={name: said.get(key) for name, key in RESOLVED.items()},
                 cache_reset=True,
-                context_between_turns="read again",
+                context_between_turns="read again" if self._arguments.get("disable_radix_cache") else "kept",
                 container=self._server.given,
             )
 

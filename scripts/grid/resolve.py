@@ -150,6 +150,7 @@ def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
         harness=HarnessSettings(
             list_files=(variant.harness and variant.harness.list_files) or "names",
             concurrency=(variant.harness and variant.harness.concurrency) or 1,
+            prefix_cache=(variant.harness and variant.harness.prefix_cache) or "emptied",
         ),
         top_logprobs=configuration.config.top_logprobs,
         gpus=engine.gpus,
@@ -322,7 +323,7 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
     wrong = (
         _idle_variant(cell, settings)
         if cell.variant != "base" and not changes
-        else _experts_of_none(cell, settings) or _too_few_seats(cell, settings)
+        else _experts_of_none(cell, settings) or _too_few_seats(cell, settings) or _never_cold(cell, settings)
     )
     if wrong is not None:
         file = str(configuration.root / configuration.grid_file)
@@ -354,6 +355,18 @@ def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:
         f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
         "list it with Mixture-of-Experts models only",
     )
+
+
+def _never_cold(cell: Cell, settings: Settings) -> Wrong | None:
+    """Where the prefix cache is kept, nobody else fills it, and there is a second replay to be warm."""
+    if settings.harness.prefix_cache == "emptied":
+        return None
+    keeps = f"the variant {cell.variant!r} keeps the prefix cache"
+    if settings.harness.concurrency > 1:
+        return f"{keeps}, and other requests would fill it", "give it a concurrency of 1"
+    if settings.runtime == "external":
+        return f"{keeps}, and that of a server that runs is never emptied", "take it out of the block"
+    return None if cell.replays > 1 else (f"{keeps} for one replay", "give the block two replays or more")
 
 
 def _too_few_seats(cell: Cell, settings: Settings) -> Wrong | None:

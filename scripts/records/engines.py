@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.records.base import Record
-from scripts.records.settings import Arguments, ContainerSettings, EngineKind, Listing, Runtime
+from scripts.records.settings import Arguments, ContainerSettings, EngineKind, Listing, PrefixCache, Runtime
 
 
 class Build(Record, frozen=True, kw_only=True):
@@ -81,6 +81,8 @@ class HarnessChange(Record, frozen=True, kw_only=True):
     """What the tool list_files shows."""
     concurrency: int | None = None
     """How many requests are in flight at once."""
+    prefix_cache: PrefixCache | None = None
+    """What is done with what the engine has read: emptied before each episode, or kept from replay to replay."""
 
 
 class ContainerChange(Record, frozen=True, kw_only=True):

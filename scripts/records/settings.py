@@ -10,6 +10,7 @@ Architecture = Literal["dense", "moe", "unknown"]
 EngineKind = Literal["llama-cpp-python", "vllm", "sglang", "llamacpp", "openai", "transformers"]
 Runtime = Literal["process", "docker", "external"]
 Listing = Literal["names", "ls"]
+PrefixCache = Literal["emptied", "kept"]
 Arguments = dict[str, Value]  # by the engine's own names, as its owner writes them in engines.yaml
 
 CONTEXT_KEYS = ("n_ctx", "max_model_len", "context_length", "ctx_size")  # as the engines name it
@@ -40,6 +41,9 @@ class HarnessSettings(Record, frozen=True, kw_only=True):
     """What the tool list_files shows: names and sizes, or times and all as `ls` does."""
     concurrency: int = 1
     """How many requests are in flight at once, of which the replay is one."""
+    prefix_cache: PrefixCache = "emptied"
+    """What is done with what the engine has read: `emptied` before each episode; `kept`: all replays of a scenario are
+    played one after the other and it is emptied before the first, so that the first answer is cold, the others warm."""
 
 
 class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -108,6 +112,8 @@ class LlamaCppArguments(Record, frozen=True, kw_only=True, forbid_unknown_fields
     """Tokens of a prompt in one call."""
     n_ubatch: int = 512
     """Tokens of a prompt in one computation."""
+    n_ubatch_choices: list[int] = []
+    """Each start takes one of these for n_ubatch, by the operating system's entropy; none where it is empty."""
     n_ctx: int = 4096
     """Tokens of context."""
     n_gpu_layers: int = 0

@@ -7,8 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.common.errors import ConfigError
@@ -34,6 +33,49 @@ class Replay:
     files: ReplayFiles
     tokens: int
     seconds: float
+
+
+@dataclass
+class ReplayWriter:
+    """The three files of replay `number` in `folder`, written episode by episode; tokens and seconds so far."""
+
+    folder: Path
+    number: int
+    tokens: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+
+    def path(self, kind: str) -> Path:
+        """The file of a kind: transcript, logprobs or timing."""
+        return self.folder / f"replay-{self.number:02d}.{kind}.jsonl"
+
+    def write(self, played: PlayedTurn) -> None:
+        """Write a turn to the end of each file."""
+        turn, made = played.turn, len(played.turn.output_ids)
+        timing = TurnTiming(
+            scenario=turn.scenario,
+            turn=turn.turn,
+            tokens=made,
+            seconds=round(played.seconds, 6),
+            prompt_tokens=played.prompt_tokens,
+            cached_tokens=played.cached_tokens,
+        )
+        for kind, record in (("transcript", turn), ("logprobs", played.logprobs), ("timing", timing)):
+            with open(self.path(kind), "a", encoding="utf-8") as stream:
+                stream.write(record.line() if record else "")
+        self.tokens, self.seconds = self.tokens + made, self.seconds + played.seconds
+
+    def done(self) -> Replay:
+        """What it came to; without a file of logprobs where the engine offered none."""
+        logprobs = self.path("logprobs")
+        has_logprobs = logprobs.stat().st_size > 0
+        if not has_logprobs:
+            logprobs.unlink()
+        files = ReplayFiles(
+            replay=self.number,
+            transcript=_file_sum(self.path("transcript")),
+            logprobs=_file_sum(logprobs) if has_logprobs else None,
+        )
+        return Replay(files, self.tokens, self.seconds)
 
 
 @dataclass(frozen=True)
@@ -69,8 +111,13 @@ class Player:
         """Warm up, and play so many `replays` into `folder` beside the cell's load."""
         self.warm_up(engine)
         begun = time.time()
+        writers = [ReplayWriter(folder, number) for number in range(replays)]
         with Load(engine, self.settings, self.background) as load:
-            played = [self.replay(number, engine, load, folder, progress) for number in range(replays)]
+            for scenario, writer, cold in self.episodes(writers):
+                if cold:
+                    load.reset()
+                self.write_episode(engine, scenario, writer, load, progress)
+            played = [writer.done() for writer in writers]
         progress.done()
         return Played(played, load.describe(), time.time() - begun)
 
@@ -81,48 +128,33 @@ class Player:
         engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=[self.chat.stop_id], top_logprobs=1)
         engine.reset()
 
-    def replay(self, number: int, engine: Engine, load: Load, folder: Path, progress: Progress) -> Replay:
-        """Play the whole workload once, beside `load`, and write the replay's three files into `folder`."""
-        transcript, logprobs, timing = (
-            folder / f"replay-{number:02d}.{kind}.jsonl" for kind in ("transcript", "logprobs", "timing")
-        )
-        tokens, seconds = 0, 0.0
-        with ExitStack() as stack:
-            said, computed, timed = (
-                stack.enter_context(open(path, "w", encoding="utf-8"))
-                for path in (transcript, logprobs, timing)
-            )
+    def episodes(self, replays: list[ReplayWriter]) -> Iterator[tuple[Scenario, ReplayWriter, bool]]:
+        """The episodes in the order in which they are played, and whether the engine is emptied before each.
+
+        Where the prefix cache is kept all replays of a scenario follow one another, so that a context is in the cache
+        of an engine with room for one, too.
+        """
+        if self.settings.harness.prefix_cache == "kept":
             for scenario in self.workload.scenarios:
-                load.reset()
-                workspace = folder / "workspace"
-                workspace.mkdir()
-                for played in self.episode(engine, scenario, workspace):
-                    said.write(played.turn.line())
-                    if played.logprobs is not None:
-                        computed.write(played.logprobs.line())
-                    load.look()
-                    made = len(played.turn.output_ids)
-                    timed.write(
-                        TurnTiming(
-                            scenario=scenario.name,
-                            turn=played.turn.turn,
-                            tokens=made,
-                            seconds=round(played.seconds, 6),
-                        ).line()
-                    )
-                    tokens, seconds = tokens + made, seconds + played.seconds
-                    asked = f"{played.question}/{len(scenario.questions)}"
-                    progress.turn(number, scenario.name, asked, made, played.seconds)
-                shutil.rmtree(workspace)
-        has_logprobs = logprobs.stat().st_size > 0
-        if not has_logprobs:
-            logprobs.unlink()
-        files = ReplayFiles(
-            replay=number,
-            transcript=_file_sum(transcript),
-            logprobs=_file_sum(logprobs) if has_logprobs else None,
-        )
-        return Replay(files, tokens, seconds)
+                for replay in replays:
+                    yield scenario, replay, replay.number == 0
+        else:
+            for replay in replays:
+                for scenario in self.workload.scenarios:
+                    yield scenario, replay, True
+
+    def write_episode(
+        self, engine: Engine, scenario: Scenario, replay: ReplayWriter, load: Load, progress: Progress
+    ) -> None:
+        """Play one scenario of a replay, beside `load`, and write it down."""
+        workspace = replay.folder / "workspace"
+        workspace.mkdir()
+        for played in self.episode(engine, scenario, workspace):
+            replay.write(played)
+            load.look()
+            asked = f"{played.question}/{len(scenario.questions)}"
+            progress.turn(replay.number, scenario.name, asked, len(played.turn.output_ids), played.seconds)
+        shutil.rmtree(workspace)
 
     def episode(self, engine: Engine, scenario: Scenario, folder: Path) -> Iterator[PlayedTurn]:
         """Play one scenario in the empty `folder`."""

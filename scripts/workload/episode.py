@@ -24,12 +24,18 @@ TIME_UP = "That took too many turns."
 
 @dataclass(frozen=True)
 class PlayedTurn:
-    """One turn as it happened: the two records, the seconds its generation took, the question it was about."""
+    """One turn as it happened: the two records, the question it was about.
+
+    `seconds`: what its generation took. `prompt_tokens`: ids of its whole prompt; `cached_tokens`: those of them that
+    the engine took from its cache, None where it does not say.
+    """
 
     turn: Turn
     logprobs: TurnLogprobs | None
     seconds: float
     question: int
+    prompt_tokens: int
+    cached_tokens: int | None
 
 
 def question_text(question: Question) -> str:
@@ -143,6 +149,8 @@ def play_episode(
             else TurnLogprobs(scenario=scenario.name, turn=number, chosen=made.chosen, top=made.top),
             seconds,
             asked,
+            len(prompt),
+            made.cached_tokens,
         )
         if progress.question is None:
             return

@@ -29,7 +29,14 @@ EMBEDDED = "config/grids/embedded.yaml"
 def tree(root: Path, tmp_path: Path) -> Path:
     """A copy of config/, with the folders that models.yaml names."""
     shutil.copytree(root / "config", tmp_path / "config")
-    for folder in ("tinychart/dense", "tinychart/moe", "random/dense", "random/dense-1536", "random/moe"):
+    for folder in (
+        "tinychart/dense",
+        "tinychart/moe",
+        "random/dense",
+        "random/dense-1536",
+        "random/dense-gdn",
+        "random/moe",
+    ):
         (tmp_path / "resources" / folder).mkdir(parents=True)
     return tmp_path
 
@@ -93,7 +100,7 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
             "jitter": 0.0,
         },
         "environment": {},
-        "harness": {"list_files": "names", "concurrency": 1},
+        "harness": {"list_files": "names", "concurrency": 1, "prefix_cache": "emptied"},
         "top_logprobs": 5,
     }
     leaky, jitter, kept = (
