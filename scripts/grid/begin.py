@@ -12,10 +12,11 @@ from scripts.grid.asked import Asked
 from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
-from scripts.grid.guard import hold_folder, unfinished
+from scripts.grid.guard import FolderHeldError, hold_folder, unfinished
 from scripts.grid.machine import check_machine
 from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import resolve_cells
+from scripts.grid.so_far import make_so_far
 from scripts.grid.targets import check_targets
 from scripts.provenance.devices import SHARED
 from scripts.records.base import Value
@@ -49,7 +50,7 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
         if is_main and not asked.looks:
             if asked.local and wants_sessions(plan):
                 check_machine(Path(), plan.rows, configuration.engines, list_gpus)
-            hold_folder(Path())
+            _hold(plan)
             plan.note_deletions()
             _share_gpus("gpu_gb" in asked.resources and asked.local)
             if wants_screen() and not asked.chatty:
@@ -58,6 +59,16 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     return plan
+
+
+def _hold(plan: Plan) -> None:
+    """Hold the folder; where another workflow does, the table of what exists is made beside it, and that is all."""
+    try:
+        hold_folder(Path())
+    except FolderHeldError:
+        if plan.partial:
+            sys.exit(make_so_far(Path(), sys.argv[1:]))
+        raise
 
 
 def _share_gpus(wanted: bool) -> None:

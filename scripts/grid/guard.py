@@ -37,8 +37,12 @@ PID_VARIABLE = "TEMPZERO_WORKFLOW_PID"
 _held: dict[Path, int] = {}
 
 
+class FolderHeldError(TempzeroError):
+    """Another workflow works in the folder."""
+
+
 def hold_folder(root: Path, leave_seconds: float = 15.0) -> None:
-    """Take the folder `root` for this process until it ends, or raise TempzeroError naming who has it.
+    """Take the folder `root` for this process until it ends, or raise FolderHeldError naming who has it.
 
     Jobs find this process in the environment variable TEMPZERO_WORKFLOW_PID. Where the last workflow here was
     killed, its jobs get `leave_seconds` to end by themselves and are ended then; Snakemake's stale lock is
@@ -51,10 +55,11 @@ def hold_folder(root: Path, leave_seconds: float = 15.0) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise TempzeroError(
+        raise FolderHeldError(
             f"another workflow works in this folder ({_holder(path)})",
             where=LOCK,
-            remedy="wait until it ends; `snakemake -n` can look on meanwhile",
+            remedy="wait until it ends; meanwhile `snakemake -n` looks on, and --config partial=true makes a table of "
+            "what exists",
         ) from error
     killed = _recorded_pid(os.pread(descriptor, 4096, 0))
     if killed is not None and killed != os.getpid():
