@@ -37,7 +37,7 @@ rule run_session:
         " {wildcards.variant}."
     shell:
         "{params.python} -m scripts.run_session {params.arguments} --session {wildcards.session}"
-        " --workload {input.workload} --manifest {input.manifest} --engine-record {input.engine}"
+        " --workload {input.workload:q} --manifest {input.manifest} --engine-record {input.engine}"
         " --engine-log {log.engine} --output {output} 2>&1 | tee -i {log.session} >&2"
 
 

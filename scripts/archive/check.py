@@ -69,7 +69,7 @@ def check_records(root: Path, grid: Grid) -> Iterator[Disagreement]:
             continue
         for session in folders:
             try:
-                yield from check_session(root, cell, session, load)
+                yield from check_session(root, cell, session, load, grid.requests)
             except BROKEN as error:
                 yield failed(root, f"{session}/session.json", "it cannot be checked", error)
         if (root / cell.folder / "forced.json").is_file():
@@ -98,11 +98,15 @@ def _check_count(root: Path, cell: GridCell, there: int) -> Iterator[Disagreemen
 
 
 def check_session(
-    root: Path, cell: GridCell, folder: str, load: Callable[[Path], Workload] = load_workload
+    root: Path,
+    cell: GridCell,
+    folder: str,
+    load: Callable[[Path], Workload] = load_workload,
+    requests: str | None = None,
 ) -> Iterator[Disagreement]:
     """Where session.json of `folder` disagrees with the files beside it, or with what the session ran on.
 
-    `load` reads a workload.
+    `load` reads a workload. `requests`: the file of requests that the grid asks; one that is not there is not checked.
     """
     where = f"{folder}/session.json"
     record = ArchivedSession.read(root / where)
@@ -119,7 +123,10 @@ def check_session(
     there = EngineRecord.read(root / engine)
     for path, mine, theirs in unequal(record.engine_record.as_json(), there.as_json(), "engine_record"):
         yield Disagreement(where, f"{path} is {mine!r} in the session, {theirs!r} in {engine}")
-    name = f"config/workloads/{record.workload.name}.yaml"
+    name = requests or f"config/workloads/{record.workload.name}.yaml"
+    if requests is not None and not (root / name).is_file():
+        yield from _check_files(root / folder, record, where)
+        return
     workload = load(root / name)
     if record.workload.sha256 != workload.sha256:
         yield Disagreement(where, f"it played another workload than {name}")

@@ -94,6 +94,8 @@ def expected_files(root: Path, grid: Grid, *, report: bool = True) -> list[str]:
     for cell in cells:
         found += _cell_files(root, cell)
         found.append(f"results/engines/{cell.engine}.json")
+    if grid.requests is not None and (root / grid.requests).is_file():
+        found.append(grid.requests)
     return sorted({*found, *manifest_files(root, grid)})
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from scripts.records.engine import Described
+from scripts.records.settings import GREEDY, Sampling
 from scripts.records.transcript import Candidate, FinishReason
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One greedy generation.
+    """One generation.
 
     `output_ids`: the ids generated, the stop id included where one ended it.
     `chosen`: logprob of each output id, nat. `top`: for each position the k most likely
@@ -52,9 +53,18 @@ class Engine(Protocol):
     """An engine that runs. Errors of the engine are `EngineError`, with the end of its log."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Continue `prompt_ids` greedily until a stop id or `max_tokens` ids were generated."""
+        """Continue `prompt_ids` until a stop id or `max_tokens` ids were generated.
+
+        Logprobs are the model's own, before temperature and top_p.
+        """
         ...
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:

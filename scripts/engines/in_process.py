@@ -9,9 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from scripts.common.errors import EngineError
 from scripts.common.protocol import Generation, Scores
-from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
+from scripts.engines.distribution import Row, draw_id, log_softmax, row_digest, top_candidates
+from scripts.records.settings import GREEDY, Sampling
 from scripts.records.transcript import Candidate
 
 # Rows of logits that are turned into logprobs one after another: between two decodings each would find the processor's
@@ -48,9 +51,16 @@ class InProcess(ABC):
         """Cut what the context holds to its first `keep` ids; 0 empties it."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding: the most likely id, the smallest where several are equal."""
+        """Greedy decoding: the most likely id, the smallest where several are equal; else a draw from the seed."""
+        random = None if sampling.greedy else np.random.default_rng(sampling.seed)
         self._extend_to(prompt_ids)
         output: list[int] = []
         chosen: list[float] = []
@@ -58,7 +68,7 @@ class InProcess(ABC):
         kept: list[Row] = []
         while True:
             logits = self._last_row().copy()
-            token = int(logits.argmax())
+            token = int(logits.argmax()) if random is None else draw_id(logits, sampling, random)
             output.append(token)
             kept.append(logits)
             ended = token in stop_ids

@@ -15,6 +15,7 @@ from scripts.engines.answers import Candidates, checked, generation, ordered, re
 from scripts.engines.http import ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
+from scripts.records.settings import GREEDY, Sampling
 
 RESOLVED = {
     "quantisation": r"file type\s*=\s*(.+)",
@@ -32,9 +33,15 @@ class LlamaCppServer(ServerClient):
     """A llama.cpp server."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding by the server's own argmax; logprobs are those before any sampler.
+        """Decoding by the server's own sampler; logprobs are those before any sampler.
 
         The server leaves out the logprobs of an id that ends in half a character (UTF-8): a generation with such an
         id has none at all.
@@ -44,8 +51,8 @@ class LlamaCppServer(ServerClient):
         body: dict[str, Value] = {
             "prompt": list(prompt_ids),
             "n_predict": max_tokens,
-            "temperature": 0.0,
-            "samplers": ["temperature"],
+            "samplers": ["temperature"] if sampling.top_p is None else ["temperature", "top_p"],
+            **sampling.body(),
             "n_probs": top_logprobs,
             "post_sampling_probs": False,
             "return_tokens": True,

@@ -14,7 +14,8 @@ from scripts.engines.answers import Candidates, checked, ordered
 from scripts.engines.http import ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.workload.text_form import END, code_points, read_messages, token_id
+from scripts.records.settings import GREEDY, Sampling
+from scripts.workload.text_form import END, code_points, read_body, token_id
 
 
 class OpenAIServer(ServerClient):
@@ -23,13 +24,19 @@ class OpenAIServer(ServerClient):
     _logprobs: bool | None = None
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """One answer at temperature 0. Whether logprobs are offered is found out at the first request."""
+        """One answer. Whether logprobs are offered is found out at the first request."""
         body: dict[str, Value] = {
             "model": self._model,
-            "messages": read_messages(prompt_ids),
-            "temperature": 0,
+            **read_body(prompt_ids),
+            **sampling.body(),
             "max_tokens": max_tokens,
         }
         if self._logprobs is None:

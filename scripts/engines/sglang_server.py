@@ -21,6 +21,7 @@ from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
 from scripts.records.base import Value
 from scripts.records.engine import Described
+from scripts.records.settings import GREEDY, Sampling
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -43,9 +44,15 @@ class SglangServer(ServerClient):
     """An SGLang server."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding by the server's own argmax."""
+        """Decoding by the server's own sampler."""
         answer = self._ask(
             prompt_ids,
             top_logprobs,
@@ -55,6 +62,7 @@ class SglangServer(ServerClient):
             # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
             ignore_eos=not stop_ids,
             skip_special_tokens=False,
+            **_drawn(sampling),
         )
         with checked("/generate", self._server.failure):
             meta = answer["meta_info"]
@@ -155,6 +163,11 @@ class SglangServer(ServerClient):
         if not isinstance(answer, dict):
             raise self._server.failure("the answer to /generate is no JSON object")
         return answer
+
+
+def _drawn(sampling: Sampling) -> dict[str, Value]:
+    """The sampling by SGLang's names. Its logprobs are those after the temperature."""
+    return {{"seed": "sampling_seed"}.get(key, key): value for key, value in sampling.body().items()}
 
 
 def _candidates(row: Sequence[Sequence[Any]], count: int) -> Candidates:

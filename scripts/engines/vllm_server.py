@@ -27,6 +27,7 @@ from scripts.engines.answers import Candidates, checked, generation, ordered, re
 from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer
 from scripts.records.engine import Described, PrefixCacheCount, Resolved, Speculation
+from scripts.records.settings import GREEDY, Sampling
 
 FORCED = "tempzero_force"
 COUNTED = (
@@ -78,15 +79,22 @@ class VllmServer(ServerClient):
     _can_reset: bool | None = None
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding by the server's own argmax."""
+        """Decoding by the server's own sampler."""
         choice, cached = self._complete(
             prompt_ids,
             max_tokens=max_tokens,
             stop_token_ids=list(stop_ids),
             ignore_eos=True,
             logprobs=top_logprobs,
+            **sampling.body(),
         )
         with checked("/v1/completions", self._server.failure):
             ids, chosen, top = _decoded(choice, top_logprobs)

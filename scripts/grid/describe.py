@@ -93,6 +93,7 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
         heading=describe_grid(configuration, cells),
         description=configuration.grid.description,
         workload=configuration.grid.workload,
+        requests=_requests_file(configuration),
         first_block=config.first_block,
         tie_margin=config.tie_margin,
         top_logprobs=config.top_logprobs,
@@ -103,6 +104,14 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
         leaks=leak_records(configuration, cells),
         reap=reap_records(configuration, cells),
     )
+
+
+def _requests_file(configuration: Configuration) -> str | None:
+    """The file of requests, from the root; of one that lies elsewhere its name alone."""
+    if configuration.config.requests is None:
+        return None
+    root, file = configuration.root.resolve(), (configuration.root / configuration.config.requests).resolve()
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _row(configuration: Configuration, cell: Cell) -> GridCell:

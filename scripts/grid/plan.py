@@ -42,6 +42,7 @@ from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
+REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
 # Priorities: of a cell's sessions 00, 01 and all later ones; of weights that are made here, of those that are pulled.
 ROUNDS = (1_000_000, 1_000, 1)
@@ -173,7 +174,8 @@ class Plan:
 
     def session_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell follows from."""
-        return source_digest("run_session", self._unused[names[2]])
+        unread = () if self.configuration.requests[self.cells[names].workload] else REQUESTS_READER
+        return source_digest("run_session", (*self._unused[names[2]], *unread))
 
     def force_code(self, *names: str) -> str:
         """The digest of the sources that a forced replay of a cell follows from."""

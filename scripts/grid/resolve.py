@@ -20,6 +20,7 @@ from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked, QuestionRound
 from scripts.records.settings import Architecture, Arguments, ContainerSettings, HarnessSettings, Settings
 from scripts.verdict.question import check_budget
+from scripts.workload.chat import check_options
 
 CHARACTERS_A_TOKEN = 3
 GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process engine builds
@@ -323,7 +324,10 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
     wrong = (
         _idle_variant(cell, settings)
         if cell.variant != "base" and not changes
-        else _experts_of_none(cell, settings) or _too_few_seats(cell, settings) or _never_cold(cell, settings)
+        else _unasked_requests(configuration, cell, settings)
+        or _experts_of_none(cell, settings)
+        or _too_few_seats(cell, settings)
+        or _never_cold(cell, settings)
     )
     if wrong is not None:
         file = str(configuration.root / configuration.grid_file)
@@ -345,6 +349,24 @@ def _idle_variant(cell: Cell, settings: Settings) -> Wrong:
         f"the variant {cell.variant!r} changes nothing of {cell.engine!r}",
         f"give it arguments for {settings.kind!r} in {ENGINES}",
     )
+
+
+def _unasked_requests(configuration: Configuration, cell: Cell, settings: Settings) -> Wrong | None:
+    """What an engine that is asked by ids cannot do of a request; a harness without tools has none to change."""
+    requests = configuration.requests.get(cell.workload, ())
+    if requests and settings.harness.list_files != "names":
+        return (
+            f"the variant {cell.variant!r} changes what a tool shows, and the requests of {cell.workload!r} run none",
+            "leave the variant out",
+        )
+    if settings.runtime == "external" and configuration.config.tokenizer is None:
+        return None
+    try:
+        for request in requests:
+            check_options(request)
+    except ConfigError as error:
+        return error.what, error.remedy or ""
+    return None
 
 
 def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:

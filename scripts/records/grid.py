@@ -34,6 +34,8 @@ class Config(Record, frozen=True, kw_only=True):
     """Tokens that prompt and answer may have together there."""
     tokenizer: str | None = None
     """A folder with the tokenizer of its model; null is text mode."""
+    requests: str | None = None
+    """A file of requests that are asked in place of the grid's workloads; null is these."""
 
 
 class Estimate(Record, frozen=True, kw_only=True):
@@ -265,6 +267,9 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     """What it is, in one line."""
     workload: str | None = None
     """What is asked where a block does not say."""
+    requests: str | None = None
+    """The file of requests that are asked in place of its workloads, from the root; missing where there is none.
+    One that lies elsewhere is named alone: it is no part of an archive."""
     first_block: int = 16
     """Differences before this position count as of the first block."""
     tie_margin: float = 0.25

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from scripts.records.base import FileRecord, Record
 from scripts.records.engine import Described, EngineRecord, with_server_version
 from scripts.records.machine import Code, Machine
-from scripts.records.settings import Architecture, Settings
+from scripts.records.settings import Architecture, Sampling, Settings
 
 
 class FileSum(Record, frozen=True, kw_only=True):
@@ -108,6 +108,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """Seconds from the first replay's start to the last one's end."""
     load: LoadRecord | None = None
     """The requests beside the replay; null at a concurrency of 1."""
+    sampling: Sampling | None = None
+    """How each id was drawn; null is greedily."""
+    template_time: str | None = None
+    """What the chat template was told of the time, ISO 8601; null where it did not ask, or was not rendered here."""
     questions: int | None = None
     """Questions that a replay asks."""
     workload: WorkloadSum | None = None

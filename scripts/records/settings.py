@@ -34,6 +34,33 @@ class ContainerSettings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Whether tuning results are kept from session to session."""
 
 
+class Sampling(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """How a generated id is drawn; greedy where nothing is said."""
+
+    temperature: float = 0.0
+    """What logits are divided by before one is drawn; 0 takes the most likely."""
+    top_p: float | None = None
+    """Only the most likely ids whose probabilities reach this sum are drawn from; null is all of them."""
+    seed: int | None = None
+    """What the draw begins from, in every request anew; null leaves it to the engine."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely id is taken."""
+        return self.temperature == 0
+
+    def body(self) -> dict[str, Value]:
+        """The fields of a request by the names that servers share; what is not set is not sent."""
+        found = {"top_p": self.top_p, "seed": self.seed}
+        return {
+            "temperature": self.temperature,
+            **{key: value for key, value in found.items() if value is not None},
+        }
+
+
+GREEDY = Sampling()
+
+
 class HarnessSettings(Record, frozen=True, kw_only=True):
     """What the harness does."""
 

@@ -19,9 +19,9 @@ from scripts.records.transcript import TurnTiming
 from scripts.sessions.load import Load
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
-from scripts.workload.episode import TOOL_SCHEMAS, PlayedTurn, first_messages, play_episode
+from scripts.workload.episode import PlayedTurn, ask_request, opening_prompt, play_episode
 from scripts.workload.text_form import TextForm
-from scripts.workload.workloads import Scenario, Workload
+from scripts.workload.workloads import Request, Scenario, Workload
 
 WARM_UP_TOKENS = 16
 
@@ -100,12 +100,26 @@ class Player:
 
     def __post_init__(self) -> None:
         context, most = self.settings.context, self.workload.max_tokens
-        if context < 2 * most:
+        if self.workload.requests:
+            self._check_room(context)
+        elif context < 2 * most:
             raise ConfigError(
                 f"a context of {context} ids has no room for the workload's turns of {most}",
                 where="config/engines.yaml",
                 remedy="raise n_ctx, or lower limits.max_tokens of the workload",
             )
+
+    def _check_room(self, context: int) -> None:
+        """Each request has room; how many tokens a chat endpoint makes of one is not known here."""
+        for request in self.workload.requests if isinstance(self.chat, ChatForm) else ():
+            prompt = len(self.chat.request_prompt(request))
+            if prompt + request.max_tokens > context:
+                raise ConfigError(
+                    f"the request {request.name} has {prompt:,} ids and wants {request.max_tokens:,} more, and the "
+                    f"context has room for {context:,}",
+                    where="config/engines.yaml",
+                    remedy="raise n_ctx (or what the engine calls it), or lower the request's max_tokens",
+                )
 
     def play(self, engine: Engine, folder: Path, replays: int, progress: Progress) -> Played:
         """Warm up, and play so many `replays` into `folder` beside the cell's load."""
@@ -123,41 +137,50 @@ class Player:
 
     def warm_up(self, engine: Engine) -> None:
         """Throw away a first short answer: what follows a start can differ from all later ones."""
-        opening = first_messages(self.workload, self.workload.scenarios[0])
-        prompt = self.chat.first_prompt(opening, TOOL_SCHEMAS)
-        engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=[self.chat.stop_id], top_logprobs=1)
+        prompt = opening_prompt(self.chat, self.workload, self.workload.episodes[0])
+        engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=self.chat.stop_ids, top_logprobs=1)
         engine.reset()
 
-    def episodes(self, replays: list[ReplayWriter]) -> Iterator[tuple[Scenario, ReplayWriter, bool]]:
+    def episodes(
+        self, replays: list[ReplayWriter]
+    ) -> Iterator[tuple[Scenario | Request, ReplayWriter, bool]]:
         """The episodes in the order in which they are played, and whether the engine is emptied before each.
 
         Where the prefix cache is kept all replays of a scenario follow one another, so that a context is in the cache
         of an engine with room for one, too.
         """
         if self.settings.harness.prefix_cache == "kept":
-            for scenario in self.workload.scenarios:
+            for scenario in self.workload.episodes:
                 for replay in replays:
                     yield scenario, replay, replay.number == 0
         else:
             for replay in replays:
-                for scenario in self.workload.scenarios:
+                for scenario in self.workload.episodes:
                     yield scenario, replay, True
 
     def write_episode(
-        self, engine: Engine, scenario: Scenario, replay: ReplayWriter, load: Load, progress: Progress
+        self,
+        engine: Engine,
+        scenario: Scenario | Request,
+        replay: ReplayWriter,
+        load: Load,
+        progress: Progress,
     ) -> None:
-        """Play one scenario of a replay, beside `load`, and write it down."""
+        """Play one episode of a replay, beside `load`, and write it down."""
         workspace = replay.folder / "workspace"
         workspace.mkdir()
         for played in self.episode(engine, scenario, workspace):
             replay.write(played)
             load.look()
-            asked = f"{played.question}/{len(scenario.questions)}"
+            asked = "–" if isinstance(scenario, Request) else f"{played.question}/{len(scenario.questions)}"
             progress.turn(replay.number, scenario.name, asked, len(played.turn.output_ids), played.seconds)
         shutil.rmtree(workspace)
 
-    def episode(self, engine: Engine, scenario: Scenario, folder: Path) -> Iterator[PlayedTurn]:
-        """Play one scenario in the empty `folder`."""
+    def episode(self, engine: Engine, scenario: Scenario | Request, folder: Path) -> Iterator[PlayedTurn]:
+        """Play one scenario in the empty `folder`, or ask one request."""
+        if isinstance(scenario, Request):
+            top = self.settings.top_logprobs
+            return iter([ask_request(engine, self.chat, self.workload, scenario, top_logprobs=top)])
         return play_episode(
             engine,
             self.chat,
@@ -174,7 +197,7 @@ class Player:
         order = random.Random()
         while True:
             with tempfile.TemporaryDirectory(prefix="tempzero-") as workspace:
-                for played in self.episode(engine, order.choice(self.workload.scenarios), Path(workspace)):
+                for played in self.episode(engine, order.choice(self.workload.episodes), Path(workspace)):
                     yield len(played.turn.output_ids)
 
 

@@ -19,6 +19,7 @@ from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.play import Played, Player
 from scripts.sessions.progress import Progress
+from scripts.workload.chat import ChatForm
 from scripts.workload.workloads import Workload
 
 # Variables that an engine may heed, and words in the names of those that nobody may see.
@@ -48,15 +49,16 @@ def run_session(session: Session, output: Path) -> None:
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
         with deployment.start() as engine:
             played = player.play(engine, folder, session.replays, progress)
-            described, machine = (
-                engine.describe(),
-                describe_machine(),
-            )  # the GPUs are this session's until here
-        _record(session, played, described, machine, started).write(folder / output.name)
+            described = engine.describe()
+            machine = (
+                describe_machine()
+            )  # here, since the GPUs are this session's no longer than its engine's life
+        clock = player.chat.clock if isinstance(player.chat, ChatForm) else None
+        _record(session, played, described, machine, started, clock).write(folder / output.name)
 
 
 def _record(
-    session: Session, played: Played, described: Described, machine: Machine, started: str
+    session: Session, played: Played, described: Described, machine: Machine, started: str, clock: str | None
 ) -> SessionRecord:
     settings, workload = session.deployment.settings, session.workload
     return SessionRecord(
@@ -75,6 +77,8 @@ def _record(
         wall_seconds=played.wall_seconds,
         load=played.load,
         questions=workload.questions,
+        sampling=None if workload.sampling.greedy else workload.sampling,
+        template_time=clock,
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),
         engine_record=session.deployment.record,
@@ -94,8 +98,9 @@ def _now() -> str:
 
 
 def _relative(argument: str) -> str:
-    """An argument without the folder that the project happens to lie in."""
-    return argument.replace(f"{Path.cwd()}{os.sep}", "")
+    """An argument without the folder that the project, or a file of somebody's, happens to lie in."""
+    own = argument.replace(f"{Path.cwd()}{os.sep}", "")
+    return Path(own).name if Path(own).is_absolute() else own
 
 
 def _environment(own: dict[str, str]) -> dict[str, str]:
