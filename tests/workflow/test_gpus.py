@@ -71,7 +71,7 @@ def test_sessions_run_beside_each_other_each_on_cards_of_its_own(
     # First the breadth, and of that what needs most cards.
     order = re.findall(r"Session (\d\d) of \S+ \S+ on ([^,]+),", done.stdout)
     assert [number for number, _ in order] == ["00"] * 5 + ["01"] * 5
-    assert order[0] == ("00", TWO)
+    assert ("00", TWO) in order[:3], "on two of four cards, so with two others"
     bits = (made[0].path / CELLS / "base/session-00/replay-00.logprobs.jsonl").read_bytes()
     for number in ("00", "01"):
         assert (fresh.path / CELLS / f"base/session-{number}/replay-00.logprobs.jsonl").read_bytes() == bits
