@@ -5,8 +5,15 @@ precision; where `evict_weights` is true, delete them once no cell of the grid n
 successor is whole (`update`), since what was made from deleted weights goes by it.
 """
 
+
+localrules:
+    fetch_weights,
+    evict_weights,
+
+
 # Where weights are quantised, which is nothing that they follow from.
 IN_CONTAINER = ("scripts.quants.in_container",)
+WEIGHTS = needs(2, PLAN.weights_needs)
 
 
 rule build_weights:
@@ -29,6 +36,7 @@ rule build_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
     params:
@@ -59,6 +67,7 @@ rule convert_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("build_weights", IN_CONTAINER),
@@ -88,6 +97,7 @@ rule prune_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("prune_weights"),
@@ -116,6 +126,7 @@ rule draw_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("draw_weights"),
@@ -145,6 +156,7 @@ rule quantise_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
         gpu=int(PLAN.takes_gpus),
@@ -194,7 +206,9 @@ rule evict_weights:
         sessions=lambda wildcards: [
             file
             for names in PLAN.users(*wildcards[:2])
-            for file in session_files(*names) + PLAN.forced(*names)
+            for file in session_files(*names)
+            + PLAN.forced(*names)
+            + PLAN.cells[names].sweep_files
         ],
     output:
         "results/evicted/{model}/{precision}.json",

@@ -10,6 +10,10 @@ SESSION = "results/cells/{model}/{precision}/{engine}/{variant}/session-{session
 FORCED = "results/cells/{model}/{precision}/{engine}/{variant}/forced.json"
 
 
+localrules:
+    ask_cell,
+
+
 rule run_session:
     """One session of a cell: the life of one engine process, all its replays in it."""
     input:
@@ -28,6 +32,7 @@ rule run_session:
     threads: first(3, PLAN.session_cores)
     resources:
         **PLAN.session_resources,
+        **needs(4, PLAN.session_needs),
     params:
         code=first(4, PLAN.session_code),
         python=first(4, PLAN.python),
@@ -81,6 +86,7 @@ rule force_cell:
     threads: first(3, PLAN.session_cores)
     resources:
         **PLAN.session_resources,
+        **needs(4, PLAN.forced_needs),
     params:
         code=first(4, PLAN.force_code),
         python=first(4, PLAN.python),

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from scripts.archive.contents import ArchivedSession, archived_cells, manifest_file, session_folders
+from scripts.archive.contents import (
+    ArchivedSession,
+    archived_cells,
+    manifest_file,
+    session_folders,
+    workload_file,
+)
 from scripts.archive.unequal import unequal, unlike
 from scripts.common.errors import DataError, TempzeroError
 from scripts.common.files import sha256_file
@@ -69,7 +75,7 @@ def check_records(root: Path, grid: Grid) -> Iterator[Disagreement]:
             continue
         for session in folders:
             try:
-                yield from check_session(root, cell, session, load, grid.requests)
+                yield from check_session(root, grid, cell, session, load)
             except BROKEN as error:
                 yield failed(root, f"{session}/session.json", "it cannot be checked", error)
         if (root / cell.folder / "forced.json").is_file():
@@ -98,15 +104,11 @@ def _check_count(root: Path, cell: GridCell, there: int) -> Iterator[Disagreemen
 
 
 def check_session(
-    root: Path,
-    cell: GridCell,
-    folder: str,
-    load: Callable[[Path], Workload] = load_workload,
-    requests: str | None = None,
+    root: Path, grid: Grid, cell: GridCell, folder: str, load: Callable[[Path], Workload] = load_workload
 ) -> Iterator[Disagreement]:
     """Where session.json of `folder` disagrees with the files beside it, or with what the session ran on.
 
-    `load` reads a workload. `requests`: the file of requests that the grid asks; one that is not there is not checked.
+    `load` reads a workload; requests of one's own that lie elsewhere are not checked.
     """
     where = f"{folder}/session.json"
     record = ArchivedSession.read(root / where)
@@ -123,8 +125,8 @@ def check_session(
     there = EngineRecord.read(root / engine)
     for path, mine, theirs in unequal(record.engine_record.as_json(), there.as_json(), "engine_record"):
         yield Disagreement(where, f"{path} is {mine!r} in the session, {theirs!r} in {engine}")
-    name = requests or f"config/workloads/{record.workload.name}.yaml"
-    if requests is not None and not (root / name).is_file():
+    name = workload_file(grid, record.workload.name)
+    if grid.requests is not None and not (root / name).is_file():
         yield from _check_files(root / folder, record, where)
         return
     workload = load(root / name)

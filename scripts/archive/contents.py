@@ -99,6 +99,11 @@ def expected_files(root: Path, grid: Grid, *, report: bool = True) -> list[str]:
     return sorted({*found, *manifest_files(root, grid)})
 
 
+def workload_file(grid: Grid, name: str) -> str:
+    """The file of a workload of the grid, from the root; that of requests which lies elsewhere is no part of it."""
+    return grid.requests or f"config/workloads/{name}.yaml"
+
+
 def archived_cells(root: Path, grid: Grid) -> list[GridCell]:
     """The grid's cells that are run; under `partial` those that have a cell.json."""
     return [

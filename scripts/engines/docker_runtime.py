@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
 from scripts.engines.container_plan import WEIGHTS, ContainerPlan
+from scripts.engines.container_tuning import container_caches
 from scripts.engines.http import Server
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command
@@ -55,6 +56,7 @@ def serve_container(
         labels = stack.enter_context(guarded(devices.locks))
         container = create_container(client, plan, image, port, key, labels)
         stack.callback(remove_container, client, container)
+        look = container_caches(container, plan)
         _start(container, port)
         stack.enter_context(_follow(container, log))
         server = Server(
@@ -64,6 +66,7 @@ def serve_container(
             lambda: _death(container),
             given_facts(container, plan),
             weights,
+            tuning=lambda: look(log.read_text("utf-8", "replace")),
         )
         wait_until_ready(server, plan.kind, settings.start_seconds or START_SECONDS)
         yield stack.enter_context(closing(plan.kind.client(server, settings.arguments, MODEL)))

@@ -15,6 +15,7 @@ from scripts.common.errors import EngineError
 from scripts.records.base import Value
 from scripts.records.machine import ContainerFacts
 from scripts.records.settings import Arguments
+from scripts.records.tuning import Tuning
 
 LOG_LINES = 15
 CONNECT_SECONDS = 10.0
@@ -27,7 +28,8 @@ class Server:
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
     `given`: what Docker really gave its container, of one. `weights`: the folder it serves, where that is known.
-    `ours`: whether it was started here.
+    `ours`: whether it was started here. `tuning`: its caches and what was chosen in them; None where nothing tunes, or
+    they cannot be looked into.
     """
 
     url: str
@@ -37,6 +39,7 @@ class Server:
     given: ContainerFacts | None = None
     weights: Path | None = None
     ours: bool = True
+    tuning: Callable[[], Tuning | None] = lambda: None
 
     def failure(self, what: str) -> EngineError:
         """An error that says what happened, whether the engine still lives, and how its log ends."""

@@ -17,6 +17,7 @@ from scripts.engines.http import Server, log_end
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command, server_kind, weights_argument
 from scripts.engines.slurm_nodes import check_nodes, spans_nodes, srun_command, worker_command
+from scripts.engines.tuning import process_caches
 from scripts.provenance.devices import NO_DEVICES, Devices
 from scripts.provenance.gpus import VISIBLE
 from scripts.records.settings import Settings
@@ -51,38 +52,41 @@ def serve_process(
         worker = worker_command(kind, settings, served, python)
         argv = srun_command(argv, worker, settings.nodes, socket.gethostname())
     check_program(argv[0])
-    environment = {**os.environ, **kind.environment, **settings.environment, "PYTHONUNBUFFERED": "1"}
-    environment["PYTHONPATH"] = str(ROOT)
+    own = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
     if devices.gpus:
-        environment[VISIBLE] = devices.visible
+        own[VISIBLE] = devices.visible
     if kind.key_variable:
-        environment[kind.key_variable] = key
+        own[kind.key_variable] = key
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as stream:
-        guard = subprocess.Popen(
-            [sys.executable, "-m", "scripts.engines.guard_process", *argv],
-            stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=ROOT,
-            start_new_session=True,
-            pass_fds=devices.locks,  # the GPUs are not free before the guard has ended the server
+    with process_caches(settings, {**os.environ, **kind.environment}) as caches:
+        with open(log, "wb") as stream:
+            guard = subprocess.Popen(
+                [sys.executable, "-m", "scripts.engines.guard_process", *argv],
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**caches.environment, **own},
+                cwd=ROOT,
+                start_new_session=True,
+                pass_fds=devices.locks,  # the GPUs are not free before the guard has ended the server
+            )
+
+        def death() -> str | None:
+            code = guard.poll()
+            return None if code is None else f"exit status {code}"
+
+        def said() -> str:
+            return log.read_text("utf-8", "replace")
+
+        server = Server(
+            f"http://{HOST}:{port}", key, said, death, weights=weights, tuning=lambda: caches.look(said())
         )
-
-    def death() -> str | None:
-        code = guard.poll()
-        return None if code is None else f"exit status {code}"
-
-    server = Server(
-        f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), death, weights=weights
-    )
-    try:
-        wait_until_ready(server, kind, settings.start_seconds or START_SECONDS)
-        with closing(kind.client(server, settings.arguments, MODEL)) as client:
-            yield client
-    finally:
-        stop(guard, log)
+        try:
+            wait_until_ready(server, kind, settings.start_seconds or START_SECONDS)
+            with closing(kind.client(server, settings.arguments, MODEL)) as client:
+                yield client
+        finally:
+            stop(guard, log)
 
 
 def stop(guard: subprocess.Popen[bytes], log: Path) -> None:

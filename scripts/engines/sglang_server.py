@@ -128,6 +128,7 @@ class SglangServer(ServerClient):
                 cache_reset=True,
                 context_between_turns="read again" if self._arguments.get("disable_radix_cache") else "kept",
                 container=self._server.given,
+                tuning=self._server.tuning(),
             )
 
     def _layers(self, meta: Mapping[str, Any], ids: int) -> list[Layer] | None:

@@ -174,6 +174,7 @@ class VllmServer(ServerClient):
             speculation=self._speculation(),
             prefix_cache=self._prefix_cache(),
             container=self._server.given,
+            tuning=self._server.tuning(),
         )
 
     def _speculation(self) -> Speculation | None:

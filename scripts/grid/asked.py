@@ -6,12 +6,10 @@ While a Snakefile is read Snakemake itself does not say: `workflow.dag_settings`
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-
-Parse = Callable[[list[str]], tuple[object, argparse.Namespace]]
 
 # What only looks, and so needs no lock.
 LOOKING = (
@@ -32,6 +30,9 @@ LOOKING = (
     "summary",
 )
 
+# Executors whose jobs run beside Snakemake, on its machine; any other hands them to a cluster.
+HERE = ("local", "dryrun", "touch")
+
 # What asks for more lines, or for fewer, than a screen would show.
 CHATTY = ("debug", "debug_dag", "printshellcmds", "quiet", "verbose")
 
@@ -41,8 +42,9 @@ class Asked:
     """The arguments of a command that matter here.
 
     `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all
-    that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run. `executor`:
-    what runs the jobs; None is this machine. `resources`: the names of those that have a limit.
+    that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
+    `executor`: what jobs are handed to, None on this machine. `is_remote_job`: this Snakemake was started by a cluster,
+    to run one job. `resources`: the names of those that have a limit.
     """
 
     targets: tuple[str, ...] = ()
@@ -55,12 +57,8 @@ class Asked:
     rerun_incomplete: bool = False
     chatty: bool = False
     executor: str | None = None
+    is_remote_job: bool = False
     resources: tuple[str, ...] = ()
-
-    @property
-    def local(self) -> bool:
-        """Whether jobs run on this machine."""
-        return self.executor in (None, "local", "dryrun", "touch")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,9 +71,11 @@ class Asked:
         return self.force_all or named or (self.force and file in self.targets)
 
 
-def read_asked(parse: Parse, arguments: Sequence[str]) -> Asked:
-    """What the arguments of a command and its profiles ask, by Snakemake's own `parse`."""
-    with redirect_stderr(io.StringIO()):  # what it says of the profiles it has said before
+def read_asked(
+    parse: Callable[[list[str]], tuple[object, argparse.Namespace]], arguments: Sequence[str]
+) -> Asked:
+    """What the arguments of a command ask, by Snakemake's own reading of them (`parse_args`), profiles included."""
+    with contextlib.redirect_stderr(io.StringIO()):  # it says a second time which profile it reads
         _, given = parse(list(arguments))
     return Asked(
         targets=tuple(sorted(given.targets)),
@@ -87,6 +87,7 @@ def read_asked(parse: Parse, arguments: Sequence[str]) -> Asked:
         dry_run=given.dryrun,
         rerun_incomplete=given.rerun_incomplete,
         chatty=any(getattr(given, name, None) for name in CHATTY),
-        executor=given.executor,
+        executor=None if given.executor in (None, *HERE) else given.executor,
+        is_remote_job=given.mode.name == "REMOTE",
         resources=tuple(sorted(given.resources or ())),
     )

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.common.errors import TempzeroError
+from scripts.common.errors import ConfigError, TempzeroError
 from scripts.grid.asked import Asked
 from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
-from scripts.grid.guard import FolderHeldError, hold_folder, unfinished
+from scripts.grid.guard import hold_folder, lead_jobs, unfinished
+from scripts.grid.lock import FolderHeldError
 from scripts.grid.machine import check_machine
 from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import resolve_cells
@@ -39,8 +40,17 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
                 "the workflow runs in its own folder", where=str(Path.cwd()), remedy=f"cd {home}"
             )
         configuration = load_configuration(Path(), overrides)
+        if asked.executor and configuration.why.startswith("auto"):
+            raise ConfigError(
+                "`auto` chooses by this machine, and the jobs run on others",
+                where="grid",
+                remedy="name one: --config grid=NAME",
+            )
         plan = Plan(configuration, tuple(resolve_cells(configuration)), asked)
         check_targets(asked.names, configuration, plan.rows)
+        if asked.is_remote_job:
+            lead_jobs()
+            return plan
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
         print(describe_rest(Path(), plan.rows), file=sys.stderr)
@@ -48,11 +58,11 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
         if is_main and not asked.looks:
-            if asked.local and wants_sessions(plan):
+            if wants_sessions(plan) and not asked.executor:
                 check_machine(Path(), plan.rows, configuration.engines, list_gpus)
             _hold(plan)
             plan.note_deletions()
-            _share_gpus("gpu_gb" in asked.resources and asked.local)
+            _share_gpus("gpu_gb" in asked.resources and not asked.executor)
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))
     except TempzeroError as error:
@@ -64,7 +74,7 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
 def _hold(plan: Plan) -> None:
     """Hold the folder; where another workflow does, the table of what exists is made beside it, and that is all."""
     try:
-        hold_folder(Path())
+        hold_folder(Path(), executor=plan.asked.executor)
     except FolderHeldError:
         if plan.partial:
             sys.exit(make_so_far(Path(), sys.argv[1:]))

@@ -13,12 +13,14 @@ from msgspec.structs import asdict, replace
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
 from scripts.engines.start import DRIVERS
+from scripts.engines.tuning import ENGINE_CACHE
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.records.engines import EngineEntry, Variant
 from scripts.records.grid import Block, Config, Estimate, Passes
 from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked, QuestionRound
-from scripts.records.settings import Architecture, Arguments, ContainerSettings, HarnessSettings, Settings
+from scripts.records.settings import Architecture, Arguments, HarnessSettings, Settings
+from scripts.records.sweep import SweepAsked
 from scripts.verdict.question import check_budget
 from scripts.workload.chat import check_options
 
@@ -41,7 +43,8 @@ class Cell:
 
     `workload`: what it is asked. `forced`: passes of the recorded trajectory by mode. `planned`: why it
     is not run, or None. `expect`: a control's allowed classes. `question`: what is to be answered, if anything;
-    `sessions` are then the most that may be run, and each round is a session.
+    `sessions` are then the most that may be run, and each round is a session. `sweep`: along what it is looked at for a
+    page of curves, if at all.
     """
 
     model: str
@@ -58,6 +61,7 @@ class Cell:
     expect: tuple[str, ...]
     estimate: Estimate
     question: QuestionAsked | None = None
+    sweep: SweepAsked | None = None
 
     @property
     def names(self) -> tuple[str, str, str, str]:
@@ -84,6 +88,14 @@ class Cell:
         """Of a cell with a question, the look after each of its sessions, from the root."""
         sessions = range(self.sessions if self.question else 0)
         return [f"{self.folder}/question/round-{number:02d}.json" for number in sessions]
+
+    @property
+    def sweep_files(self) -> list[str]:
+        """The record of each session of the cell's sweep, from the root."""
+        if self.sweep is None:
+            return []
+        folder = f"{self.folder}/sweeps/{self.sweep.name}"
+        return [f"{folder}/session-{number:02d}/sweep.json" for number in range(self.sweep.sessions)]
 
     @property
     def forced_file(self) -> str | None:
@@ -158,7 +170,8 @@ def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
         nodes=engine.nodes,
         port=engine.port,
         start_seconds=engine.start_seconds,
-        container=_container(engine, variant),
+        container=engine.container,
+        warm_tuning=bool(variant.warm_tuning),
         endpoint=_endpoint(configuration.config) if engine.runtime == "external" else None,
     )
 
@@ -173,13 +186,6 @@ def _arguments(config: Config, engine: EngineEntry, variant: Variant) -> Argumen
         unit = CHARACTERS_A_TOKEN if config.tokenizer is None else 1
         arguments = {**engine.arguments, "max_model_len": config.endpoint_context * unit}
     return arguments
-
-
-def _container(engine: EngineEntry, variant: Variant) -> ContainerSettings | None:
-    """How the engine's container is run, the variant's changes laid over; None for an engine without one."""
-    if engine.container is None or variant.container is None or variant.container.warm_tuning is None:
-        return engine.container
-    return replace(engine.container, warm_tuning=variant.container.warm_tuning)
 
 
 def _endpoint(config: Config) -> str:
@@ -272,6 +278,7 @@ def _cell(
         expect=() if block.planned else tuple(block.expect or ()),
         estimate=replace(grid.estimate, **estimate),
         question=question,
+        sweep=block.sweep,
     )
 
 
@@ -318,7 +325,7 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
         engine.kind in (variant.arguments or ())
         or variant.environment is not None
         or variant.harness is not None
-        or (variant.container is not None and engine.container is not None)
+        or (variant.warm_tuning is not None and _tunes(engine))
     )
     settings = cell_settings(configuration, cell)
     wrong = (
@@ -342,6 +349,14 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
 
 
 Wrong = tuple[str, str]  # what is wrong with a cell, and its remedy
+
+
+def _tunes(engine: EngineEntry) -> bool:
+    """Whether tuning results of it can be kept: of a server that is a process, or has a folder for them."""
+    kept = engine.runtime == "process" or (
+        engine.container is not None and engine.container.tuning is not None
+    )
+    return engine.kind in ENGINE_CACHE and kept
 
 
 def _idle_variant(cell: Cell, settings: Settings) -> Wrong:

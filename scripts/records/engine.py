@@ -6,6 +6,7 @@ from typing import Self
 
 from scripts.records.base import FileRecord, Record, Value
 from scripts.records.machine import ContainerFacts
+from scripts.records.tuning import Tuning
 
 Resolved = dict[str, str | int | float | bool | None]
 
@@ -122,3 +123,5 @@ class Described(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What was looked up and found, of a server that counts it over all requests."""
     container: ContainerFacts | None = None
     """What Docker gave its container."""
+    tuning: Tuning | None = None
+    """Its caches and what was tuned; missing in session.json, where they are keys of their own."""

@@ -85,13 +85,6 @@ class HarnessChange(Record, frozen=True, kw_only=True):
     """What is done with what the engine has read: emptied before each episode, or kept from replay to replay."""
 
 
-class ContainerChange(Record, frozen=True, kw_only=True):
-    """What a variant changes in how the container is run."""
-
-    warm_tuning: bool | None = None
-    """Keep tuning results from session to session."""
-
-
 class Variant(Record, frozen=True, kw_only=True):
     """A named change to the baseline; `base` changes nothing."""
 
@@ -101,8 +94,8 @@ class Variant(Record, frozen=True, kw_only=True):
     """Engine kind → the arguments it changes."""
     environment: dict[str, str] | None = None
     """Environment variables that it adds or changes."""
-    container: ContainerChange | None = None
-    """What changes in how the container is run."""
+    warm_tuning: bool | None = None
+    """Keep a server's tuning results from session to session."""
     harness: HarnessChange | None = None
     """What changes in the harness."""
 
@@ -111,7 +104,7 @@ class Variant(Record, frozen=True, kw_only=True):
         """The keys under which it changes something, sorted."""
         return [
             key
-            for key in ("arguments", "container", "environment", "harness")
+            for key in ("arguments", "environment", "harness", "warm_tuning")
             if getattr(self, key) is not None
         ]
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from scripts.records.base import FileRecord, Record
 from scripts.records.question import QuestionAsked
 from scripts.records.settings import Architecture
+from scripts.records.sweep import SweepAsked
 
 
 class Config(Record, frozen=True, kw_only=True):
@@ -97,6 +98,8 @@ class Block(Record, frozen=True, kw_only=True):
     """From what time is estimated."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that its cells are looked at along, for a page of results/curves/."""
     expect: list[str] | None = None
     """Makes its cells controls, with the classes they may read."""
     planned: str | None = None
@@ -177,6 +180,8 @@ class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Passes of its recorded trajectory."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that it is looked at along, for a page of results/curves/."""
     status: Literal["planned", "run"] = "run"
     """Whether it is run."""
     reason: str | None = None
@@ -248,6 +253,15 @@ class LeakPair(Record, frozen=True, kw_only=True):
     """The one that shows times and all."""
 
 
+class WarmPair(Record, frozen=True, kw_only=True):
+    """A cell that keeps its prefix cache from replay to replay beside one that has none, by their paths."""
+
+    kept: str
+    """The one that keeps it."""
+    uncached: str | None
+    """The one that is the same without it; null where the grid has none."""
+
+
 class Grid(FileRecord, frozen=True, kw_only=True):
     """results/grid.json: the grid that is made, its cells in row order, controls, ablations, side tables."""
 
@@ -284,6 +298,8 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     """What results/leak.md compares."""
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
+    warm: list[WarmPair] = []
+    """What results/warm.md compares."""
 
 
 class ControlReading(Record, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from scripts.records.base import FileRecord, Record
 from scripts.records.engine import Described, EngineRecord, with_server_version
 from scripts.records.machine import Code, Machine
 from scripts.records.settings import Architecture, Sampling, Settings
+from scripts.records.tuning import CacheState, Tuned
 
 
 class FileSum(Record, frozen=True, kw_only=True):
@@ -122,6 +123,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """results/engines/ENGINE.json as it was."""
     resolved: Described | None = None
     """What the engine said of itself."""
+    caches: dict[str, CacheState] | None = None
+    """Cache → with what the engine began; null of an engine that keeps none, or is not ours to look into."""
+    tuned: list[Tuned] | None = None
+    """What auto-tuning chose, where its files say so; null as `caches` is."""
     settings: Settings | None = None
     """The cell's settings."""
     argv: list[str] | None = None

@@ -29,9 +29,7 @@ class ContainerSettings(Record, frozen=True, kw_only=True, omit_defaults=True):
     cache: str | None = None
     """The folder inside where compiled kernels are kept, in a named volume."""
     tuning: str | None = None
-    """The folder inside with tuning results, empty in every session."""
-    warm_tuning: bool = False
-    """Whether tuning results are kept from session to session."""
+    """The folder inside with tuning results, empty in every session unless the variant keeps them."""
 
 
 class Sampling(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -108,6 +106,8 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How long it may take until it is ready; missing is the runtime's default."""
     container: ContainerSettings | None = None
     """How its container is run, of an engine with one."""
+    warm_tuning: bool = False
+    """Whether a server's tuning results are kept from session to session."""
     endpoint: str | None = None
     """Where a server that runs already listens: http://HOST:PORT/v1."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from scripts.common.files import sha256_file
 from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
@@ -44,15 +46,13 @@ def run_session(session: Session, output: Path) -> None:
     deployment = session.deployment
     verify_manifest(deployment.manifest)
     with session_folder(output.parent) as folder:
-        started = _now()
+        started = now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
         with deployment.start() as engine:
             played = player.play(engine, folder, session.replays, progress)
             described = engine.describe()
-            machine = (
-                describe_machine()
-            )  # here, since the GPUs are this session's no longer than its engine's life
+            machine = describe_machine()  # while the GPUs are this session's
         clock = player.chat.clock if isinstance(player.chat, ChatForm) else None
         _record(session, played, described, machine, started, clock).write(folder / output.name)
 
@@ -60,7 +60,7 @@ def run_session(session: Session, output: Path) -> None:
 def _record(
     session: Session, played: Played, described: Described, machine: Machine, started: str, clock: str | None
 ) -> SessionRecord:
-    settings, workload = session.deployment.settings, session.workload
+    settings, workload, tuning = session.deployment.settings, session.workload, described.tuning
     return SessionRecord(
         model=settings.model,
         architecture=settings.architecture,
@@ -82,28 +82,31 @@ def _record(
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),
         engine_record=session.deployment.record,
-        resolved=described,
+        resolved=replace(described, tuning=None),
+        caches=None if tuning is None else tuning.caches,
+        tuned=None if tuning is None else tuning.tuned,
         settings=settings,
-        argv=[_relative(part) for part in sys.orig_argv],
-        environment=_environment(settings.environment),
+        argv=[relative(part) for part in sys.orig_argv],
+        environment=heeded_environment(settings.environment),
         machine=machine,
         code=describe_code(Path()),
         started=started,
-        ended=_now(),
+        ended=now(),
     )
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _relative(argument: str) -> str:
+def relative(argument: str) -> str:
     """An argument without the folder that the project, or a file of somebody's, happens to lie in."""
     own = argument.replace(f"{Path.cwd()}{os.sep}", "")
     return Path(own).name if Path(own).is_absolute() else own
 
 
-def _environment(own: dict[str, str]) -> dict[str, str]:
+def heeded_environment(own: dict[str, str]) -> dict[str, str]:
     """The variables that an engine may heed: the cell's `own`, and what was there of threads, GPUs and libraries."""
     found = {key: value for key, value in os.environ.items() if key.startswith(HEEDED)} | own
     return {

@@ -177,8 +177,8 @@ def test_the_record_says_what_docker_really_gave(
     settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path, kept: bool
 ) -> None:
     """Set beside the settings, and beside what the container itself sees of it."""
-    box = ContainerSettings(shm_gb=0.2, cache="/cache", tuning="/tuning", warm_tuning=kept)
-    boxed = msgspec.structs.replace(settings, container=box)
+    box = ContainerSettings(shm_gb=0.2, cache="/cache", tuning="/tuning")
+    boxed = msgspec.structs.replace(settings, container=box, warm_tuning=kept)
     own = tmp_path / "links"
     own.mkdir()
     for file in weights.iterdir():

@@ -138,6 +138,9 @@ def test_the_cache_is_reset_and_the_backends_are_known(
     assert resolved["attention_backend"] == "CPU_ATTN"
     assert resolved["moe_backend"] == ("CPU Unquantized" if architecture == "moe" else None)
     assert resolved["kv_cache_dtype"] == "torch.bfloat16"
+    assert described.tuning is not None and described.tuning.tuned == []
+    assert described.tuning.caches["torch_compile"] in ("empty", "kept"), "what vLLM compiles for a CPU"
+    assert described.tuning.caches["triton"] == described.tuning.caches["flashinfer"] == "not used"
     assert resolved["prefix_caching"] == "False"
     assert resolved["enforce_eager"] == "True"
     assert resolved["quantisation"] is None
