@@ -160,6 +160,7 @@ def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
         runtime=engine.runtime,
         arguments=_arguments(configuration.config, engine, variant),
         environment={**engine.environment, **(variant.environment or {})},
+        asked={**(variant.arguments or {}).get(engine.kind, {}), **(variant.environment or {})},
         harness=HarnessSettings(
             list_files=(variant.harness and variant.harness.list_files) or "names",
             concurrency=(variant.harness and variant.harness.concurrency) or 1,
