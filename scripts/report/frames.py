@@ -116,6 +116,7 @@ def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
         row |= _fields("", found, "volatile")
         agreed = found.agreement if found else None
         row |= _fields("", found, "parts")
+        row["cause"] = figures.cause(found.cause) if found and found.cause else None
         row |= _fields("within_", agreed and agreed.within, "pairs", "equal_text", "equal_bits")
         row |= _fields("between_", agreed and agreed.between, "pairs", "equal_text", "equal_bits")
         row |= _fields("first_replay_", agreed and agreed.first_replay, "sessions", "odd")

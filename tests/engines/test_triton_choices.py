@@ -40,6 +40,13 @@ driver.set_active(Target())
 def merge_kernel(A, H: tl.constexpr, BK: tl.constexpr):
     pass
 
+keep_warps(triton.heuristics({"H": lambda arguments: 48})(merge_kernel), 8)
+assert [config.num_warps for config in merge_kernel.configs] == [8, 8]
+try:
+    keep_warps(merge_kernel, 16)
+except ValueError as error:
+    assert "merge_kernel has no configuration with 16 warps" in str(error)
+
 def bench():
     torch.distributed.barrier()  # neither has written yet
     merge_kernel.configs_timings = dict(zip(merge_kernel.configs, seconds))
