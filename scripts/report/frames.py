@@ -56,6 +56,11 @@ def parted(entries: Sequence[Entry]) -> bool:
     return any(entry.summary and entry.summary.parts for entry in entries)
 
 
+def caused(entries: Sequence[Entry]) -> bool:
+    """Whether any cell names what a start decided and groups its sessions as their bits do."""
+    return any(entry.summary and entry.summary.cause for entry in entries)
+
+
 def leaked(entries: Sequence[Entry]) -> bool:
     """Whether any cell names what of its harness is volatile."""
     return any(entry.summary and entry.summary.volatile for entry in entries)
@@ -100,11 +105,13 @@ def details(entries: Sequence[Entry]) -> pd.DataFrame:
 def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
     asked = any(entry.planned.question for entry in entries)
-    rows = [_full_row(entry, asked=asked, parted=parted(entries)) for entry in entries]
+    rows = [
+        _full_row(entry, asked=asked, parted=parted(entries), caused=caused(entries)) for entry in entries
+    ]
     return pd.DataFrame(rows, dtype=object)
 
 
-def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
+def _full_row(entry: Entry, *, asked: bool, parted: bool, caused: bool) -> Row:
     found, planned = entry.summary, entry.planned
     row = _fields("", planned, *CELL_KEYS, "architecture")
     row["quantised"] = entry.quantised
@@ -116,10 +123,11 @@ def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
         row |= _fields("", found, "volatile")
         agreed = found.agreement if found else None
         row |= _fields("", found, "parts")
-        row["cause"] = figures.cause(found.cause) if found and found.cause else None
         row |= _fields("within_", agreed and agreed.within, "pairs", "equal_text", "equal_bits")
         row |= _fields("between_", agreed and agreed.between, "pairs", "equal_text", "equal_bits")
         row |= _fields("first_replay_", agreed and agreed.first_replay, "sessions", "odd")
+    if caused:
+        row["cause"] = figures.cause(found.cause) if found and found.cause else None
     rate = found.flips_per_1000_tokens if found else None
     row |= _fields("flips_per_1000_tokens_", rate, "events", "exposure", "rate", "low", "high")
     bound = at_most(rate.events, rate.exposure) if rate else None

@@ -104,7 +104,7 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     """How to read the table; of a question only where a cell has one."""
     asked = QUESTION if _questions(entries) else ""
     parts = PARTS if frames.parted(entries) else ""
-    cause = CAUSE if _causes(entries) else ""
+    cause = CAUSE if frames.caused(entries) else ""
     volatile = VOLATILE if frames.leaked(entries) else ""
     return LEGEND.format(
         first_block=grid.first_block, parts=parts, cause=cause, volatile=volatile, question=asked

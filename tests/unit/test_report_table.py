@@ -223,7 +223,7 @@ def test_where_replays_part_is_read_at_a_glance(project: Project) -> None:
 
 
 def test_what_groups_sessions_as_their_bits_do_is_named(project: Project) -> None:
-    assert "What a start decided" not in project.page and not project.rows[0]["cause"]
+    assert "What a start decided" not in project.page and "cause" not in project.rows[0]
     sides = [{"value": "512", "sessions": [0, 2, 3]}, {"value": "4", "sessions": [1, 4]}]
     facts = {"kind": "resolved", "name": "n_ubatch", "parameter": None, "equally": 1, "varied": 3}
     project.change("bf16", "base", cause={**facts, "sides": sides, "chance": 0.1})
