@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from scripts.records.base import FileRecord, Record
 from scripts.records.question import QuestionAsked
 from scripts.records.settings import Architecture
+from scripts.records.sweep import SweepAsked
 
 
 class Config(Record, frozen=True, kw_only=True):
@@ -99,6 +100,8 @@ class Block(Record, frozen=True, kw_only=True):
     """From what time is estimated."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that its cells are looked at along, for a page of results/curves/."""
     expect: list[str] | None = None
     """Makes its cells controls, with the classes they may read."""
     planned: str | None = None
@@ -179,6 +182,8 @@ class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Passes of its recorded trajectory."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that it is looked at along, for a page of results/curves/."""
     status: Literal["planned", "run"] = "run"
     """Whether it is run."""
     reason: str | None = None
