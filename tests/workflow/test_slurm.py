@@ -20,6 +20,7 @@ import pytest
 from checkouts import CELLS, Checkout
 
 from scripts.common.files import sha256_file
+from scripts.grid.guard import TABLES
 
 pytestmark = pytest.mark.needs_slurm
 
@@ -47,6 +48,8 @@ def cluster(finished: Checkout, python: str) -> Iterator[Checkout]:
     """A checkout with engine and weights and no session; no job and no process of it is left in the end."""
     finished.python = python
     shutil.rmtree(finished.path / "results/cells")
+    for table in TABLES:  # Snakemake takes what is newer than the missing for up to date
+        (finished.path / table).unlink(missing_ok=True)
     yield finished
     try:
         wait(lambda: not processes(finished) and not queue(finished), 20)
