@@ -1,4 +1,5 @@
-"""Reaching Docker, or Podman through Docker's interface, and finding out beforehand whether it can do what an engine wants, in words and with figures."""
+"""Reaching Docker, or Podman through Docker's interface, and whether it can do what an engine wants, found out
+beforehand, in words and with figures."""
 
 from __future__ import annotations
 
@@ -132,11 +133,7 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
     """EngineError where GPUs are wanted and Docker cannot give them, there are fewer, or their memory is too small."""
     if not gpus:
         return
-    if is_podman(client):
-        raise EngineError(
-            "Podman gives no GPU to a container that is asked for through Docker's interface",
-            remedy="use Docker, or an engine of the runtime `process` (config/engines.yaml)",
-        )
+    refuse_gpus_of_podman(client)
     info = client.info()
     if "nvidia" not in info.get("Runtimes", {}) and not info.get("CDISpecDirs"):
         raise EngineError(
@@ -144,6 +141,15 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
             remedy="install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker",
         )
     check_gpu_memory(gpus, needed_gb)
+
+
+def refuse_gpus_of_podman(client: docker.DockerClient) -> None:
+    """EngineError where Podman answers: it makes a container for which GPUs are asked, and gives it none."""
+    if is_podman(client):
+        raise EngineError(
+            "Podman gives no GPU to a container that is asked for through Docker's interface",
+            remedy="use Docker, or an engine of the runtime `process` (config/engines.yaml)",
+        )
 
 
 def image_record(client: docker.DockerClient, name: str) -> BaseImage:
