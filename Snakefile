@@ -30,6 +30,7 @@ if not PLAN.partial:
 include: "rules/cells.smk"
 include: "rules/tables.smk"
 include: "rules/side_tables.smk"
+include: "rules/curves.smk"
 include: "rules/report.smk"
 include: "rules/archive.smk"
 
@@ -39,12 +40,13 @@ localrules:
 
 
 rule all:
-    """The table of the grid, its controls checked, the ablations, and the report."""
+    """The table of the grid, its controls checked, the ablations, the curves, and the report."""
     default_target: True
     input:
         TABLE,
         CONTROLS,
         PAGES,
+        CURVES,
         REPORT,
 
 
