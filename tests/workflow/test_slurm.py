@@ -17,10 +17,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from checkouts import CELLS, Checkout
+import yaml
+from checkouts import CELLS, ENGINE, Checkout
 
 from scripts.common.files import sha256_file
 from scripts.grid.guard import TABLES
+from scripts.records.session import SessionRecord
+from tests.nvidia import uuid, write_nvidia_smi
 
 pytestmark = pytest.mark.needs_slurm
 
@@ -145,3 +148,22 @@ def test_what_is_cancelled_or_loses_its_login_node_completes_by_the_same_command
     assert "jobs in Slurm's queue that a workflow here left are cancelled: " in again.stdout
     expected = {name: value for name, value in hashes(made[0]).items() if "session-00" in name}
     assert hashes(cluster) == expected
+
+
+def test_a_session_has_the_gpus_that_its_job_was_given_and_none_else(cluster: Checkout) -> None:
+    """An engine that wants one, on nodes whose nvidia-smi names four; Slurm says which, and a job without is refused."""
+    write_nvidia_smi(cluster.path / "bin", *[81559] * 4)
+    cluster.environment = {"PATH": f"{cluster.path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    engines = yaml.safe_load((cluster.path / "config/engines.yaml").read_text())
+    engines["engines"][ENGINE]["gpus"] = 1
+    cluster.write_yaml("config/engines.yaml", engines)
+    refused = cluster.run(*PROFILE, SESSION, *QUICK, "--set-resources", "run_session:gpu=0")
+    assert refused.returncode == 1
+    log = cluster.path / "results/logs/sessions" / CELL.removeprefix("results/cells/") / "session-00.log"
+    assert f"{ENGINE}: 1 GPU is wanted, and Slurm gave this job none" in log.read_text()
+    assert not (cluster.path / SESSION).exists()
+
+    done = cluster.run(*PROFILE, SESSION, *QUICK)
+    assert done.returncode == 0, done.stdout
+    machine = SessionRecord.read(cluster.path / SESSION).machine
+    assert machine is not None and [gpu.uuid for gpu in machine.gpus or []] == [uuid(0)]
