@@ -11,4 +11,10 @@ if ! podman info > /dev/null 2>&1; then
         exit 0
     fi
 fi
+# Podman wants higher limits for its containers than a machine without CAP_SYS_RESOURCE may give.
+if [[ $(id -u) == 0 && ! -e /etc/containers/containers.conf ]] && ! (ulimit -Hn 1048576) 2> /dev/null; then
+    processes=$(< /proc/sys/kernel/pid_max)
+    printf '[containers]\ndefault_ulimits = ["nofile=%s:%s", "nproc=%s:%s"]\n' \
+        "$(ulimit -Hn)" "$(ulimit -Hn)" "$processes" "$processes" > /etc/containers/containers.conf
+fi
 podman --version >&2
