@@ -13,7 +13,7 @@ from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
 from scripts.grid.guard import hold_folder, unfinished
-from scripts.grid.machine import check_machine
+from scripts.grid.machine import check_chat_forms, check_machine
 from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import nodes_given, resolve_cells
 from scripts.grid.targets import check_targets
@@ -52,6 +52,7 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
         if is_main and not asked.looks:
             if wants_sessions(plan):
                 check_machine(Path(), plan.rows, configuration.engines, list_gpus)
+                check_chat_forms(configuration, plan.rows)
             hold_folder(Path())
             plan.note_deletions()
             if wants_screen() and not asked.chatty:
