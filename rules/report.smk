@@ -9,6 +9,7 @@ REPORT = "results/report.html"
 
 
 localrules:
+    report,
     verdict,
 
 

@@ -10,6 +10,7 @@ from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
 from scripts.grid.side_tables import leak_records, reap_records, warm_records
+from scripts.grid.sweeps import curves
 from scripts.records.grid import Control, Grid, GridCell
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
@@ -25,6 +26,12 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
         most + count(sum(cell.sessions for cell in run), "session"),
         f"{count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {asked}",
     ]
+    swept = [cell.sweep for page in curves(configuration, cells).values() for cell in page if cell.sweep]
+    if swept:
+        size.append(
+            f"{count(sum(each.sessions for each in swept), 'session')} of sweeps, about "
+            f"{_duration(sum(each.sessions * each.session_seconds for each in swept))} more"
+        )
     parts = [
         f"grid {configuration.grid_name} ({configuration.why}): {', '.join(size)}",
         _pulls(configuration, run),
@@ -128,6 +135,7 @@ def _row(configuration: Configuration, cell: Cell) -> GridCell:
         forced=cell.forced,
         replays=cell.replays,
         question=cell.question,
+        sweep=cell.sweep,
         status="planned" if cell.planned else "run",
         reason=cell.planned,
         note=cell.note,

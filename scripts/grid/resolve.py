@@ -20,6 +20,7 @@ from scripts.records.grid import Block, Config, Estimate, Passes
 from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked, QuestionRound
 from scripts.records.settings import Architecture, Arguments, HarnessSettings, Settings
+from scripts.records.sweep import SweepAsked
 from scripts.verdict.question import check_budget
 from scripts.workload.chat import check_options
 
@@ -42,7 +43,8 @@ class Cell:
 
     `workload`: what it is asked. `forced`: passes of the recorded trajectory by mode. `planned`: why it
     is not run, or None. `expect`: a control's allowed classes. `question`: what is to be answered, if anything;
-    `sessions` are then the most that may be run, and each round is a session.
+    `sessions` are then the most that may be run, and each round is a session. `sweep`: along what it is looked at for a
+    page of curves, if at all.
     """
 
     model: str
@@ -59,6 +61,7 @@ class Cell:
     expect: tuple[str, ...]
     estimate: Estimate
     question: QuestionAsked | None = None
+    sweep: SweepAsked | None = None
 
     @property
     def names(self) -> tuple[str, str, str, str]:
@@ -85,6 +88,14 @@ class Cell:
         """Of a cell with a question, the look after each of its sessions, from the root."""
         sessions = range(self.sessions if self.question else 0)
         return [f"{self.folder}/question/round-{number:02d}.json" for number in sessions]
+
+    @property
+    def sweep_files(self) -> list[str]:
+        """The record of each session of the cell's sweep, from the root."""
+        if self.sweep is None:
+            return []
+        folder = f"{self.folder}/sweeps/{self.sweep.name}"
+        return [f"{folder}/session-{number:02d}/sweep.json" for number in range(self.sweep.sessions)]
 
     @property
     def forced_file(self) -> str | None:
@@ -149,6 +160,7 @@ def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
         runtime=engine.runtime,
         arguments=_arguments(configuration.config, engine, variant),
         environment={**engine.environment, **(variant.environment or {})},
+        asked={**(variant.arguments or {}).get(engine.kind, {}), **(variant.environment or {})},
         harness=HarnessSettings(
             list_files=(variant.harness and variant.harness.list_files) or "names",
             concurrency=(variant.harness and variant.harness.concurrency) or 1,
@@ -268,6 +280,7 @@ def _cell(
         expect=() if planned else tuple(block.expect or ()),
         estimate=replace(grid.estimate, **estimate),
         question=question,
+        sweep=block.sweep,
     )
 
 

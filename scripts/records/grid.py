@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from scripts.records.base import FileRecord, Record
 from scripts.records.question import QuestionAsked
 from scripts.records.settings import Architecture
+from scripts.records.sweep import SweepAsked
 
 
 class Config(Record, frozen=True, kw_only=True):
@@ -99,8 +100,10 @@ class Block(Record, frozen=True, kw_only=True):
     """From what time is estimated."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that its cells are looked at along, for a page of results/curves/."""
     expect: list[str] | None = None
-    """Makes its cells controls, with the classes they may read."""
+    """Makes its cells controls, with the classes they may read, or where their replays may part."""
     planned: str | None = None
     """Why it is listed but not run."""
     note: str | None = None
@@ -179,6 +182,8 @@ class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Passes of its recorded trajectory."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that it is looked at along, for a page of results/curves/."""
     status: Literal["planned", "run"] = "run"
     """Whether it is run."""
     reason: str | None = None
@@ -212,7 +217,7 @@ class Control(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -305,9 +310,9 @@ class ControlReading(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
     found: str
-    """The cell's class, or why it was not run."""
+    """The cell's class, with where its replays part where that is expected; or why it was not run."""
     ok: bool | None
     """Whether it read as it must; null where it was not checked."""
 

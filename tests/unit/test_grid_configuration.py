@@ -107,8 +107,9 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
         settings[f"tinychart-moe/q6_k/{ENGINE}/{v}"] for v in ("leaky", "jitter", "prompt-cache")
     )
     assert leaky == replace(base, variant="leaky", harness=HarnessSettings(list_files="ls", concurrency=1))
-    assert jitter == replace(base, variant="jitter", arguments={**base.arguments, "jitter": 0.05})
-    assert kept == replace(base, variant="prompt-cache", arguments={**base.arguments, "keep_cache": True})
+    for found, asked in ((jitter, {"jitter": 0.05}), (kept, {"keep_cache": True})):
+        arguments = {**base.arguments, **asked}
+        assert found == replace(base, variant=found.variant, arguments=arguments, asked=asked)
 
 
 def test_the_record_is_deterministic_and_names_no_machine(tree: Path) -> None:
