@@ -19,15 +19,18 @@ def check_machine(
     engines: Mapping[str, EngineEntry],
     gpus: Callable[[], list[str]],
 ) -> None:
-    """EngineError where every cell whose sessions are still to be run wants a GPU, and `gpus` names none.
+    """EngineError where every cell whose sessions are still to be run wants more GPUs than `gpus` names.
 
     Else weights would be drawn, pulled and quantised for an engine that cannot start. Cells whose sessions are
     there, as in a folder that was copied from such a machine, want nothing.
     """
     waiting = {cell.engine for cell in cells if cell.planned is None and _waits(root, cell)}
-    if waiting and all(engines[name].gpus for name in waiting) and not gpus():
+    least = min((engines[name].gpus // engines[name].nodes for name in waiting), default=0)
+    there = len(gpus()) if least else 0
+    if there < least:
+        some = "NVIDIA GPUs are" if least == 1 else f"{least} NVIDIA GPUs are"
         raise EngineError(
-            f"{', '.join(sorted(waiting))}: NVIDIA GPUs are wanted, and nvidia-smi names none here",
+            f"{', '.join(sorted(waiting))}: {some} wanted, and nvidia-smi names {there or 'none'} here",
             remedy="--config grid=embedded needs none; -n in place of --cores says what this grid would do",
         )
 
