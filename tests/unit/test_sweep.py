@@ -21,6 +21,7 @@ from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid
 from scripts.grid.resolve import resolve_cells
 from scripts.grid.sweeps import curves
+from scripts.make_report import read_page
 from scripts.records.engine import Described
 from scripts.records.machine import Code, Machine
 from scripts.records.session import WeightsSum, WorkloadSum
@@ -246,6 +247,8 @@ def test_a_page_names_the_threshold_that_all_sessions_and_prompts_agree_on(tmp_p
     )
     assert page.count("| equal to 128, unequal from 129 | yes") == 4 and "![Unequal bits" in page
     draw_curve(made, tmp_path / "curve.svg")
+    (tmp_path / "curve.md").write_text(page, encoding="utf-8")
+    assert "](data:image/svg+xml;base64," in read_page(tmp_path / "curve.md")
     drawn = (tmp_path / "curve.svg").read_bytes()
     draw_curve(made, tmp_path / "curve.svg")
     assert drawn == (tmp_path / "curve.svg").read_bytes() and b"tokens of the prompt" in drawn
