@@ -21,7 +21,7 @@ from scripts.archive.contents import (
 from scripts.archive.unequal import unequal, unlike
 from scripts.common.errors import DataError, TempzeroError
 from scripts.common.files import sha256_file
-from scripts.records.cell import Cell
+from scripts.records.cell import Cell, read_cell
 from scripts.records.engine import EngineRecord
 from scripts.records.forced import MODES, Forced, ModeNotRun
 from scripts.records.grid import Grid, GridCell
@@ -96,7 +96,9 @@ def _check_count(root: Path, cell: GridCell, there: int) -> Iterator[Disagreemen
             )
         return
     where = f"{cell.folder}/cell.json"
-    summary = Cell.read(root / where)
+    summary = read_cell(root / where)
+    if not isinstance(summary, Cell):
+        return  # its engine refused to start, in whichever session
     if there != summary.sessions:
         yield Disagreement(where, f"it says {summary.sessions} sessions, {there} are there")
     if summary.question is None or summary.question.wants_more:
@@ -114,7 +116,7 @@ def check_session(
     record = ArchivedSession.read(root / where)
     for key in ("model", "precision", "engine", "variant", "replays"):
         said, value = getattr(record, key), getattr(cell, key)
-        if said != value:
+        if said != value and not (key == "replays" and record.refused):
             yield Disagreement(where, f"it says {key} {said!r}, its folder and the grid say {value!r}")
     if record.session != int(folder.rpartition("-")[2]):
         yield Disagreement(where, f"it says session {record.session}, and its folder another")
@@ -208,7 +210,10 @@ def check_forced(root: Path, folder: str) -> Iterator[Disagreement]:
     )
     # What was done beside the passes left no trace to tell it from; its bytes have their sha256.
     again = msgspec.structs.replace(
-        summary, load=record.load, transcript_sha256=sha256_file(root / transcript)
+        summary,
+        load=record.load,
+        # Where the engine refused to start there was nothing to feed back.
+        transcript_sha256=sha256_file(root / transcript) if source.scenarios else None,
     )
     for path, mine, theirs in unlike(root / where, again):
         yield Disagreement(where, f"{path} is {mine!r}, from the passes follows {theirs!r}")

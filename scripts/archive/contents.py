@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.records.cell import Cell
+from scripts.records.cell import Cell, read_cell
 from scripts.records.engine import EngineRecord
 from scripts.records.grid import Grid, GridCell
 from scripts.records.machine import Machine
@@ -153,7 +153,8 @@ def session_folders(root: Path, cell: GridCell) -> list[str]:
     )
     summary = root / cell.folder / "cell.json"
     if cell.question is not None and summary.is_file():
-        return found[: Cell.read(summary).sessions]
+        judged = read_cell(summary)
+        return found[: judged.sessions] if isinstance(judged, Cell) else found
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import requests
 
-from scripts.common.errors import EngineError
+from scripts.common.errors import EngineError, StartError
 from scripts.records.base import Value
 from scripts.records.machine import ContainerFacts
 from scripts.records.settings import Arguments
@@ -46,6 +46,12 @@ class Server:
         ended = self.death()
         text = f"{what}; the engine has ended ({ended})" if ended else what
         return EngineError(text + log_end(self.log()), where=self.url)
+
+    def not_started(self, ended: str) -> StartError:
+        """The error of an engine that `ended` so before it was ready."""
+        log = self.log()
+        what = f"the engine did not start; the engine has ended ({ended}){log_end(log)}"
+        return StartError(what, where=self.url, ended=ended, log=log)
 
 
 class Connection:

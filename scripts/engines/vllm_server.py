@@ -40,8 +40,10 @@ _PLACEHOLDER = "token_id:"
 # What vLLM's log says of what it made of its arguments; the first that is found counts.
 RESOLVED = {
     "attention_backend": (r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?: out of|\.)",),
+    "flash_attention": (r"Using FlashAttention version (\d+)",),
+    "gdn_kernel": (r"Using ([\w/]+) GDN prefill kernel",),
     "moe_backend": (r"Using '?([\w ]+?)'? MoE backend", r"Using '(\w+)' .*MoE backend"),
-    "linear_kernel": (r"Using (\w+) for [\w ]*(?:GEMM|linear|LinearMethod|CompressedTensors\w+)",),
+    "model_runner": (r"Using (V2) Model Runner",),
     "quantisation": (r"with config:.*?\bquantization=([\w-]+)",),
     "kv_cache_dtype": (r"with config:.*?\bkv_cache_dtype=([\w-]+)",),
     "dtype": (r"with config:.*?\bdtype=(?:torch\.)?(\w+)",),
@@ -53,6 +55,11 @@ RESOLVED = {
     "patch": (r"tempzero patched: ([\w-]+)",),
     "flashinfer_autotune": (r"with config:.*?enable_flashinfer_autotune['\"]?[:=] ?(\w+)",),
 }
+# Of these several may be chosen, one a kind of layer: all that are named.
+LINEAR = re.compile(
+    r"(?:Selected (?=\w+ for \w)|Using (?=\w+ for (?:[\w -]*(?:GEMM|linear|LinearMethod)|CompressedTensors\w+)))(\w+)"
+)
+ALL_REDUCE = re.compile(r"Using \[([^]]*)\] all-reduce backends \(in dispatch order\) for group 'tp")
 
 
 def speculation(metrics: str) -> Speculation | None:
@@ -163,6 +170,9 @@ class VllmServer(ServerClient):
         version = self._connection.get("/version")
         log = self._server.log()
         resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+        resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
+        sums = ALL_REDUCE.search(log)
+        resolved["all_reduce"] = sums and sums[1].replace("'", "")
         if layers := LAYERS.search(log):
             resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
         return Described(

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from scripts.records.base import FileRecord, Record, convert, current, load
+from scripts.records.engine import Resolved
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced, Mode, with_status
 from scripts.records.question import QuestionFound
+from scripts.records.session import Refusal
 from scripts.records.transcript import Candidate
 
 DifferenceKind = Literal["harness", "model"]
@@ -20,6 +22,19 @@ CellClass = Literal[
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
 Parts = Literal["first-replay", "within", "between", "none"]
+CauseKind = Literal["resolved", "cache", "tuned"]
+NEWER = (
+    "agreement",
+    "parts",
+    "cause",
+    "volatile",
+    "kernels",
+    "resolved",
+    "resolved_differently",
+    "flags",
+    "ignored",
+)
+"""Keys that files of older versions lack."""
 
 
 class ReplayHashes(Record, frozen=True, kw_only=True):
@@ -75,6 +90,35 @@ class Agreement(Record, frozen=True, kw_only=True):
     """First replays against the others of their sessions."""
 
 
+class CauseSide(Record, frozen=True, kw_only=True):
+    """Sessions that have one value of a fact, and the same bits."""
+
+    value: str
+    """The value."""
+    sessions: list[int]
+    """Their numbers."""
+
+
+class Cause(Record, frozen=True, kw_only=True):
+    """A fact that a session's start decided, by which the sessions group as their bits do: seen, not proven."""
+
+    kind: CauseKind
+    """A kernel or size that the engine resolved to, a cache that it began with, or a parameter that was tuned."""
+    name: str
+    """What was resolved, which cache, or the kernel that was tuned."""
+    parameter: str | None
+    """The parameter of a kernel that was tuned; null of any other kind."""
+    sides: list[CauseSide]
+    """The sessions by their bits, the largest side first."""
+    equally: int
+    """How many other facts (kernels count once) group them the same way."""
+    varied: int
+    """How many facts are not the same in all sessions."""
+    chance: float
+    """The chance that one of the facts that part them into sides of these sizes would do so as the bits do, were none
+    their cause."""
+
+
 class KnownCandidates(Record, frozen=True, kw_only=True):
     """What one replay recorded of a position, nat."""
 
@@ -102,6 +146,26 @@ class CandidatePair(Record, frozen=True, kw_only=True):
     """The reference's."""
     other: KnownCandidates | None
     """The other replay's."""
+
+
+class Kernels(Record, frozen=True, kw_only=True):
+    """What computed a cell, in short words, as its first session's engine resolved it.
+
+    "?" is what the engine did not say; null does not apply (experts of a dense model, one GPU's all-reduce).
+    """
+
+    experts: str | None
+    """Products of the experts."""
+    dense: str | None
+    """All other products with weights."""
+    attention: str | None
+    """Attention over the cache."""
+    linear_attention: str | None
+    """Gated DeltaNet layers, where the model has such."""
+    all_reduce: str | None
+    """Sums over GPUs: what may be taken, in the order of preference."""
+    runner: str | None
+    """vLLM's model runner, of which it has two."""
 
 
 class Difference(Record, frozen=True, kw_only=True):
@@ -135,6 +199,8 @@ class Difference(Record, frozen=True, kw_only=True):
     """Whether that one is censored."""
     candidates: CandidatePair
     """What both recorded there."""
+    margin_steps: float | None = None
+    """The margin in steps of bf16 logits of that size; null where no step can be told from what was recorded."""
 
 
 class AtMost(Record, frozen=True, kw_only=True):
@@ -220,7 +286,7 @@ class Ties(Record, frozen=True, kw_only=True):
 class Cell(FileRecord, frozen=True, kw_only=True):
     """The verdict of a cell that is done."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     REMEDY: ClassVar[str] = "summarise the cell again: snakemake -R summarise_cell -- results/table.md"
 
     model: str
@@ -263,6 +329,8 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """How replays agree inside sessions and from session to session; null in files before version 2."""
     parts: Parts | None = None
     """Where replays part, the first that holds; null in files before version 2."""
+    cause: Cause | None = None
+    """What a start decided and groups its sessions as their bits do; null where nothing does, and before version 3."""
     volatile: str | None = None
     """What of its harness is volatile, tool by tool; null where the prompts never part, and before version 2."""
     flips_bootstrap: Interval | None = None
@@ -281,6 +349,16 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """Differences before this position count as of the first block."""
     tie_margin: float | None = None
     """A larger margin, nat, is no near-tie."""
+    kernels: Kernels | None = None
+    """What computed it; null where its sessions recorded nothing of their engine, and before version 3."""
+    resolved: Resolved | None = None
+    """What the first session's engine made of its arguments; null as `kernels` is."""
+    resolved_differently: list[str] | None = None
+    """In what the sessions' engines resolved otherwise, a line each; null as `kernels` is."""
+    flags: dict[str, str] | None = None
+    """The engine's arguments and variables → their JSON values; null where they were not recorded, as `kernels` is."""
+    ignored: dict[str, str] | None = None
+    """Of what its variant sets → what the engine's log says of not heeding it; null in older files."""
     status: Literal["done"] = "done"
     """What became of the cell."""
     reason: None = None
@@ -293,8 +371,12 @@ class Cell(FileRecord, frozen=True, kw_only=True):
 
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no status in its forced modes, version 1 did not say where replays part."""
-        said = {"agreement": None, "parts": None, "volatile": None, **content}
+        """Version 0 had no status in its forced modes, 1 did not say where replays part, 2 not what computed them."""
+        said = {**dict.fromkeys(NEWER), **content}
+        if isinstance(differences := said.get("differences"), list):
+            said["differences"] = [
+                {"margin_steps": None, **each} if isinstance(each, dict) else each for each in differences
+            ]
         if version == 0 and "forced" in said:
             said["forced"] = with_status(said["forced"])
         return said
@@ -303,7 +385,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
 class CellNotDone(FileRecord, frozen=True, kw_only=True):
     """A cell that was not run: never identical."""
 
-    status: Literal["failed", "planned"]
+    status: Literal["failed", "planned", "refused"]
     """What became of it."""
     model: str | None = None
     """The model's name; missing where the file says no more than its status."""
@@ -315,6 +397,8 @@ class CellNotDone(FileRecord, frozen=True, kw_only=True):
     """The variant's name."""
     reason: str | None = None
     """Why; null where nobody said."""
+    refused: Refusal | None = None
+    """What its engine refused, of a cell that is refused."""
 
 
 def read_cell(path: Path) -> Cell | CellNotDone:

@@ -27,8 +27,6 @@ class Config(Record, frozen=True, kw_only=True):
     """Delete the weights of a quant once no cell needs them any more."""
     quantise_in: Literal["process", "docker"]
     """Where weights are quantised."""
-    nodes: list[str] | str | None = None
-    """Machines that serve one engine together, this one first; null is this one alone."""
     endpoint: str | None = None
     """Where a server that runs listens, for the grid external; null in any other."""
     endpoint_model: str | None = None
@@ -103,7 +101,7 @@ class Block(Record, frozen=True, kw_only=True):
     sweep: SweepAsked | None = None
     """The axis that its cells are looked at along, for a page of results/curves/."""
     expect: list[str] | None = None
-    """Makes its cells controls, with the classes they may read."""
+    """Makes its cells controls, with the classes they may read, or where their replays may part."""
     planned: str | None = None
     """Why it is listed but not run."""
     note: str | None = None
@@ -217,7 +215,7 @@ class Control(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -310,9 +308,9 @@ class ControlReading(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
     found: str
-    """The cell's class, or why it was not run."""
+    """The cell's class, with where its replays part where that is expected; or why it was not run."""
     ok: bool | None
     """Whether it read as it must; null where it was not checked."""
 

@@ -73,6 +73,17 @@ class WeightsSum(Record, frozen=True, kw_only=True):
     """The sha256 of their manifest.json."""
 
 
+class Refusal(Record, frozen=True, kw_only=True):
+    """Why an engine did not start: it refused what the cell's variant asks of it."""
+
+    sentence: str
+    """The last error in its log."""
+    named: list[str]
+    """The variant's arguments and variables that the sentence names."""
+    ended: str
+    """How the engine ended, before it was ready."""
+
+
 class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """One engine process: all its replays and what makes them what they are.
 
@@ -141,6 +152,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """When it began, UTC, ISO 8601."""
     ended: str | None = None
     """When it ended, UTC, ISO 8601."""
+    refused: Refusal | None = None
+    """Why its engine refused to start, so that there is no replay; null where it ran."""
+    ignored: dict[str, str] | None = None
+    """Argument or variable of the variant → what the engine's log says of not heeding it; null in older files."""
 
     @classmethod
     def parse(cls, content: object, where: str) -> Self:

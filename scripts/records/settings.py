@@ -106,6 +106,8 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How long it may take until it is ready; missing is the runtime's default."""
     container: ContainerSettings | None = None
     """How its container is run, of an engine with one."""
+    asked: Arguments = {}
+    """Of the arguments and variables those that the variant sets; empty in older files."""
     warm_tuning: bool = False
     """Whether a server's tuning results are kept from session to session."""
     endpoint: str | None = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from scripts.common.words import count as count
-from scripts.records.cell import Cell, Difference, Predicted, Score, Ties, Tokens
+from scripts.records.cell import Cause, Cell, Difference, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
@@ -91,6 +91,39 @@ def parts(found: Cell) -> str:
     )
 
 
+def cause(found: Cause) -> str:
+    """What groups a cell's sessions as their bits do, and how likely that is by chance."""
+    sides = "; ".join(
+        f"{_sessions(side.sessions)} {_did(found, side.value, index)} {'has' if len(side.sessions) == 1 else 'have'} "
+        f"bits {letter(index)}"
+        for index, side in enumerate(found.sides)
+    )
+    others = ""
+    if found.equally:
+        others = f"; {count(found.equally, 'other fact')} of {found.varied} that vary do so too"
+    return f"{sides}{others}; by chance alone one would in {percent(found.chance)} of such cells"
+
+
+def _did(found: Cause, value: str, index: int) -> str:
+    """What the sessions of the index-th side have in common; the kernel is named once."""
+    if found.kind == "tuned":
+        chosen = f"{value} warps" if found.parameter == "num_warps" else f"{found.parameter} {value}"
+        return f"that chose {chosen}" + ("" if index else f" for `{found.name}`")
+    return (
+        f"with {found.name} {value}" if found.kind == "resolved" else f"that began with {found.name} {value}"
+    )
+
+
+def _sessions(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"session {listed}" if len(numbers) == 1 else f"the {len(numbers)} sessions ({listed})"
+
+
+def letter(index: int) -> str:
+    """A, B, … Z, AA, AB, …: what stands for the bits of the index-th group."""
+    return (letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
+
+
 def first_difference(differences: Sequence[Difference]) -> Difference | None:
     """The difference at the smallest position; the earliest listed of several there."""
     return min(differences, key=lambda each: each.position, default=None)
@@ -101,12 +134,43 @@ def margin(found: Difference) -> str:
     return DASH if found.margin is None else f"{'≥ ' if found.margin_censored else ''}{tiny(found.margin)}"
 
 
+def steps(found: Difference) -> str:
+    """The margin in steps of the logits, in brackets; nothing where no step is known."""
+    if found.margin_steps is None:
+        return ""
+    word = "step" if found.margin_steps == 1 else "steps"
+    return f" ({'≥ ' if found.margin_censored else ''}{found.margin_steps:g} {word})"
+
+
+def named_kernels(found: Cell) -> dict[str, str]:
+    """What is computed → what computed it, of a cell; what does not apply is left out."""
+    if found.kernels is None:
+        return {}
+    named = {
+        "experts": found.kernels.experts,
+        "dense": found.kernels.dense,
+        "attention": found.kernels.attention,
+        "linear attention": found.kernels.linear_attention,
+        "all-reduce": found.kernels.all_reduce,
+        "runner": found.kernels.runner,
+    }
+    return {name: word for name, word in named.items() if word is not None}
+
+
+def kernels(found: Cell) -> str:
+    """What computed a cell, in short words; a dash where its sessions recorded nothing of it."""
+    if found.kernels is None:
+        return DASH
+    said = "; ".join(f"{name} {word}" for name, word in named_kernels(found).items())
+    return f"{said} (**sessions differ**)" if found.resolved_differently else said
+
+
 def position_and_margin(differences: Sequence[Difference]) -> str:
     """Where the first difference is, and how near the tie was there."""
     first = first_difference(differences)
     if first is None:
         return DASH
-    return f"{first.position:,}, {'harness' if first.kind == 'harness' else margin(first)}"
+    return f"{first.position:,}, {'harness' if first.kind == 'harness' else margin(first) + steps(first)}"
 
 
 def noise(found: NoiseSpread | None) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from scripts.common.errors import StartError
 from scripts.common.files import sha256_file
+from scripts.engines.refusal import find_ignored, find_refusal
 from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
 from scripts.quants.manifest import verify_manifest
 from scripts.records.engine import Described
+from scripts.records.machine import Machine
 from scripts.records.session import SessionRecord, WeightsSum, WorkloadSum
 from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
@@ -41,24 +44,44 @@ class Session:
 
 
 def run_session(session: Session, output: Path) -> None:
-    """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left."""
+    """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left.
+
+    An engine that refuses to start because of what the cell's variant asks is no failure: the record says so.
+    """
     deployment = session.deployment
     verify_manifest(deployment.manifest)
     with session_folder(output.parent) as folder:
         started = now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
-        with deployment.start() as engine:
-            played = player.play(engine, folder, session.replays, progress)
-            described = engine.describe()
+        played, described, refused = Played([], None, 0.0), None, None
+        with deployment.gpus() as devices:
+            machine = describe_machine()  # while the GPUs are this session's
+            try:
+                with deployment.start_on(devices) as engine:
+                    played = player.play(engine, folder, session.replays, progress)
+                    described = engine.describe()
+            except StartError as error:
+                refused = find_refusal(error.log, error.ended, deployment.settings.asked)
+                if refused is None:
+                    raise
+                print(f"the engine refused to start: {refused.sentence}", file=sys.stderr)
         clock = player.chat.clock if isinstance(player.chat, ChatForm) else None
-        _record(session, played, described, started, clock).write(folder / output.name)
+        found = _record(session, played, described, machine, started, clock)
+        ignored = None if refused else find_ignored(_log(deployment.log), deployment.settings.asked)
+        replace(found, refused=refused, ignored=ignored).write(folder / output.name)
 
 
 def _record(
-    session: Session, played: Played, described: Described, started: str, clock: str | None
+    session: Session,
+    played: Played,
+    described: Described | None,
+    machine: Machine,
+    started: str,
+    clock: str | None,
 ) -> SessionRecord:
-    settings, workload, tuning = session.deployment.settings, session.workload, described.tuning
+    settings, workload = session.deployment.settings, session.workload
+    tuning = None if described is None else described.tuning
     return SessionRecord(
         model=settings.model,
         architecture=settings.architecture,
@@ -80,17 +103,22 @@ def _record(
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),
         engine_record=session.deployment.record,
-        resolved=replace(described, tuning=None),
+        resolved=None if described is None else replace(described, tuning=None),
         caches=None if tuning is None else tuning.caches,
         tuned=None if tuning is None else tuning.tuned,
         settings=settings,
         argv=[relative(part) for part in sys.orig_argv],
         environment=heeded_environment(settings.environment),
-        machine=describe_machine(),
+        machine=machine,
         code=describe_code(Path()),
         started=started,
         ended=now(),
     )
+
+
+def _log(path: Path) -> str:
+    """What the engine wrote; nothing where its log is somebody else's."""
+    return path.read_text("utf-8", "replace") if path.is_file() else ""
 
 
 def now() -> str:

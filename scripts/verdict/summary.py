@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from scripts.common.errors import DataError
 from scripts.records.cell import (
     CandidatePair,
     Cell,
+    CellNotDone,
     Difference,
     KnownCandidates,
     ReplayHashes,
@@ -25,7 +27,7 @@ from scripts.records.cell import (
 from scripts.records.figures import Interval
 from scripts.records.forced import CellForced, Forced, Mode
 from scripts.records.question import QuestionAsked, QuestionFound
-from scripts.verdict import outcomes, parts, question, ties
+from scripts.verdict import causes, outcomes, parts, question, ties
 from scripts.verdict.agreement import check_agreement
 from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
@@ -34,10 +36,12 @@ from scripts.verdict.contexts import Path as Walk
 from scripts.verdict.differences import FirstDifference, in_ids, in_words
 from scripts.verdict.forced import check_turns, deterministic, read_passes
 from scripts.verdict.grouping import groups, identical, largest_group
+from scripts.verdict.kernels import flags, kernels, resolved_differently
 from scripts.verdict.logprobs import Spot, read_arrays
 from scripts.verdict.noise import Noise
 from scripts.verdict.rates import at_most, flips_per_1000
 from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
+from scripts.verdict.steps import logit_step
 from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
 from scripts.volatile.describe import name_volatile
 
@@ -97,8 +101,11 @@ def summarise(
     noise = computed.noise.summary() if computed else None
     p99 = noise.margin.p99 if noise and noise.margin else None
 
+    steps = _Steps(computed)
     differences = [
-        _difference(index, replays, found, computed, p99, first_block=first_block, tie_margin=tie_margin)
+        _difference(
+            index, replays, found, computed, steps, p99, first_block=first_block, tie_margin=tie_margin
+        )
         for index, found in _by_replay(replays, said)
     ]
     of_replay = {index: each.trajectory for each in said.walked for index in each.replays}
@@ -130,6 +137,7 @@ def summarise(
         flips_per_1000_tokens=flips_per_1000(events, exposure),
         agreement=parts.agreement(hashes),
         parts=parts.parts(hashes),
+        cause=causes.find_cause(hashes, [each.record for each in sessions]),
         volatile=_volatile(replays, said),
         flips_bootstrap=_bootstrap(replays, said),
         at_most=at_most(events, exposure),
@@ -146,13 +154,52 @@ def summarise(
         question=None if asked is None else answer(asked, said, len(sessions), len(replays)),
         first_block=first_block,
         tie_margin=tie_margin,
+        kernels=kernels(record),
+        resolved=record.resolved.resolved if record.resolved else None,
+        resolved_differently=resolved_differently(sessions),
+        flags=flags(record),
+        ignored=record.ignored,
+    )
+
+
+def judge(
+    cell: Path,
+    *,
+    first_block: int = FIRST_BLOCK,
+    tie_margin: float = TIE_MARGIN,
+    asked: QuestionAsked | None = None,
+    count: int | None = None,
+) -> Cell | CellNotDone:
+    """As `summarise`, or that the cell is refused, where the engine of any of its sessions refused to start."""
+    sessions = find_sessions(cell)[:count]
+    refused = [each for each in sessions if each.record.refused]
+    if not refused:
+        return summarise(cell, first_block=first_block, tie_margin=tie_margin, asked=asked, count=count)
+    check_agreement(sessions)
+    first = refused[0].record
+    assert first.refused is not None
+    some = f" (in {len(refused)} of {len(sessions)} sessions)" if len(refused) < len(sessions) else ""
+    return CellNotDone(
+        status="refused",
+        model=first.model,
+        precision=first.precision,
+        engine=first.engine,
+        variant=first.variant,
+        reason=f"{first.refused.sentence}{some}",
+        refused=first.refused,
     )
 
 
 def look(cell: Path, asked: QuestionAsked, count: int) -> QuestionFound:
-    """What the first `count` sessions of the cell in that folder answer to its question; their text alone is read."""
+    """What the first `count` sessions of the cell in that folder answer to its question; their text alone is read.
+
+    Where an engine refused to start, the question is given up.
+    """
     sessions = find_sessions(cell)[:count]
     check_agreement(sessions)
+    if any(each.record.refused for each in sessions):
+        none = question.account(asked, [], agreeing=0, sessions=len(sessions), tokens=0)
+        return msgspec.structs.replace(none, spent=True, sentence="the engine refused to start")
     replays = find_replays(sessions)
     return answer(asked, read_said(replays), len(sessions), len(replays))
 
@@ -350,11 +397,31 @@ def _by_replay(replays: list[Replay], said: Said) -> list[tuple[int, FirstDiffer
     return [(index, found) for index in range(len(replays)) for found in of_replay[index]]
 
 
+class _Steps:
+    """Margins in steps of the logits, each place of the reference looked at once."""
+
+    def __init__(self, computed: Computed | None) -> None:
+        self._computed = computed
+        self._known: dict[Spot, float | None] = {}
+
+    def count(self, margin: float, spot: Spot, token: int | None) -> float | None:
+        """A `margin` at a place in steps of the logit of the reference's `token` there; None where it is not known."""
+        if self._computed is None or token is None:
+            return None
+        if spot not in self._known:
+            others = (known[spot] for known in self._computed.others.values() if spot in known)
+            records = {id(each): each for each in (self._computed.reference.get(spot), *others) if each}
+            self._known[spot] = logit_step(token, list(records.values()))
+        step = self._known[spot]
+        return None if step is None else round(margin / step, 2)
+
+
 def _difference(
     index: int,
     replays: list[Replay],
     found: FirstDifference,
     computed: Computed | None,
+    steps: _Steps,
     margin_noise_p99: float | None,
     *,
     first_block: int,
@@ -386,6 +453,7 @@ def _difference(
         other_margin=other_margin,
         other_margin_censored=other_censored,
         candidates=CandidatePair(reference=mine, other=theirs),
+        margin_steps=None if margin is None else steps.count(margin, _spot(found), found.token),
     )
 
 

