@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
 from scripts.records.base import Value
 from scripts.records.engine import Described
+from scripts.records.settings import COLD
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -46,16 +48,10 @@ class SglangServer(ServerClient):
         self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
     ) -> Generation:
         """Greedy decoding by the server's own argmax."""
-        answer = self._ask(
-            prompt_ids,
-            top_logprobs,
-            -1,
-            max_new_tokens=max_tokens,
-            stop_token_ids=list(stop_ids),
-            # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
-            ignore_eos=not stop_ids,
-            skip_special_tokens=False,
-        )
+        ours = self._server.ours
+        # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
+        ends = {"stop_token_ids": list(stop_ids), "ignore_eos": not stop_ids, "skip_special_tokens": False}
+        answer = self._ask(prompt_ids, top_logprobs, -1, max_new_tokens=max_tokens, **(ends if ours else {}))
         with checked("/generate", self._server.failure):
             meta = answer["meta_info"]
             found = meta["output_token_logprobs"]
@@ -66,9 +62,10 @@ class SglangServer(ServerClient):
                 and list(answer["output_ids"])[: len(ids)] != ids[: len(answer["output_ids"])]
             ):
                 raise ValueError("the logprobs are of other ids than those generated")
-            return generation(
-                ids, [float(each[0]) for each in found], top, max_tokens=max_tokens, stop_ids=stop_ids
-            )
+            chosen = [float(each[0]) for each in found]
+            ended = None if ours else str(meta["finish_reason"]["type"])
+            made = generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, ended=ended)
+        return replace(made, said=self.said(answer))
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Prefill, `logprob_start_len` 0; the one id generated besides is thrown away."""
@@ -90,7 +87,9 @@ class SglangServer(ServerClient):
         )
 
     def reset(self) -> None:
-        """Empty the radix cache."""
+        """Empty the radix cache; of a server that was not started here for the variant `cold-cache` alone."""
+        if not self._server.ours and not self._arguments.get(COLD):
+            return
         until = time.monotonic() + RESET_SECONDS
         while (status := self._connection.status("POST", "/flush_cache")) != 200:
             if time.monotonic() > until or status not in (400, 503):
@@ -112,10 +111,20 @@ class SglangServer(ServerClient):
                 version=said.get("version"),
                 arguments=self._arguments,
                 resolved={name: said.get(key) for name, key in RESOLVED.items()},
-                cache_reset=True,
+                cache_reset=self._server.ours or bool(self._arguments.get(COLD)),
                 context_between_turns="read again",
                 container=self._server.given,
             )
+
+    def names_experts(self) -> bool:
+        """Whether an answer holds the experts, asked for them."""
+        body: dict[str, Value] = {
+            "input_ids": list(range(16, 32)),
+            "sampling_params": {"temperature": 0.0, "max_new_tokens": 1},
+            "return_routed_experts": True,
+        }
+        answer = self._connection.post("/generate", body)
+        return isinstance(answer, dict) and (answer.get("meta_info") or {}).get("routed_experts") is not None
 
     def _layers(self, meta: Mapping[str, Any], ids: int) -> list[Layer] | None:
         """The experts of all `ids` but the last, layer by layer; None where the server was not started to return them.

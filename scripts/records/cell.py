@@ -14,9 +14,35 @@ from scripts.records.question import QuestionFound
 from scripts.records.transcript import Candidate
 
 DifferenceKind = Literal["harness", "model"]
-DifferenceClass = Literal["harness", "unclassified", "wide", "first-block", "near-tie"]
+DifferenceClass = Literal[
+    "harness", "refused", "not-greedy", "unclassified", "wide", "first-block", "near-tie"
+]
 CellClass = Literal[
-    "harness", "unclassified", "wide", "first-block", "near-tie", "logits-only", "none observed"
+    "harness",
+    "refused",
+    "not-greedy",
+    "unclassified",
+    "wide",
+    "first-block",
+    "near-tie",
+    "logits-only",
+    "none observed",
+]
+ReadingKind = Literal[
+    "not greedy",
+    "some bits missing",
+    "several back ends",
+    "cut prompt",
+    "server's prompt changed",
+    "hidden tokens",
+    "refused",
+    "other ends",
+    "first answer",
+    "busy",
+    "queued",
+    "preempted",
+    "speculation",
+    "characters",
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
 Parts = Literal["first-replay", "within", "between", "none"]
@@ -73,6 +99,34 @@ class Agreement(Record, frozen=True, kw_only=True):
     """The first replay of each further session against session 00's."""
     first_replay: FirstReplay
     """First replays against the others of their sessions."""
+
+
+class Bits(Record, frozen=True, kw_only=True):
+    """Over how much bits were judged, where logprobs are there for a part only."""
+
+    positions: int
+    """Generated tokens in all replays, of a chat endpoint their first characters as far as these are known."""
+    with_bits: int
+    """Those of them that have a logprob and candidates."""
+    turns: int
+    """Turns in all replays."""
+    turns_with_bits: int
+    """Those of them with a bit at all."""
+    replays: int
+    """Replays with a bit at all: the N of k/N in bits."""
+
+
+class Reading(Record, frozen=True, kw_only=True):
+    """What the harness reads of a deployment beside the verdict."""
+
+    kind: ReadingKind
+    """What it is."""
+    count: int
+    """In how many of `of` it was seen."""
+    of: int
+    """Positions, answers or replays that were looked at, as the sentence says."""
+    sentence: str
+    """For a reader, with the evidence."""
 
 
 class KnownCandidates(Record, frozen=True, kw_only=True):
@@ -220,7 +274,7 @@ class Ties(Record, frozen=True, kw_only=True):
 class Cell(FileRecord, frozen=True, kw_only=True):
     """The verdict of a cell that is done."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     REMEDY: ClassVar[str] = "summarise the cell again: snakemake -R summarise_cell -- results/table.md"
 
     model: str
@@ -281,6 +335,10 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """Differences before this position count as of the first block."""
     tie_margin: float | None = None
     """A larger margin, nat, is no near-tie."""
+    bits: Bits | None = None
+    """Over how much bits were judged; null where that is all there is."""
+    readings: list[Reading] = []
+    """What else was read of the deployment; empty where nothing was, and in files before version 3."""
     status: Literal["done"] = "done"
     """What became of the cell."""
     reason: None = None
@@ -293,8 +351,8 @@ class Cell(FileRecord, frozen=True, kw_only=True):
 
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no status in its forced modes, version 1 did not say where replays part."""
-        said = {"agreement": None, "parts": None, "volatile": None, **content}
+        """Version 0 had no status in its forced modes, 1 did not say where replays part, 2 had no readings."""
+        said = {"agreement": None, "parts": None, "volatile": None, "bits": None, "readings": [], **content}
         if version == 0 and "forced" in said:
             said["forced"] = with_status(said["forced"])
         return said

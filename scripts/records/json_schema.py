@@ -20,7 +20,7 @@ from scripts.records.machine import Code
 from scripts.records.manifest import Evicted, Manifest
 from scripts.records.question import QuestionRound
 from scripts.records.session import SessionRecord
-from scripts.records.transcript import Turn, TurnLogprobs, TurnTiming
+from scripts.records.transcript import Turn, TurnAnswered, TurnLogprobs, TurnTiming
 
 FOLDER = Path("scripts/records/schema")
 
@@ -40,6 +40,7 @@ FILES: dict[str, type[Record]] = {
     "session": SessionRecord,
     "logprobs-line": TurnLogprobs,
     "timing-line": TurnTiming,
+    "answers-line": TurnAnswered,
     "transcript-line": Turn,
 }
 

@@ -33,6 +33,10 @@ class ContainerSettings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Whether tuning results are kept from session to session."""
 
 
+COLD = "cold_cache"
+"""The argument of a server that runs already whose caches are emptied between episodes all the same."""
+
+
 class HarnessSettings(Record, frozen=True, kw_only=True):
     """What the harness does."""
 
@@ -79,6 +83,11 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How its container is run, of an engine with one."""
     endpoint: str | None = None
     """Where a server that runs already listens: http://HOST:PORT/v1."""
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether it is a server that runs already, of which nothing is reset."""
+        return self.runtime == "external" and not self.arguments.get(COLD)
 
     @property
     def context(self) -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 from scripts.common.errors import ConfigError
 from scripts.common.files import sha256_file
 from scripts.common.protocol import Engine
-from scripts.records.session import FileSum, LoadRecord, ReplayFiles
+from scripts.records.session import FileSum, LoadRecord, ReplayFiles, Waits
 from scripts.records.settings import Settings
-from scripts.records.transcript import TurnTiming
+from scripts.records.transcript import ServerSaid, TurnAnswered, TurnLogprobs, TurnTiming
 from scripts.sessions.load import Load
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
@@ -29,11 +29,15 @@ WARM_UP_TOKENS = 16
 
 @dataclass(frozen=True)
 class Replay:
-    """What one replay came to: its files' names and hashes, tokens generated, seconds in the engine."""
+    """What one replay came to: its files' names and hashes, tokens generated, seconds in the engine.
+
+    `said`: what a server that was not started here said of itself, turn by turn.
+    """
 
     files: ReplayFiles
     tokens: int
     seconds: float
+    said: list[ServerSaid]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,19 @@ class Played:
     replays: list[Replay]
     load: LoadRecord | None
     wall_seconds: float
+
+    @property
+    def waits(self) -> Waits | None:
+        """How often the server was waited for; None where it never was."""
+        waited = [each for replay in self.replays for each in replay.said if each.waits or each.reconnections]
+        if not waited:
+            return None
+        return Waits(
+            answers=len(waited),
+            refusals=sum(each.waits for each in waited),
+            seconds=round(sum(each.wait_seconds for each in waited), 3),
+            reconnections=sum(each.reconnections for each in waited),
+        )
 
 
 @dataclass(frozen=True)
@@ -75,22 +92,30 @@ class Player:
         return Played(played, load.describe(), time.time() - begun)
 
     def warm_up(self, engine: Engine) -> None:
-        """Throw away a first short answer: what follows a start can differ from all later ones."""
+        """Throw away a first short answer: what follows a start can differ from all later ones.
+
+        A server that runs already was started by nobody, and its first answer is one that its user meets.
+        """
+        if self.settings.runtime == "external":
+            engine.reset()
+            return
         opening = first_messages(self.workload, self.workload.scenarios[0])
         prompt = self.chat.first_prompt(opening, TOOL_SCHEMAS)
         engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=[self.chat.stop_id], top_logprobs=1)
         engine.reset()
 
     def replay(self, number: int, engine: Engine, load: Load, folder: Path, progress: Progress) -> Replay:
-        """Play the whole workload once, beside `load`, and write the replay's three files into `folder`."""
-        transcript, logprobs, timing = (
-            folder / f"replay-{number:02d}.{kind}.jsonl" for kind in ("transcript", "logprobs", "timing")
+        """Play the whole workload once, beside `load`, and write the replay's files into `folder`."""
+        transcript, logprobs, timing, answers = (
+            folder / f"replay-{number:02d}.{kind}.jsonl"
+            for kind in ("transcript", "logprobs", "timing", "answers")
         )
-        tokens, seconds = 0, 0.0
+        tokens, seconds, has_logprobs = 0, 0.0, False
+        servers: list[ServerSaid] = []
         with ExitStack() as stack:
-            said, computed, timed = (
+            said, computed, timed, answered = (
                 stack.enter_context(open(path, "w", encoding="utf-8"))
-                for path in (transcript, logprobs, timing)
+                for path in (transcript, logprobs, timing, answers)
             )
             for scenario in self.workload.scenarios:
                 load.reset()
@@ -98,8 +123,16 @@ class Player:
                 workspace.mkdir()
                 for played in self.episode(engine, scenario, workspace):
                     said.write(played.turn.line())
-                    if played.logprobs is not None:
-                        computed.write(played.logprobs.line())
+                    has_logprobs = has_logprobs or played.logprobs is not None
+                    none = TurnLogprobs(scenario=scenario.name, turn=played.turn.turn, chosen=[], top=[])
+                    computed.write((played.logprobs or none).line())
+                    if played.said is not None:
+                        servers.append(played.said)
+                        answered.write(
+                            TurnAnswered(
+                                scenario=scenario.name, turn=played.turn.turn, said=played.said
+                            ).line()
+                        )
                     load.look()
                     made = len(played.turn.output_ids)
                     timed.write(
@@ -114,15 +147,16 @@ class Player:
                     asked = f"{played.question}/{len(scenario.questions)}"
                     progress.turn(number, scenario.name, asked, made, played.seconds)
                 shutil.rmtree(workspace)
-        has_logprobs = logprobs.stat().st_size > 0
         if not has_logprobs:
             logprobs.unlink()
+        if not servers:
+            answers.unlink()
         files = ReplayFiles(
             replay=number,
             transcript=_file_sum(transcript),
             logprobs=_file_sum(logprobs) if has_logprobs else None,
         )
-        return Replay(files, tokens, seconds)
+        return Replay(files, tokens, seconds, servers)
 
     def episode(self, engine: Engine, scenario: Scenario, folder: Path) -> Iterator[PlayedTurn]:
         """Play one scenario in the empty `folder`."""

@@ -68,6 +68,7 @@ def _record(session: Session, played: Played, described: Described, started: str
         replay_seconds=[each.seconds for each in played.replays],
         wall_seconds=played.wall_seconds,
         load=played.load,
+        waits=played.waits,
         questions=workload.questions,
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from scripts.common.protocol import Engine
 from scripts.records.settings import Listing
-from scripts.records.transcript import Answer, ToolCall, Turn, TurnLogprobs
+from scripts.records.transcript import Answer, ServerSaid, ToolCall, Turn, TurnLogprobs
 from scripts.workload.chat import ChatForm, Message
 from scripts.workload.text_form import TextForm
-from scripts.workload.toolcalls import ParsedCall, parse_tool_calls
+from scripts.workload.toolcalls import ParsedCall, parse_native_call, parse_tool_calls
 from scripts.workload.workloads import Question, Scenario, Workload
 from scripts.workload.workspace import TOOLS, Workspace, check_call
 
@@ -24,12 +24,16 @@ TIME_UP = "That took too many turns."
 
 @dataclass(frozen=True)
 class PlayedTurn:
-    """One turn as it happened: the two records, the seconds its generation took, the question it was about."""
+    """One turn as it happened: the two records, the seconds its generation took, the question it was about.
+
+    `said`: what a server that was not started here said of itself beside it.
+    """
 
     turn: Turn
     logprobs: TurnLogprobs | None
     seconds: float
     question: int
+    said: ServerSaid | None = None
 
 
 def question_text(question: Question) -> str:
@@ -100,7 +104,8 @@ def play_episode(
         seconds = time.perf_counter() - started
         stopped = made.finish_reason == "stop"
         text = chat.decode(made.output_ids[:-1] if stopped else made.output_ids)
-        calls = parse_tool_calls(text)
+        written = parse_tool_calls(text)
+        calls = [*written, *map(parse_native_call, made.native_calls)]
         results: list[str] = []
         answer: Answer | None = None
         for call in calls:
@@ -113,6 +118,8 @@ def play_episode(
                 result = workspace.call(call)
             results.append(result)
         new: list[Message] = [{"role": "tool", "content": result} for result in results]
+        for message in new[len(written) :]:
+            message["native"] = True
         if answer is None:
             progress.turns += 1
             say = "" if calls else NUDGE
@@ -137,12 +144,16 @@ def play_episode(
                 tool_calls=[ToolCall(name=call.name, arguments={**call.arguments}) for call in calls],
                 tool_results=results,
                 answer=answer,
+                thoughts=made.thoughts,
+                native_calls=list(made.native_calls),
+                refusal=made.refusal,
             ),
             None
             if made.chosen is None or made.top is None
-            else TurnLogprobs(scenario=scenario.name, turn=number, chosen=made.chosen, top=made.top),
+            else TurnLogprobs(scenario=scenario.name, turn=number, chosen=list(made.chosen), top=made.top),
             seconds,
             asked,
+            made.said,
         )
         if progress.question is None:
             return

@@ -120,7 +120,8 @@ def test_noise_widens_what_a_tie_explains(tmp_path: Path) -> None:
     rest = [part([3], [4, 5])]
     quiet = base() | {"a": [part([1, 2], LONG, tops=tops), *rest]}
     loud = base() | {"a": [part([1, 2], LONG, tops=tops, shifts=dict.fromkeys(range(30), 0.375)), *rest]}
-    found = summarise(write_cell(tmp_path / "cell", [[quiet, loud, flipped(20, tops=tops)]]))
+    there = tops | {20: [(77, -0.5), (30, -0.875), (78, -3.0)]}
+    found = summarise(write_cell(tmp_path / "cell", [[quiet, loud, flipped(20, tops=there)]]))
     assert noise_of(found)[1].p99 == pytest.approx(0.375)
     assert only(found).margin == 0.375
     assert found.class_ == "near-tie"
