@@ -9,6 +9,10 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
+# A cluster cancels a job by SIGTERM to all its processes: a command heeds it (scripts/common/command.py), and its shell
+# and `tee` wait until it has cleared up.
+shell.prefix("trap '' TERM; ")
+
 
 include: "rules/common.smk"
 
@@ -26,6 +30,7 @@ if not PLAN.partial:
 include: "rules/cells.smk"
 include: "rules/tables.smk"
 include: "rules/side_tables.smk"
+include: "rules/curves.smk"
 include: "rules/report.smk"
 include: "rules/archive.smk"
 
@@ -35,12 +40,13 @@ localrules:
 
 
 rule all:
-    """The table of the grid, its controls checked, the ablations, and the report."""
+    """The table of the grid, its controls checked, the ablations, the curves, and the report."""
     default_target: True
     input:
         TABLE,
         CONTROLS,
         PAGES,
+        CURVES,
         REPORT,
 
 

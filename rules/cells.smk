@@ -4,6 +4,10 @@ Steps: read every transcript, logprobs file and forced pass of the cell, compare
 """
 
 
+localrules:
+    summarise_cell,
+
+
 rule summarise_cell:
     """What a cell's sessions show: how much agrees, where the first difference is, how often it flips."""
     input:

@@ -8,7 +8,7 @@ written. Anything wrong ends it here.
 import sys
 from pathlib import Path
 
-from snakemake.cli import get_argument_parser
+from snakemake.cli import parse_args
 
 if str(workflow.basedir) not in sys.path:
     sys.path.insert(0, str(workflow.basedir))
@@ -18,8 +18,9 @@ from scripts.engines.start import DRIVERS
 from scripts.grid.asked import read_asked
 from scripts.grid.begin import begin
 from scripts.grid.large import expect_many_jobs, first
+from scripts.grid.needs import needs
 from scripts.grid.plan import GRID, engine_file, is_gone, manifest_file, one_of
-from scripts.grid.side_tables import LEAK, REAP, SPEED
+from scripts.grid.side_tables import LEAK, REAP, SPEED, WARM
 from scripts.grid.targets import PARTS
 from scripts.quants.evict import evicted_file
 
@@ -35,7 +36,7 @@ AFTER_AN_ERROR = (
 
 expect_many_jobs()
 PLAN = begin(
-    read_asked(get_argument_parser(), sys.argv[1:]),
+    read_asked(parse_args, sys.argv[1:]),
     config,
     Path(workflow.basedir),
     is_main=workflow.is_main_process,
@@ -66,16 +67,16 @@ def manifest(quant, stays):
     return before_update(file) if stays else file
 
 
-def weights(file, rule):
+def weights(file, rule, names=JOB):
     """The manifest of the weights that a rule's file is made with."""
 
     def source(model, precision, *rest):
-        made = file.format(**dict(zip(JOB, (model, precision, *rest))))
+        made = file.format(**dict(zip(names, (model, precision, *rest))))
         return manifest(
             (model, precision), PLAN.stays_gone(model, precision, made, rule)
         )
 
-    return first(5, source)
+    return first(len(names), source)
 
 
 def quant_source(rule):

@@ -1,7 +1,14 @@
 """Engines: config/engines.yaml becomes a locked environment or an image, and results/engines/{engine}.json.
 
-Steps: create the environment (once; it stays in .envs/) or pull or build the image, record what it is.
+Steps: create the environment (once; it stays in .envs/) or pull or build the image, record what it is. Where a cluster
+runs the jobs, the environment is made by the machine that hands them out, which reaches the network; images are had by
+the machines that have Docker.
 """
+
+
+localrules:
+    create_env,
+    find_endpoint,
 
 
 rule create_env:
@@ -44,6 +51,8 @@ rule build_image:
     conda:
         "../envs/workflow.yaml"
     threads: 1
+    resources:
+        **needs(1, PLAN.image_needs),
     params:
         code=source_digest("build_image"),
         entry=first(1, PLAN.engine_entry),
@@ -67,6 +76,7 @@ rule pull_image:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **needs(1, PLAN.image_needs),
         needs_gb=first(1, PLAN.engine_gpu_memory),
     params:
         code=source_digest("pull_image"),

@@ -5,8 +5,15 @@ precision; where `evict_weights` is true, delete them once no cell of the grid n
 successor is whole (`update`), since what was made from deleted weights goes by it.
 """
 
+
+localrules:
+    fetch_weights,
+    evict_weights,
+
+
 # Where weights are quantised, which is nothing that they follow from.
 IN_CONTAINER = ("scripts.quants.in_container",)
+WEIGHTS = needs(2, PLAN.weights_needs)
 
 
 rule build_weights:
@@ -28,6 +35,7 @@ rule build_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
     params:
@@ -57,6 +65,7 @@ rule convert_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("build_weights", IN_CONTAINER),
@@ -85,6 +94,7 @@ rule prune_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("prune_weights"),
@@ -112,6 +122,7 @@ rule draw_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
     params:
         code=source_digest("draw_weights"),
@@ -140,6 +151,7 @@ rule quantise_weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
+        **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
     params:
@@ -187,7 +199,9 @@ rule evict_weights:
         sessions=lambda wildcards: [
             file
             for names in PLAN.users(*wildcards[:2])
-            for file in session_files(*names) + PLAN.forced(*names)
+            for file in session_files(*names)
+            + PLAN.forced(*names)
+            + PLAN.cells[names].sweep_files
         ],
     output:
         "results/evicted/{model}/{precision}.json",

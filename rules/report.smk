@@ -8,6 +8,11 @@ read otherwise put their banner on it too.
 REPORT = "results/report.html"
 
 
+localrules:
+    report,
+    verdict,
+
+
 rule report:
     """The page report.html: the table, sortable, each cell's replays as a picture, and where its figures come from."""
     input:
@@ -34,3 +39,23 @@ rule report:
     shell:
         "python -m scripts.make_report --grid {input.grid} --results results {params.pages} --output {output}"
         " 2>&1 | tee -i {log} >&2"
+
+
+rule verdict:
+    """What each cell reads, in a few lines on the terminal; no file."""
+    input:
+        TABLE,
+        REPORT,
+        cells=PLAN.summaries(PLAN.shown),
+        grid=GRID,
+    log:
+        "results/logs/verdict.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("show_verdict"),
+    message:
+        "Say what was found."
+    shell:
+        "python -m scripts.show_verdict --grid {input.grid} --results results 2>&1 | tee -i {log} >&2"

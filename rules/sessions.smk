@@ -13,6 +13,10 @@ GPUS = (
 FORCED = "results/cells/{model}/{precision}/{engine}/{variant}/forced.json"
 
 
+localrules:
+    ask_cell,
+
+
 rule run_session:
     """One session of a cell: the life of one engine process, all its replays in it."""
     input:
@@ -31,6 +35,7 @@ rule run_session:
     threads: PLAN.cores
     resources:
         **GPUS,
+        **needs(4, PLAN.session_needs),
     params:
         code=first(4, PLAN.session_code),
         python=first(4, PLAN.python),
@@ -40,7 +45,7 @@ rule run_session:
         " {wildcards.variant}."
     shell:
         "{params.python} -m scripts.run_session {params.arguments} --session {wildcards.session}"
-        " --workload {input.workload} --manifest {input.manifest} --engine-record {input.engine}"
+        " --workload {input.workload:q} --manifest {input.manifest} --engine-record {input.engine}"
         " --engine-log {log.engine} --output {output} 2>&1 | tee -i {log.session} >&2"
 
 
@@ -83,6 +88,7 @@ rule force_cell:
     threads: PLAN.cores
     resources:
         **GPUS,
+        **needs(4, PLAN.forced_needs),
     params:
         code=first(4, PLAN.force_code),
         python=first(4, PLAN.python),

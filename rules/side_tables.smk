@@ -1,4 +1,5 @@
-"""Side tables: cells of the grid become results/leak.md, results/reap.md and results/speed.md, each by one command.
+"""Side tables: cells of the grid become results/leak.md, results/reap.md, results/speed.md and results/warm.md, each by
+one command.
 
 Steps: read the cells' summaries and what their sessions wrote, compare, say beside each table what it cannot say. None
 is part of the grid's table or of the default target.
@@ -9,6 +10,7 @@ localrules:
     make_leak,
     make_reap,
     make_speed,
+    make_warm,
 
 
 rule make_leak:
@@ -70,3 +72,23 @@ rule make_speed:
         "Make the table of speeds."
     shell:
         "python -m scripts.make_speed --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_warm:
+    """Cold against warm prefix cache: first answers, repeats, and the cells without a cache, by the engine's count."""
+    input:
+        cells=PLAN.summaries(PLAN.side.get(WARM, [])),
+        grid=GRID,
+    output:
+        WARM,
+    log:
+        "results/logs/warm.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_warm"),
+    message:
+        "Compare cold with warm answers."
+    shell:
+        "python -m scripts.make_warm --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"

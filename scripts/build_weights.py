@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from typing import Annotated, Literal
 
 from scripts.common.command import run
@@ -31,7 +29,6 @@ def main(
     if runtime == "docker":
         from scripts.quants.in_container import LlamaQuantize
 
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container ends too
         quantiser = LlamaQuantize()
     build_quant(model, precision, entry, output, quantiser=quantiser)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +22,6 @@ def main(
     needs_gb: Annotated[float, "GPU memory of the largest quant, 10^9 bytes"] = 0.0,
 ) -> None:
     """Build, write the record."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that pip and the compiler end too
     entry = engine_entry(engine)
     if entry.lock is None:
         raise ConfigError(f"{engine} has no lock", where=str(ENGINES), remedy="its environment is an image")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,7 +33,6 @@ def main(
     if runtime == "docker":
         from scripts.quants.in_container import quantise_in_container
 
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the container ends too
         quantise_in_container(model, precision, entry, output)
         return
     if runtime == "process":

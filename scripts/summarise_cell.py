@@ -9,7 +9,7 @@ from typing import Annotated
 from scripts.common.command import run
 from scripts.records.question import QuestionAsked
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN
-from scripts.verdict.summary import summarise
+from scripts.verdict.summary import judge
 
 
 def main(
@@ -24,7 +24,7 @@ def main(
 ) -> None:
     """Summarise, write."""
     gc.disable()  # what is parsed holds no cycles; looking for some takes an eighth of the time
-    found = summarise(cell, first_block=first_block, tie_margin=tie_margin, asked=question, count=sessions)
+    found = judge(cell, first_block=first_block, tie_margin=tie_margin, asked=question, count=sessions)
     found.write(output)
 
 

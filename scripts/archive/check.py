@@ -11,11 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from scripts.archive.contents import ArchivedSession, archived_cells, manifest_file, session_folders
+from scripts.archive.contents import (
+    ArchivedSession,
+    archived_cells,
+    manifest_file,
+    session_folders,
+    workload_file,
+)
 from scripts.archive.unequal import unequal, unlike
 from scripts.common.errors import DataError, TempzeroError
 from scripts.common.files import sha256_file
-from scripts.records.cell import Cell
+from scripts.records.cell import Cell, read_cell
 from scripts.records.engine import EngineRecord
 from scripts.records.forced import MODES, Forced, ModeNotRun
 from scripts.records.grid import Grid, GridCell
@@ -69,7 +75,7 @@ def check_records(root: Path, grid: Grid) -> Iterator[Disagreement]:
             continue
         for session in folders:
             try:
-                yield from check_session(root, cell, session, load)
+                yield from check_session(root, grid, cell, session, load)
             except BROKEN as error:
                 yield failed(root, f"{session}/session.json", "it cannot be checked", error)
         if (root / cell.folder / "forced.json").is_file():
@@ -90,7 +96,9 @@ def _check_count(root: Path, cell: GridCell, there: int) -> Iterator[Disagreemen
             )
         return
     where = f"{cell.folder}/cell.json"
-    summary = Cell.read(root / where)
+    summary = read_cell(root / where)
+    if not isinstance(summary, Cell):
+        return  # its engine refused to start, in whichever session
     if there != summary.sessions:
         yield Disagreement(where, f"it says {summary.sessions} sessions, {there} are there")
     if summary.question is None or summary.question.wants_more:
@@ -98,17 +106,17 @@ def _check_count(root: Path, cell: GridCell, there: int) -> Iterator[Disagreemen
 
 
 def check_session(
-    root: Path, cell: GridCell, folder: str, load: Callable[[Path], Workload] = load_workload
+    root: Path, grid: Grid, cell: GridCell, folder: str, load: Callable[[Path], Workload] = load_workload
 ) -> Iterator[Disagreement]:
     """Where session.json of `folder` disagrees with the files beside it, or with what the session ran on.
 
-    `load` reads a workload.
+    `load` reads a workload; requests of one's own that lie elsewhere are not checked.
     """
     where = f"{folder}/session.json"
     record = ArchivedSession.read(root / where)
     for key in ("model", "precision", "engine", "variant", "replays"):
         said, value = getattr(record, key), getattr(cell, key)
-        if said != value:
+        if said != value and not (key == "replays" and record.refused):
             yield Disagreement(where, f"it says {key} {said!r}, its folder and the grid say {value!r}")
     if record.session != int(folder.rpartition("-")[2]):
         yield Disagreement(where, f"it says session {record.session}, and its folder another")
@@ -119,7 +127,10 @@ def check_session(
     there = EngineRecord.read(root / engine)
     for path, mine, theirs in unequal(record.engine_record.as_json(), there.as_json(), "engine_record"):
         yield Disagreement(where, f"{path} is {mine!r} in the session, {theirs!r} in {engine}")
-    name = f"config/workloads/{record.workload.name}.yaml"
+    name = workload_file(grid, record.workload.name)
+    if grid.requests is not None and not (root / name).is_file():
+        yield from _check_files(root / folder, record, where)
+        return
     workload = load(root / name)
     if record.workload.sha256 != workload.sha256:
         yield Disagreement(where, f"it played another workload than {name}")
@@ -199,7 +210,10 @@ def check_forced(root: Path, folder: str) -> Iterator[Disagreement]:
     )
     # What was done beside the passes left no trace to tell it from; its bytes have their sha256.
     again = msgspec.structs.replace(
-        summary, load=record.load, transcript_sha256=sha256_file(root / transcript)
+        summary,
+        load=record.load,
+        # Where the engine refused to start there was nothing to feed back.
+        transcript_sha256=sha256_file(root / transcript) if source.scenarios else None,
     )
     for path, mine, theirs in unlike(root / where, again):
         yield Disagreement(where, f"{path} is {mine!r}, from the passes follows {theirs!r}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.records.cell import Cell
+from scripts.records.cell import Cell, read_cell
 from scripts.records.engine import EngineRecord
 from scripts.records.grid import Grid, GridCell
 from scripts.records.machine import Machine
@@ -94,7 +94,14 @@ def expected_files(root: Path, grid: Grid, *, report: bool = True) -> list[str]:
     for cell in cells:
         found += _cell_files(root, cell)
         found.append(f"results/engines/{cell.engine}.json")
+    if grid.requests is not None and (root / grid.requests).is_file():
+        found.append(grid.requests)
     return sorted({*found, *manifest_files(root, grid)})
+
+
+def workload_file(grid: Grid, name: str) -> str:
+    """The file of a workload of the grid, from the root; that of requests which lies elsewhere is no part of it."""
+    return grid.requests or f"config/workloads/{name}.yaml"
 
 
 def archived_cells(root: Path, grid: Grid) -> list[GridCell]:
@@ -146,7 +153,8 @@ def session_folders(root: Path, cell: GridCell) -> list[str]:
     )
     summary = root / cell.folder / "cell.json"
     if cell.question is not None and summary.is_file():
-        return found[: Cell.read(summary).sessions]
+        judged = read_cell(summary)
+        return found[: judged.sessions] if isinstance(judged, Cell) else found
     return found
 
 

@@ -31,6 +31,7 @@ from scripts.archive.contents import (
     manifest_files,
     page_file,
     session_folders,
+    workload_file,
 )
 from scripts.archive.unequal import Unequal, unequal
 from scripts.common.configs import load_yaml
@@ -328,7 +329,8 @@ class _Description:
         self._step_action("summarise_cell", f"verdict of {cell.path}", summarised, verdict)
 
     def _session(self, cell: GridCell, folder: str, record: ArchivedSession) -> None:
-        workload = self._file(f"config/workloads/{record.workload.name}.yaml")
+        name = workload_file(self._grid, record.workload.name)
+        workload = [] if self._grid.requests == name not in self._known else [self._file(name)]
         environment = [
             self._thing(f"#variable-{_slug(name)}-{_slug(value)}", "PropertyValue", name=name, value=value)
             for name, value in sorted(record.environment.items())
@@ -337,7 +339,7 @@ class _Description:
         self._step_action(
             "run_session",
             f"session {record.session} of {cell.path}",
-            [*self._ran_on(cell, folder), workload],
+            [*self._ran_on(cell, folder), *workload],
             self._below(f"{folder}/"),
             self._engine(record),
             startTime=record.started,

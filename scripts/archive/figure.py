@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+from matplotlib.axes import Axes
 
 from scripts.archive.contents import GRID
 from scripts.records.cell import Cell, read_cell
 from scripts.records.forced import MODES
 from scripts.records.grid import Grid
+from scripts.report.svg import BLUE, GREEN, ORANGE, svg_figure
 
-matplotlib.use("svg")
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-# Okabe and Ito's palette, which the colour-blind can tell apart; each mode has a marker of its own besides.
-LOOKS = {"prefill": ("#0072b2", "s"), "decode": ("#d55e00", "^"), "free": ("#009e73", "o")}
+# A colour and a marker of its own for each mode.
+LOOKS = {"prefill": (BLUE, "s"), "decode": (ORANGE, "^"), "free": (GREEN, "o")}
 ROW_INCHES = 0.24
 LEAST_FLIPS = 0.05  # where the logarithmic axis begins
 
@@ -54,14 +51,12 @@ def unequal_shares(summary: Cell) -> dict[str, float]:
 
 def draw_figure(summaries: Sequence[tuple[str, Cell]], target: Path) -> None:
     """Write the figure as SVG to `target`: the same bytes from the same summaries."""
-    with matplotlib.rc_context({"svg.hashsalt": "tempzero", "svg.fonttype": "none", "font.size": 8}):
-        figure = Figure(figsize=(9, 1.3 + ROW_INCHES * len(summaries)), layout="constrained")
+    with svg_figure(target, width=9, height=1.3 + ROW_INCHES * len(summaries)) as figure:
         shares, flips = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         _draw_shares(shares, summaries)
         _draw_flips(flips, summaries)
         shares.set_yticks(range(len(summaries)), [label for label, _ in summaries])
         shares.invert_yaxis()
-        figure.savefig(target, format="svg", metadata={"Date": None})
 
 
 def _draw_shares(axes: Axes, summaries: Sequence[tuple[str, Cell]]) -> None:

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.archive.check import Disagreement, check_records, refuse_disagreements
-from scripts.archive.contents import GRID, SUMS, TABLES, ablation_keys, page_file, result_files
+from scripts.archive.contents import GRID, SUMS, TABLES, ablation_keys, page_file, result_files, workload_file
 from scripts.archive.rejudge import Counts, judge_cells, make_pages
 from scripts.archive.write import hash_files, render_sums
+from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import sha256_file
 from scripts.records.grid import Grid
@@ -39,7 +40,7 @@ def pack_reference(root: Path, folder: Path) -> int:
     """
     grid = Grid.read(root / GRID)
     refuse_disagreements(root, grid, "run what is named again: snakemake --cores 1 -R SESSION_JSON")
-    files = [*result_files(root, report=False), *workload_files(grid)]
+    files = [*result_files(root, report=False), *workload_files(root, grid)]
     folder.mkdir(parents=True, exist_ok=True)
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)
@@ -49,9 +50,13 @@ def pack_reference(root: Path, folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def workload_files(grid: Grid) -> list[str]:
-    """The workloads of the grid's cells, from the root; they read no file of their own."""
-    return sorted({f"config/workloads/{cell.workload}.yaml" for cell in grid.cells})
+def workload_files(root: Path, grid: Grid) -> list[str]:
+    """The workloads of the grid's cells with the requests that they name, from the root."""
+    found = {workload_file(grid, str(cell.workload)) for cell in grid.cells}
+    for name in [each for each in found if each.endswith(".yaml")]:
+        if requests := load_yaml(root / name).get("requests"):
+            found.add((Path(name).parent / requests).as_posix())
+    return sorted(found)
 
 
 def pages(grid: Grid) -> list[str]:

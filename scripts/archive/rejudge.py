@@ -18,13 +18,14 @@ from scripts.archive.shown import shown_tables
 from scripts.archive.unequal import Unequal, unequal, unlike
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
+from scripts.records.cell import Cell
 from scripts.records.grid import Controls, Grid
 from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import details, everything, finding
 from scripts.report.page import render_page
-from scripts.verdict.summary import summarise
+from scripts.verdict.summary import judge
 
 Found = Iterator[Disagreement]
 
@@ -48,7 +49,7 @@ def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
     for cell in archived_cells(root, grid):
         where = f"{cell.folder}/cell.json"
         try:
-            again = summarise(
+            again = judge(
                 root / cell.folder,
                 first_block=grid.first_block,
                 tie_margin=grid.tie_margin,
@@ -60,9 +61,10 @@ def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
             yield failed(root, where, "it cannot be judged again", error)
             continue
         counts.cells += 1
-        counts.sessions += again.sessions
-        counts.replays += again.replays
-        counts.forced += again.forced is not None
+        if isinstance(again, Cell):
+            counts.sessions += again.sessions
+            counts.replays += again.replays
+            counts.forced += again.forced is not None
         for path, said, follows in differences:
             yield Disagreement(
                 where, f"{path} is {_short(said)}, from its sessions follows {_short(follows)}"

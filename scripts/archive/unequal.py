@@ -22,11 +22,24 @@ def unlike(path: Path, follows: FileRecord) -> Unequal:
     """
     content = read_json(path)
     said = {**current(type(follows), content, str(path)), "version": follows.VERSION}
-    unsaid = {key for key in said if key not in content and said[key] is None}
-    return unequal(
-        {key: value for key, value in said.items() if key not in unsaid},
-        {key: value for key, value in follows.as_file().items() if key not in unsaid},
-    )
+    return unequal(*_as_far_as_said(content, said, follows.as_file()))
+
+
+def _as_far_as_said(content: object, said: object, follows: object) -> tuple[object, object]:
+    """What is said and what follows without the keys that the file's `content` lacks and its upgrade set to null."""
+    if isinstance(content, dict) and isinstance(said, dict) and isinstance(follows, dict):
+        kept = [key for key in said if key in content or said[key] is not None]
+        pairs = {key: _as_far_as_said(content.get(key), said[key], follows.get(key)) for key in kept}
+        more = {key: value for key, value in follows.items() if key not in said}
+        return {key: pair[0] for key, pair in pairs.items()}, {
+            **{key: pair[1] for key, pair in pairs.items()},
+            **more,
+        }
+    lists = [each for each in (content, said, follows) if isinstance(each, list)]
+    if len(lists) == 3 and len({len(each) for each in lists}) == 1:
+        both = [_as_far_as_said(*each) for each in zip(*lists, strict=True)]
+        return [each[0] for each in both], [each[1] for each in both]
+    return said, follows
 
 
 def unequal(one: object, other: object, path: str = "") -> Unequal:

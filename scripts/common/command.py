@@ -17,6 +17,7 @@ import argparse
 import functools
 import inspect
 import json
+import signal
 import sys
 import types
 import typing
@@ -29,9 +30,17 @@ from scripts.common.errors import run_command
 def run(main: Callable[..., int | None]) -> None:
     """Run a command's `main` with the arguments of the command line, and end with its exit code.
 
-    A `TempzeroError` becomes one message and exit code 1; a wrong argument argparse's message and exit code 2.
+    A `TempzeroError` becomes one message and exit code 1; a wrong argument argparse's message and exit code 2. SIGTERM,
+    by which a scheduler cancels a job, ends it as Ctrl-C does: what it started ends too, and nothing half written is
+    left; exit code 143.
     """
+    signal.signal(signal.SIGTERM, _end)
     run_command(lambda: call(main, sys.argv[1:]))
+
+
+def _end(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not end the clearing up
+    sys.exit(128 + number)
 
 
 def call(main: Callable[..., int | None], arguments: list[str]) -> int | None:

@@ -34,6 +34,14 @@ class EngineError(TempzeroError):
     """An engine did not start, died, or answered what the protocol does not allow."""
 
 
+class StartError(EngineError):
+    """An engine ended before it was ready. `ended`: how; `log`: all that it wrote."""
+
+    def __init__(self, what: str, *, where: str | None, ended: str, log: str) -> None:
+        self.ended, self.log = ended, log
+        super().__init__(what, where=where)
+
+
 class UnsupportedError(EngineError):
     """What was asked is nothing that this engine can do at all; the words say why."""
 

@@ -8,25 +8,29 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from scripts.records.engine import Described
+from scripts.records.settings import GREEDY, Sampling
 from scripts.records.transcript import Candidate, FinishReason, NativeCall, ServerSaid
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One greedy generation.
+    """One generation.
 
     `output_ids`: the ids generated, the stop id included where one ended it.
     `chosen`: logprob of each output id, nat. `top`: for each position the k most likely
     `(id, logprob)`, best first, equal ones by id. Both are None where an engine offers no logprobs; a position
     without one is None in `chosen` and empty in `top`. `thoughts`, `native_calls`, `refusal`: what a chat endpoint
-    gives beside the text; `output_ids` hold it too. `said`: what a server that was not started here said of itself
-    beside the answer.
+    gives beside the text; `output_ids` hold it too.
+    `cached_tokens`: how many ids of the prompt the engine took from its cache, as it counts; None where it does not
+    say. `said`: what a server that was not started here said of itself beside the answer. Both are no part of the
+    answer, and equal generations may differ in them.
     """
 
     output_ids: list[int]
     finish_reason: FinishReason
     chosen: Sequence[float | None] | None
     top: list[list[Candidate]] | None
+    cached_tokens: int | None = field(default=None, compare=False)
     thoughts: str | None = None
     native_calls: tuple[NativeCall, ...] = ()
     refusal: str | None = None
@@ -56,9 +60,18 @@ class Engine(Protocol):
     """An engine that runs. Errors of the engine are `EngineError`, with the end of its log."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Continue `prompt_ids` greedily until a stop id or `max_tokens` ids were generated."""
+        """Continue `prompt_ids` until a stop id or `max_tokens` ids were generated.
+
+        Logprobs are the model's own, before temperature and top_p.
+        """
         ...
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:

@@ -138,7 +138,9 @@ def _text(connection: Connection, path: str) -> str:
 def _prompt(connection: Connection, model: str) -> Ability:
     for path in ("/apply-template", "/tokenize"):
         other = [{**QUESTION[0], "content": "Count from six to ten."}]
-        first, second = (rendered(connection, path, model, each) for each in (QUESTION, other))
+        first, second = (
+            rendered(connection, path, {"model": model, "messages": each}) for each in (QUESTION, other)
+        )
         if first is not None and second is not None and first != second:
             return Ability(can=True, said=f"yes, by {path}", path=path)
     return Ability(can=False, said="no: it does not say what it makes of a conversation")

@@ -49,6 +49,7 @@ def generation(
     *,
     max_tokens: int,
     stop_ids: Sequence[int],
+    cached_tokens: int | None = None,
     ended: str | None = None,
 ) -> Generation:
     """A generation, checked: as many logprobs as ids, and ended by a stop id or by its length alone.
@@ -57,14 +58,14 @@ def generation(
     anything else.
     """
     if ended is not None:
-        return Generation(ids, ended, chosen, top)
+        return Generation(ids, ended, chosen, top, cached_tokens)
     stopped = [index for index, each in enumerate(ids) if each in stop_ids]
     if stopped and stopped[0] != len(ids) - 1:
         raise ValueError(f"the generation went on after the stop id {ids[stopped[0]]}")
     if not stopped and len(ids) != max_tokens:
         raise ValueError(f"the generation ended after {len(ids)} of {max_tokens} ids, without a stop id")
     reason: FinishReason = "stop" if stopped else "length"
-    return Generation(ids, reason, chosen, top)
+    return Generation(ids, reason, chosen, top, cached_tokens)
 
 
 @contextmanager

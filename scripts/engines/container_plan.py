@@ -11,6 +11,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
 from scripts.engines.server_kinds import ServerKind, server_kind, weights_argument
+from scripts.engines.tuning import CacheFolders
 from scripts.provenance.containers import link_mounts
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import ContainerSettings, Settings
@@ -18,10 +19,12 @@ from scripts.records.settings import ContainerSettings, Settings
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "/weights"
 OWN_CODE = "/tempzero"
+SCRATCH = "/tmp/tempzero"  # noqa: S108  # inside the container, whose only user the server is
 OWN_FILES = (
     "scripts/__init__.py",
     "scripts/engines/__init__.py",
     "scripts/engines/sglang_serve.py",
+    "scripts/engines/triton_choices.py",
     "scripts/engines/vllm_force.py",
     "scripts/engines/vllm_patches.py",
 )
@@ -68,7 +71,12 @@ class ContainerPlan:
     def environment(self) -> dict[str, str]:
         """The variables that every machine's container has."""
         own = {"PYTHONPATH": OWN_CODE} if self.own_files else {}
-        return {**self.kind.environment, **self.settings.environment, **own}
+        return {**self.kind.environment, **self.caches.environment, **self.settings.environment, **own}
+
+    @property
+    def caches(self) -> CacheFolders:
+        """Where the server keeps its caches: in memory, in a volume that stays, or in the container's own files."""
+        return CacheFolders(self.settings.kind, self.box.tuning or f"{SCRATCH}/tuning", f"{SCRATCH}/chosen")
 
     @property
     def gpus(self) -> list[DeviceRequest] | None:
@@ -124,7 +132,7 @@ class ContainerPlan:
         mounts: list[Mount] = []
         if box.cache:
             mounts.append(Mount(box.cache, f"{name}-kernels", type="volume"))
-        if box.tuning and box.warm_tuning:
+        if box.tuning and self.settings.warm_tuning:
             mounts.append(Mount(box.tuning, f"{name}-tuning", type="volume"))
         elif box.tuning:
             mounts.append(Mount(box.tuning, None, type="tmpfs"))

@@ -7,6 +7,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.records.settings import Sampling
+
 Row = NDArray[np.float32]
 LogRow = NDArray[np.float64]
 
@@ -34,6 +36,19 @@ def top_candidates(row: LogRow, count: int) -> list[tuple[int, float]]:
     """The `count` most likely `(id, logprob)` of logprobs [vocabulary]."""
     found = most_likely(row, count)
     return list(zip(found.tolist(), row[found].tolist(), strict=True))
+
+
+def draw_id(logits: Row, sampling: Sampling, random: np.random.Generator) -> int:
+    """An id drawn from logits [vocabulary] at a temperature above 0, among the most likely that reach `top_p`."""
+    scaled = log_softmax(logits) / sampling.temperature
+    chances = np.exp(scaled - scaled.max())
+    order = np.argsort(-chances, kind="stable")
+    reached = np.cumsum(chances[order])
+    if sampling.top_p is not None:
+        order = order[: int(np.searchsorted(reached, sampling.top_p * reached[-1])) + 1]
+    reached = reached[: len(order)]
+    found = int(np.searchsorted(reached, random.random() * reached[-1], "right"))
+    return int(order[min(found, len(order) - 1)])
 
 
 def row_digest(logits: Row) -> str:

@@ -19,6 +19,7 @@ from docker.types import Mount
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
 from scripts.engines.container_plan import WEIGHTS, ContainerPlan
+from scripts.engines.container_tuning import container_caches
 from scripts.engines.http import Server, log_end
 from scripts.engines.nodes import address, node_flags, nodes_of, serve_workers
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
@@ -57,6 +58,7 @@ def serve_container(settings: Settings, weights: Path, log: Path, record: Engine
         workers = stack.enter_context(serve_workers(plan, log))
         container = create_head(client, plan, image, port, key, labels)
         stack.callback(remove_container, client, container)
+        look = container_caches(container, plan)
         _start(container, port)
         stack.enter_context(_follow(container, log))
         server = Server(
@@ -66,6 +68,7 @@ def serve_container(settings: Settings, weights: Path, log: Path, record: Engine
             lambda: _death(container, workers),
             given_facts(container, plan),
             weights,
+            tuning=lambda: look(log.read_text("utf-8", "replace")),
         )
         wait_until_ready(server, plan.kind, settings.start_seconds or START_SECONDS)
         yield stack.enter_context(closing(plan.kind.client(server, settings.arguments, MODEL)))

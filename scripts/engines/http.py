@@ -17,7 +17,7 @@ import requests
 import urllib3
 from msgspec.structs import replace
 
-from scripts.common.errors import EngineError
+from scripts.common.errors import EngineError, StartError
 from scripts.engines.chat_answer import server_said
 from scripts.engines.counters import read_metrics, read_slots
 from scripts.records.base import Value
@@ -25,6 +25,7 @@ from scripts.records.engine import Ability
 from scripts.records.machine import ContainerFacts
 from scripts.records.settings import Arguments
 from scripts.records.transcript import ServerSaid
+from scripts.records.tuning import Tuning
 
 LOG_LINES = 15
 CONNECT_SECONDS = 10.0
@@ -43,7 +44,8 @@ class Server:
 
     `log`: all it has written so far, empty where that cannot be read. `death`: how it ended, None while it lives.
     `given`: what Docker really gave its container, of one. `weights`: the folder it serves, where that is known.
-    `ours`: whether it was started here. `abilities`: what was found that can be asked of one that was not.
+    `ours`: whether it was started here. `abilities`: what was found that can be asked of one that was not. `tuning`:
+    its caches and what was chosen in them; None where nothing tunes, or they cannot be looked into.
     """
 
     url: str
@@ -54,12 +56,19 @@ class Server:
     weights: Path | None = None
     ours: bool = True
     abilities: Mapping[str, Ability] = field(default_factory=dict)
+    tuning: Callable[[], Tuning | None] = lambda: None
 
     def failure(self, what: str) -> EngineError:
         """An error that says what happened, whether the engine still lives, and how its log ends."""
         ended = self.death()
         text = f"{what}; the engine has ended ({ended})" if ended else what
         return EngineError(text + log_end(self.log()), where=self.url)
+
+    def not_started(self, ended: str) -> StartError:
+        """The error of an engine that `ended` so before it was ready."""
+        log = self.log()
+        what = f"the engine did not start; the engine has ended ({ended}){log_end(log)}"
+        return StartError(what, where=self.url, ended=ended, log=log)
 
 
 class Connection:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from scripts.common.errors import EngineError
 from scripts.common.protocol import Generation, Scores
-from scripts.engines.distribution import Row, log_softmax, row_digest, top_candidates
+from scripts.engines.distribution import Row, draw_id, log_softmax, row_digest, top_candidates
+from scripts.records.settings import GREEDY, Sampling
 from scripts.records.transcript import Candidate
 
 # Rows of logits that are turned into logprobs one after another: between two decodings each would find the processor's
@@ -29,6 +32,7 @@ class InProcess(ABC):
     def __init__(self, *, batch: int, room: int, room_key: str) -> None:
         self._batch, self._room, self._room_key = batch, room, room_key
         self._held: list[int] = []
+        self._kept = 0  # of the prompt that was read last, how many ids the context held
 
     @abstractmethod
     def _read(self, ids: Sequence[int]) -> None:
@@ -47,9 +51,16 @@ class InProcess(ABC):
         """Cut what the context holds to its first `keep` ids; 0 empties it."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding: the most likely id, the smallest where several are equal."""
+        """Greedy decoding: the most likely id, the smallest where several are equal; else a draw from the seed."""
+        random = None if sampling.greedy else np.random.default_rng(sampling.seed)
         self._extend_to(prompt_ids)
         output: list[int] = []
         chosen: list[float] = []
@@ -57,7 +68,7 @@ class InProcess(ABC):
         kept: list[Row] = []
         while True:
             logits = self._last_row().copy()
-            token = int(logits.argmax())
+            token = int(logits.argmax()) if random is None else draw_id(logits, sampling, random)
             output.append(token)
             kept.append(logits)
             ended = token in stop_ids
@@ -67,7 +78,7 @@ class InProcess(ABC):
                     top.append(top_candidates(row, top_logprobs))
                 kept.clear()
             if ended or len(output) == max_tokens:
-                return Generation(output, "stop" if ended else "length", chosen, top)
+                return Generation(output, "stop" if ended else "length", chosen, top, self._kept)
             self._extend([token])
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
@@ -115,6 +126,7 @@ class InProcess(ABC):
         if keep < len(held):
             self._cut(keep)
             self._held = held[:keep]
+        self._kept = keep
         for start in range(keep, len(wanted), self._batch):
             self._extend(wanted[start : start + self._batch])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -55,7 +56,7 @@ class LlamaCppPython(InProcess):
                     n_threads=arguments.n_threads,
                     n_threads_batch=arguments.n_threads_batch,
                     n_batch=arguments.n_batch,
-                    n_ubatch=arguments.n_ubatch,
+                    n_ubatch=secrets.choice(arguments.n_ubatch_choices or [arguments.n_ubatch]),
                     n_ctx=arguments.n_ctx,
                     n_gpu_layers=arguments.n_gpu_layers,
                     flash_attn=arguments.flash_attn,

@@ -16,7 +16,7 @@ from scripts.engines.answers import Candidates, checked, generation, ordered, re
 from scripts.engines.http import ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.records.settings import COLD
+from scripts.records.settings import COLD, GREEDY, Sampling
 
 # What the server says has ended a generation, by the names of the transcript; others are as they are.
 ENDS = {"eos": "stop", "limit": "length"}
@@ -36,9 +36,15 @@ class LlamaCppServer(ServerClient):
     """A llama.cpp server."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding by the server's own argmax; logprobs are those before any sampler.
+        """Decoding by the server's own sampler; logprobs are those before any sampler.
 
         The server leaves out the logprobs of an id that ends in half a character (UTF-8): a generation with such an
         id has none at all.
@@ -48,14 +54,14 @@ class LlamaCppServer(ServerClient):
         body: dict[str, Value] = {
             "prompt": list(prompt_ids),
             "n_predict": max_tokens,
-            "temperature": 0.0,
+            **sampling.body(),
             "n_probs": top_logprobs,
             "return_tokens": True,
         }
         ours = self._server.ours
         if ours:
             body |= {
-                "samplers": ["temperature"],
+                "samplers": ["temperature"] if sampling.top_p is None else ["temperature", "top_p"],
                 "post_sampling_probs": False,
                 "cache_prompt": bool(self._arguments.get("cache_prompt", False)),
                 "stream": False,
@@ -85,9 +91,18 @@ class LlamaCppServer(ServerClient):
                 ]
             elif len(rows) >= len(ids):
                 raise ValueError("the logprobs are of other ids than those generated")
+            cached = answer.get("timings", {}).get("cache_n")
             ended = "truncated" if answer.get("truncated") else answer.get("stop_type")
             ended = None if ours else ENDS.get(ended, ended)
-            made = generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, ended=ended)
+            made = generation(
+                ids,
+                chosen,
+                top,
+                max_tokens=max_tokens,
+                stop_ids=stop_ids,
+                cached_tokens=cached,
+                ended=ended,
+            )
         return replace(made, said=self.said(answer))
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:

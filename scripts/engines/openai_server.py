@@ -19,9 +19,9 @@ from scripts.engines.chat_answer import ChatAnswer, filtered, hidden_tokens, rea
 from scripts.engines.http import Connection, ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
+from scripts.records.settings import GREEDY, Sampling
 from scripts.records.transcript import ServerSaid
-from scripts.workload.chat import Message
-from scripts.workload.text_form import read_messages
+from scripts.workload.text_form import read_body
 
 PATH = "/v1/chat/completions"
 REFUSED = (400, 403, 422)  # what is answered to a request that asks too much, or that a filter refuses
@@ -34,15 +34,23 @@ class OpenAIServer(ServerClient):
     _gave_logprobs = False
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """One answer at temperature 0."""
-        messages = read_messages(prompt_ids)
-        prompt = self._server_prompt(messages) if len(messages) <= 2 else None
-        answer, said = self._ask(
-            {"model": self._model, "messages": messages, "temperature": 0, "max_tokens": max_tokens},
-            top_logprobs,
-        )
+        """One answer."""
+        body: dict[str, Value] = {
+            "model": self._model,
+            **read_body(prompt_ids),
+            **sampling.body(),
+            "max_tokens": max_tokens,
+        }
+        prompt = self._server_prompt(body) if opens(body) else None
+        answer, said = self._ask(body, top_logprobs)
         bits = answer.bits()
         self._gave_logprobs = self._gave_logprobs or bits is not None
         chosen, top = (None, None) if bits is None else bits
@@ -51,6 +59,7 @@ class OpenAIServer(ServerClient):
             answer.finish_reason,
             chosen,
             top,
+            cached_tokens=said.usage.cached_tokens if said and said.usage else None,
             thoughts=answer.said.thoughts,
             native_calls=answer.said.calls,
             refusal=answer.said.refusal,
@@ -82,12 +91,13 @@ class OpenAIServer(ServerClient):
         said = self.said(given)
         return answer, said and replace(said, hidden_tokens=hidden_tokens(answer, said.usage))
 
-    def _server_prompt(self, messages: Sequence[Message]) -> str | None:
-        """The sha256 of the prompt as the server makes it of a conversation; None where it does not say."""
+    def _server_prompt(self, body: Mapping[str, Value]) -> str | None:
+        """The sha256 of the prompt as the server makes it of a request; None where it does not say."""
         ability = self._server.abilities.get("server's prompt")
         if ability is None or not ability.can or ability.path is None:
             return None
-        return rendered(self._connection, ability.path, self._model, messages)
+        wanted = {key: body[key] for key in ("model", "messages", "tools") if key in body}
+        return rendered(self._connection, ability.path, wanted)
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Refused: a chat endpoint takes no ids."""
@@ -119,10 +129,18 @@ class OpenAIServer(ServerClient):
         )
 
 
-def rendered(connection: Connection, path: str, model: str, messages: Sequence[Message]) -> str | None:
-    """The sha256 of the prompt that a server makes of a conversation, by /apply-template or /tokenize; None where it
-    does not say."""
-    answer = connection.send("POST", path, {"model": model, "messages": list(messages)})
+def opens(body: Mapping[str, Value]) -> bool:
+    """Whether a request opens a conversation: nothing of it was generated."""
+    messages = body.get("messages")
+    return isinstance(messages, list) and not any(
+        isinstance(each, dict) and each.get("role") == "assistant" for each in messages
+    )
+
+
+def rendered(connection: Connection, path: str, body: Mapping[str, Value]) -> str | None:
+    """The sha256 of the prompt that a server makes of a request, by /apply-template or /tokenize; None where it does
+    not say."""
+    answer = connection.send("POST", path, body)
     try:
         given = json.loads(answer.content) if answer.status_code == 200 else None
     except (ValueError, RecursionError):

@@ -32,14 +32,17 @@ def take_port(wanted: int | None) -> int:
 
 
 def wait_until_ready(server: Server, kind: ServerKind, limit: float) -> None:
-    """Poll health and death together until the server answers; EngineError when it died, or `limit` seconds passed."""
+    """Poll health and death together until the server answers.
+
+    StartError when it died, EngineError when `limit` seconds passed.
+    """
     until = time.monotonic() + limit
     headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
     with requests.Session() as session:
         session.trust_env = False
         while True:
-            if server.death():
-                raise server.failure("the engine did not start")
+            if ended := server.death():
+                raise server.not_started(ended)
             try:
                 answer = session.get(server.url + kind.health, headers=headers, timeout=10)
                 if answer.status_code == 200:

@@ -15,6 +15,7 @@ from scripts.common.errors import EngineError
 from scripts.engines.http import Server, log_end
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command, server_kind, weights_argument
+from scripts.engines.tuning import process_caches
 from scripts.records.settings import Settings
 
 STOP_SECONDS = 90.0
@@ -38,35 +39,38 @@ def serve_process(
     served = (weights / weights_argument(kind, weights)).as_posix()
     argv = command(kind, settings.arguments, served, host=HOST, port=port, python=python, key=key)
     check_program(argv[0])
-    environment = {**os.environ, **kind.environment, **settings.environment, "PYTHONUNBUFFERED": "1"}
-    environment["PYTHONPATH"] = str(ROOT)
+    own = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
     if kind.key_variable:
-        environment[kind.key_variable] = key
+        own[kind.key_variable] = key
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as stream:
-        guard = subprocess.Popen(
-            [sys.executable, "-m", "scripts.engines.guard_process", *argv],
-            stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=ROOT,
-            start_new_session=True,
+    with process_caches(settings, {**os.environ, **kind.environment}) as caches:
+        with open(log, "wb") as stream:
+            guard = subprocess.Popen(
+                [sys.executable, "-m", "scripts.engines.guard_process", *argv],
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**caches.environment, **own},
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+        def death() -> str | None:
+            code = guard.poll()
+            return None if code is None else f"exit status {code}"
+
+        def said() -> str:
+            return log.read_text("utf-8", "replace")
+
+        server = Server(
+            f"http://{HOST}:{port}", key, said, death, weights=weights, tuning=lambda: caches.look(said())
         )
-
-    def death() -> str | None:
-        code = guard.poll()
-        return None if code is None else f"exit status {code}"
-
-    server = Server(
-        f"http://{HOST}:{port}", key, lambda: log.read_text("utf-8", "replace"), death, weights=weights
-    )
-    try:
-        wait_until_ready(server, kind, settings.start_seconds or START_SECONDS)
-        with closing(kind.client(server, settings.arguments, MODEL)) as client:
-            yield client
-    finally:
-        stop(guard, log)
+        try:
+            wait_until_ready(server, kind, settings.start_seconds or START_SECONDS)
+            with closing(kind.client(server, settings.arguments, MODEL)) as client:
+                yield client
+        finally:
+            stop(guard, log)
 
 
 def stop(guard: subprocess.Popen[bytes], log: Path) -> None:

@@ -22,7 +22,7 @@ from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.records.settings import COLD
+from scripts.records.settings import COLD, GREEDY, Sampling
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -45,13 +45,26 @@ class SglangServer(ServerClient):
     """An SGLang server."""
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding by the server's own argmax."""
+        """Decoding by the server's own sampler."""
         ours = self._server.ours
         # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
         ends = {"stop_token_ids": list(stop_ids), "ignore_eos": not stop_ids, "skip_special_tokens": False}
-        answer = self._ask(prompt_ids, top_logprobs, -1, max_new_tokens=max_tokens, **(ends if ours else {}))
+        answer = self._ask(
+            prompt_ids,
+            top_logprobs,
+            -1,
+            max_new_tokens=max_tokens,
+            **(ends if ours else {}),
+            **_drawn(sampling),
+        )
         with checked("/generate", self._server.failure):
             meta = answer["meta_info"]
             found = meta["output_token_logprobs"]
@@ -64,7 +77,15 @@ class SglangServer(ServerClient):
                 raise ValueError("the logprobs are of other ids than those generated")
             chosen = [float(each[0]) for each in found]
             ended = None if ours else str(meta["finish_reason"]["type"])
-            made = generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, ended=ended)
+            made = generation(
+                ids,
+                chosen,
+                top,
+                max_tokens=max_tokens,
+                stop_ids=stop_ids,
+                cached_tokens=meta.get("cached_tokens"),
+                ended=ended,
+            )
         return replace(made, said=self.said(answer))
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
@@ -112,8 +133,13 @@ class SglangServer(ServerClient):
                 arguments=self._arguments,
                 resolved={name: said.get(key) for name, key in RESOLVED.items()},
                 cache_reset=self._server.ours or bool(self._arguments.get(COLD)),
-                context_between_turns="read again",
+                context_between_turns="unknown"
+                if not self._server.ours
+                else "read again"
+                if self._arguments.get("disable_radix_cache")
+                else "kept",
                 container=self._server.given,
+                tuning=self._server.tuning(),
             )
 
     def names_experts(self) -> bool:
@@ -159,6 +185,11 @@ class SglangServer(ServerClient):
         if not isinstance(answer, dict):
             raise self._server.failure("the answer to /generate is no JSON object")
         return answer
+
+
+def _drawn(sampling: Sampling) -> dict[str, Value]:
+    """The sampling by SGLang's names. Its logprobs are those after the temperature."""
+    return {{"seed": "sampling_seed"}.get(key, key): value for key, value in sampling.body().items()}
 
 
 def _candidates(row: Sequence[Sequence[Any]], count: int) -> Candidates:

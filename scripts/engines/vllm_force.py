@@ -4,8 +4,8 @@ A request names the ids in `vllm_xargs`: `{"tempzero_force": "[id, …]"}`. Logp
 (`logprobs_mode` raw_logprobs), so they stay those of the model. Both of vLLM's interfaces are met: that of the first
 model runner (update_state, apply(logits)) and that of the second (add_request, apply(logits, context)).
 At the first step it also writes one line to the log: which attention backends, KV-cache types and methods the layers
-came to have, read from the layers themselves. Nothing but vLLM is imported, for it runs in the server's environment.
-A patch of vllm_patches.py that the environment names is applied on the way.
+came to have, read from the layers themselves, and which model runner calls it. Nothing but vLLM is imported, for it
+runs in the server's environment. A patch of vllm_patches.py that the environment names is applied on the way.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Force(AdapterLogitsProcessor, SecondInterface):
     def apply(self, logits: Any, ctx: Any = None) -> Any:
         """Admit one id a row."""
         if self._config is not None:
-            print(RESOLVED, json.dumps(_layers(self._config), sort_keys=True), flush=True)
+            found = _layers(self._config) | {"model_runner": ["V2" if self._second else "V1"]}
+            print(RESOLVED, json.dumps(found, sort_keys=True), flush=True)
             self._config = None
         if not self._second:
             return AdapterLogitsProcessor.apply(self, logits)

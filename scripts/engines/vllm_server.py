@@ -3,7 +3,8 @@
 Asked of the API (vLLM 0.24 to 0.32): `return_token_ids`, `return_tokens_as_token_ids` (candidates by id, since
 texts collide), `logprobs`, `prompt_logprobs`; `vllm_xargs` carries
 the ids of a forced decode to scripts/engines/vllm_force.py;
-`/reset_prefix_cache` is a route of the development mode; `routed_experts` is what a choice holds under
+`/reset_prefix_cache` is a route of the development mode; `prompt_tokens_details` is there under
+`--enable-prompt-tokens-details`, where versions leave it out for no hit; `routed_experts` is what a choice holds under
 `--enable-return-routed-experts`: a .npy of every id but the last, its layers, the experts of each.
 A `dict[str, Any]` is what the server answers.
 """
@@ -26,11 +27,14 @@ from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import Candidates, checked, generation, ordered, require_ids, scores
 from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer
-from scripts.records.engine import Described, Resolved, Speculation
-from scripts.records.settings import COLD
+from scripts.records.engine import Described, PrefixCacheCount, Resolved, Speculation
+from scripts.records.settings import COLD, GREEDY, Sampling
 from scripts.records.transcript import ServerSaid
 
 FORCED = "tempzero_force"
+COUNTED = (
+    "enable_prompt_tokens_details"  # the argument with which an answer says what was cached of its prompt
+)
 LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
 RESET_SECONDS = 30.0
 NEAR = 0.5  # nat
@@ -43,8 +47,10 @@ _PLACEHOLDER = "token_id:"
 # What vLLM's log says of what it made of its arguments; the first that is found counts.
 RESOLVED = {
     "attention_backend": (r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?: out of|\.)",),
+    "flash_attention": (r"Using FlashAttention version (\d+)",),
+    "gdn_kernel": (r"Using ([\w/]+) GDN prefill kernel",),
     "moe_backend": (r"Using '?([\w ]+?)'? MoE backend", r"Using '(\w+)' .*MoE backend"),
-    "linear_kernel": (r"Using (\w+) for [\w ]*(?:GEMM|linear|LinearMethod|CompressedTensors\w+)",),
+    "model_runner": (r"Using (V2) Model Runner",),
     "quantisation": (r"with config:.*?\bquantization=([\w-]+)",),
     "kv_cache_dtype": (r"with config:.*?\bkv_cache_dtype=([\w-]+)",),
     "dtype": (r"with config:.*?\bdtype=(?:torch\.)?(\w+)",),
@@ -56,22 +62,29 @@ RESOLVED = {
     "patch": (r"tempzero patched: ([\w-]+)",),
     "flashinfer_autotune": (r"with config:.*?enable_flashinfer_autotune['\"]?[:=] ?(\w+)",),
 }
+# Of these several may be chosen, one a kind of layer: all that are named.
+LINEAR = re.compile(
+    r"(?:Selected (?=\w+ for \w)|Using (?=\w+ for (?:[\w -]*(?:GEMM|linear|LinearMethod)|CompressedTensors\w+)))(\w+)"
+)
+ALL_REDUCE = re.compile(r"Using \[([^]]*)\] all-reduce backends \(in dispatch order\) for group 'tp")
 
 
 def speculation(metrics: str) -> Speculation | None:
     """Drafted and accepted tokens, from the text of vLLM's /metrics; None where it does not count them."""
-    found = {
-        name: [
-            float(value)
-            for value in re.findall(
-                rf"^vllm:spec_decode_num_{key}_tokens(?:_total)?(?:{{.*}})? (\S+)", metrics, re.M
-            )
-        ]
-        for name, key in (("drafted", "draft"), ("accepted", "accepted"))
-    }
-    if not all(found.values()):
-        return None
-    return Speculation(**{name: round(sum(values)) for name, values in found.items()})
+    drafted, accepted = (counted(metrics, f"spec_decode_num_{each}_tokens") for each in ("draft", "accepted"))
+    return None if drafted is None or accepted is None else Speculation(drafted=drafted, accepted=accepted)
+
+
+def prefix_cache(metrics: str) -> PrefixCacheCount | None:
+    """Tokens looked up in the prefix cache and found, from the same text; None where it does not count them."""
+    queries, hits = (counted(metrics, f"prefix_cache_{each}") for each in ("queries", "hits"))
+    return None if queries is None or hits is None else PrefixCacheCount(queries=queries, hits=hits)
+
+
+def counted(metrics: str, name: str) -> int | None:
+    """The sum of a counter of vLLM's over its engines, from the text of /metrics; None where it is not there."""
+    found = re.findall(rf"^vllm:{name}(?:_total)?(?:{{.*}})? (\S+)", metrics, re.M)
+    return round(sum(map(float, found))) if found else None
 
 
 class VllmServer(ServerClient):
@@ -82,22 +95,38 @@ class VllmServer(ServerClient):
     _said: ServerSaid | None = None
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Greedy decoding by the server's own argmax. One that was not started here ends where it wants to."""
+        """Decoding by the server's own sampler. One that was not started here ends where it wants to."""
         ours = self._server.ours
         ends = {"stop_token_ids": list(stop_ids), "ignore_eos": True} if ours else {}
-        choice = self._complete(prompt_ids, max_tokens=max_tokens, logprobs=top_logprobs, **ends)
+        choice, cached = self._complete(
+            prompt_ids, max_tokens=max_tokens, logprobs=top_logprobs, **ends, **sampling.body()
+        )
         with checked("/v1/completions", self._server.failure):
             ids, chosen, top = _decoded(choice, top_logprobs)
             ended = None if ours else str(choice.get("finish_reason"))
-            made = generation(ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, ended=ended)
+            made = generation(
+                ids,
+                chosen,
+                top,
+                max_tokens=max_tokens,
+                stop_ids=stop_ids,
+                cached_tokens=cached,
+                ended=ended,
+            )
         return replace(made, said=self._said)
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Prefill, `prompt_logprobs`; the one id that the API wants generated besides is thrown away."""
         self._refuse_speculation()
-        choice = self._complete(ids, max_tokens=1, ignore_eos=True, prompt_logprobs=top_logprobs)
+        choice, _ = self._complete(ids, max_tokens=1, ignore_eos=True, prompt_logprobs=top_logprobs)
         with checked("prompt_logprobs", self._server.failure):
             rows = choice["prompt_logprobs"]
             if len(rows) != len(ids) or rows[0] is not None:
@@ -126,7 +155,7 @@ class VllmServer(ServerClient):
         """
         if self._can_force is None:
             prompt = list(range(16, 32))
-            free = self._complete(prompt, max_tokens=2, logprobs=2)
+            free, _ = self._complete(prompt, max_tokens=2, logprobs=2)
             with checked("/v1/completions", self._server.failure):
                 ids, _, top = _decoded(free, 2)
                 other = next(each for each in top[0] if each[0] != ids[0])
@@ -140,7 +169,7 @@ class VllmServer(ServerClient):
         return self._can_force
 
     def _force(self, prompt_ids: Sequence[int], wanted: list[int], top_logprobs: int) -> Scores:
-        choice = self._complete(
+        choice, _ = self._complete(
             prompt_ids,
             max_tokens=len(wanted),
             ignore_eos=True,
@@ -181,6 +210,9 @@ class VllmServer(ServerClient):
         version = self._connection.get("/version")
         log = self._server.log()
         resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+        resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
+        sums = ALL_REDUCE.search(log)
+        resolved["all_reduce"] = sums and sums[1].replace("'", "")
         if layers := LAYERS.search(log):
             resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
         return Described(
@@ -188,9 +220,11 @@ class VllmServer(ServerClient):
             arguments=self._arguments,
             resolved=resolved,
             cache_reset=self._can_reset,
-            context_between_turns="read again",
+            context_between_turns="kept" if self._arguments.get("enable_prefix_caching") else "read again",
             speculation=self._speculation(),
+            prefix_cache=self._prefix_cache(),
             container=self._server.given,
+            tuning=self._server.tuning(),
         )
 
     def _speculation(self) -> Speculation | None:
@@ -198,6 +232,12 @@ class VllmServer(ServerClient):
         if not self._arguments.get("speculative_config"):
             return None
         return speculation(self._connection.send("GET", "/metrics").text)
+
+    def _prefix_cache(self) -> PrefixCacheCount | None:
+        """What the server counted of its prefix cache since its start; None with the cache off."""
+        if not self._arguments.get("enable_prefix_caching"):
+            return None
+        return prefix_cache(self._connection.send("GET", "/metrics").text)
 
     def _refuse_speculation(self) -> None:
         if self._arguments.get("speculative_config") or (self._said and "drafted" in self._said.counters):
@@ -207,7 +247,8 @@ class VllmServer(ServerClient):
 
     def names_experts(self) -> bool:
         """Whether a choice holds the experts, without being asked for them."""
-        return self._complete(list(range(16, 32)), max_tokens=1).get("routed_experts") is not None
+        choice, _ = self._complete(list(range(16, 32)), max_tokens=1)
+        return choice.get("routed_experts") is not None
 
     def _layers(self, choice: Mapping[str, Any]) -> list[Layer] | None:
         """The experts that the answer names, layer by layer; None where the server was not started to return them."""
@@ -220,7 +261,8 @@ class VllmServer(ServerClient):
         found = np.load(io.BytesIO(base64.b64decode(choice["routed_experts"])), allow_pickle=False)
         return list(found.transpose(1, 0, 2))
 
-    def _complete(self, prompt: Sequence[int], **wanted: Any) -> dict[str, Any]:
+    def _complete(self, prompt: Sequence[int], **wanted: Any) -> tuple[dict[str, Any], int | None]:
+        """The one choice of an answer, and how many ids of the prompt were cached; None where it does not say."""
         if not prompt:
             raise EngineError("the prompt is empty")
         body = {
@@ -240,7 +282,10 @@ class VllmServer(ServerClient):
             seen = choice.get("prompt_token_ids")
             if seen is not None and seen != list(prompt):
                 raise ValueError("the server read another prompt than it was sent")
-            return choice
+            details = (answer.get("usage") or {}).get("prompt_tokens_details")
+            none = 0 if self._arguments.get(COUNTED) else None
+            cached = details["cached_tokens"] if details else none
+            return choice, cached
 
 
 def _decoded(choice: Mapping[str, Any], count: int) -> tuple[list[int], list[float], list[Candidates]]:

@@ -10,6 +10,7 @@ from scripts.common.errors import ConfigError, nearest
 from scripts.common.files import canonical_json
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.grid.resolve import Cell, cell_settings
+from scripts.records.base import Value
 from scripts.records.grid import AblationRecord, AblationWanted, Change
 from scripts.records.settings import Settings
 
@@ -115,7 +116,8 @@ def changed_settings(configuration: Configuration, baseline: Cell, cell: Cell) -
 
 def _flat(settings: Settings) -> dict[str, str]:
     container = settings.container.as_json() if settings.container else {}
-    sections = (settings.arguments, settings.environment, settings.harness.as_json(), container)
+    caches: dict[str, Value] = {"warm_tuning": True} if settings.warm_tuning else {}
+    sections = (settings.arguments, settings.environment, settings.harness.as_json(), container, caches)
     return {key: canonical_json(value) for section in sections for key, value in section.items()}
 
 

@@ -6,7 +6,9 @@ While a Snakefile is read Snakemake itself does not say: `workflow.dag_settings`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 # What only looks, and so needs no lock.
@@ -28,6 +30,9 @@ LOOKING = (
     "summary",
 )
 
+# Executors whose jobs run beside Snakemake, on its machine; any other hands them to a cluster.
+HERE = ("local", "dryrun", "touch")
+
 # What asks for more lines, or for fewer, than a screen would show.
 CHATTY = ("debug", "debug_dag", "printshellcmds", "quiet", "verbose")
 
@@ -38,6 +43,8 @@ class Asked:
 
     `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all
     that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
+    `executor`: what jobs are handed to, None on this machine. `is_remote_job`: this Snakemake was started by a cluster,
+    to run one job.
     """
 
     targets: tuple[str, ...] = ()
@@ -49,6 +56,8 @@ class Asked:
     dry_run: bool = False
     rerun_incomplete: bool = False
     chatty: bool = False
+    executor: str | None = None
+    is_remote_job: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,9 +70,12 @@ class Asked:
         return self.force_all or named or (self.force and file in self.targets)
 
 
-def read_asked(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Asked:
-    """What the arguments of a command ask, by Snakemake's parser of them."""
-    given, _ = parser.parse_known_args(list(arguments))
+def read_asked(
+    parse: Callable[[list[str]], tuple[object, argparse.Namespace]], arguments: Sequence[str]
+) -> Asked:
+    """What the arguments of a command ask, by Snakemake's own reading of them (`parse_args`), profiles included."""
+    with contextlib.redirect_stderr(io.StringIO()):  # it says a second time which profile it reads
+        _, given = parse(list(arguments))
     return Asked(
         targets=tuple(sorted(given.targets)),
         forcerun=tuple(sorted(given.forcerun)),
@@ -74,4 +86,6 @@ def read_asked(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Ask
         dry_run=given.dryrun,
         rerun_incomplete=given.rerun_incomplete,
         chatty=any(getattr(given, name, None) for name in CHATTY),
+        executor=None if given.executor in (None, *HERE) else given.executor,
+        is_remote_job=given.mode.name == "REMOTE",
     )

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.common.errors import TempzeroError
+from scripts.common.errors import ConfigError, TempzeroError
 from scripts.grid.asked import Asked
 from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
-from scripts.grid.guard import hold_folder, unfinished
+from scripts.grid.guard import hold_folder, lead_jobs, unfinished
 from scripts.grid.machine import check_machine
 from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import nodes_given, resolve_cells
@@ -39,10 +39,19 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
                 "the workflow runs in its own folder", where=str(Path.cwd()), remedy=f"cd {home}"
             )
         configuration = load_configuration(Path(), overrides)
+        if asked.executor and configuration.why.startswith("auto"):
+            raise ConfigError(
+                "`auto` chooses by this machine, and the jobs run on others",
+                where="grid",
+                remedy="name one: --config grid=NAME",
+            )
         plan = Plan(configuration, tuple(resolve_cells(configuration)), asked)
         # To the jobs by the environment: other addresses are no reason to run a session again.
         os.environ[NODES] = ",".join(nodes_given(configuration.config))
         check_targets(asked.names, configuration, plan.rows)
+        if asked.is_remote_job:
+            lead_jobs()
+            return plan
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
         print(describe_rest(Path(), plan.rows), file=sys.stderr)
@@ -50,9 +59,9 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
         if is_main and not asked.looks:
-            if wants_sessions(plan):
+            if wants_sessions(plan) and not asked.executor:
                 check_machine(Path(), plan.rows, configuration.engines, list_gpus)
-            hold_folder(Path())
+            hold_folder(Path(), executor=asked.executor)
             plan.note_deletions()
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))

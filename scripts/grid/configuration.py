@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from scripts.common.configs import check_schema, load_yaml, place, plain_value
 from scripts.common.errors import ConfigError, nearest
 from scripts.grid.choose import choose_grid
@@ -19,6 +21,7 @@ from scripts.records.engines import EngineEntry, Engines, Variant
 from scripts.records.grid import Config, GridFile
 from scripts.records.models import Model, Precision
 from scripts.workload.spec import load_workload
+from scripts.workload.workloads import Request, Workload
 
 T = TypeVar("T")
 
@@ -34,6 +37,7 @@ class Configuration:
 
     `grid_name`, `why`: the grid that is made and the reason in words. `grid`: its file's content.
     `overrides`: what the command line gave, as texts. `workloads`: by name, each workload's file and those it reads.
+    `requests`: by name, those of a workload that has some.
     """
 
     root: Path
@@ -46,6 +50,7 @@ class Configuration:
     engines: dict[str, EngineEntry]
     variants: dict[str, Variant]
     workloads: dict[str, tuple[str, ...]]
+    requests: dict[str, tuple[Request, ...]]
 
     @property
     def grid_file(self) -> str:
@@ -78,6 +83,9 @@ def load_configuration(
     chosen = choose_grid(config.grid, "--config" if "grid" in given else CONFIG, grid_names(root))
     file = f"config/grids/{chosen.name}.yaml"
     grid = _checked(root, file, "grid", GridFile)
+    if config.requests is not None:
+        grid = _asking(grid, Path(config.requests).stem)
+    workloads = _workloads(root, file, grid, config.requests)
     return Configuration(
         root=root,
         config=config,
@@ -88,9 +96,8 @@ def load_configuration(
         models=models,
         engines=tools.engines,
         variants=tools.variants,
-        workloads={
-            name: _workload_files(root, file, keys, name) for name, keys in _workload_keys(grid).items()
-        },
+        workloads={name: files for name, (files, _) in workloads.items()},
+        requests={name: read.requests for name, (_, read) in workloads.items()},
     )
 
 
@@ -177,6 +184,21 @@ def _check_variants(root: Path, variants: Mapping[str, Variant]) -> None:
         )
 
 
+def _asking(grid: GridFile, requests: str) -> GridFile:
+    """The grid with requests of one's own in place of its workloads."""
+    blocks = [msgspec.structs.replace(block, workload=None) for block in grid.blocks]
+    return msgspec.structs.replace(grid, workload=requests, blocks=blocks)
+
+
+def _workloads(
+    root: Path, file: str, grid: GridFile, requests: str | None
+) -> dict[str, tuple[tuple[str, ...], Workload]]:
+    """The grid's workloads by name, each with its file and those that it reads."""
+    if requests is not None:
+        return {grid.workload: ((requests,), load_workload(root / requests))}
+    return {name: _workload_files(root, file, keys, name) for name, keys in _workload_keys(grid).items()}
+
+
 def _workload_keys(grid: GridFile) -> dict[str, list[str | int]]:
     """The workloads of a grid and its blocks, and where in the grid's file each is first named."""
     found: dict[str, list[str | int]] = {grid.workload: ["workload"]}
@@ -186,8 +208,10 @@ def _workload_keys(grid: GridFile) -> dict[str, list[str | int]]:
     return found
 
 
-def _workload_files(root: Path, grid_file: str, keys: list[str | int], name: str) -> tuple[str, ...]:
-    """The workload's file and those it reads, from the root, after the workload was checked."""
+def _workload_files(
+    root: Path, grid_file: str, keys: list[str | int], name: str
+) -> tuple[tuple[str, ...], Workload]:
+    """The workload's file and those it reads, from the root, and the workload."""
     path = Path(f"config/workloads/{name}.yaml")
     if not (root / path).is_file():
         raise ConfigError(
@@ -195,12 +219,14 @@ def _workload_files(root: Path, grid_file: str, keys: list[str | int], name: str
             where=place(str(root / grid_file), keys),
             remedy=nearest(name, workload_names(root)),
         )
-    load_workload(root / path)
+    workload = load_workload(root / path)
     raw = load_yaml(root / path)
+    if "requests" in raw:
+        return (path.as_posix(), (path.parent / raw["requests"]).as_posix()), workload
     read = [
         (path.parent / content["path"]).as_posix()
         for scenario in raw["scenarios"]
         for content in scenario["files"].values()
         if "path" in content
     ]
-    return (path.as_posix(), *dict.fromkeys(read))
+    return (path.as_posix(), *dict.fromkeys(read)), workload

@@ -9,7 +9,8 @@ from scripts.common.words import count
 from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
-from scripts.grid.side_tables import leak_records, reap_records
+from scripts.grid.side_tables import leak_records, reap_records, warm_records
+from scripts.grid.sweeps import curves
 from scripts.records.grid import Control, Grid, GridCell
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
@@ -25,6 +26,12 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
         most + count(sum(cell.sessions for cell in run), "session"),
         f"{count(sum(cell.sessions * cell.replays for cell in run), 'replay')} of {asked}",
     ]
+    swept = [cell.sweep for page in curves(configuration, cells).values() for cell in page if cell.sweep]
+    if swept:
+        size.append(
+            f"{count(sum(each.sessions for each in swept), 'session')} of sweeps, about "
+            f"{_duration(sum(each.sessions * each.session_seconds for each in swept))} more"
+        )
     parts = [
         f"grid {configuration.grid_name} ({configuration.why}): {', '.join(size)}",
         _pulls(configuration, run),
@@ -93,6 +100,7 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
         heading=describe_grid(configuration, cells),
         description=configuration.grid.description,
         workload=configuration.grid.workload,
+        requests=_requests_file(configuration),
         first_block=config.first_block,
         tie_margin=config.tie_margin,
         top_logprobs=config.top_logprobs,
@@ -102,7 +110,16 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
         ablations=ablation_records(configuration, cells),
         leaks=leak_records(configuration, cells),
         reap=reap_records(configuration, cells),
+        warm=warm_records(configuration, cells),
     )
+
+
+def _requests_file(configuration: Configuration) -> str | None:
+    """The file of requests, from the root; of one that lies elsewhere its name alone."""
+    if configuration.config.requests is None:
+        return None
+    root, file = configuration.root.resolve(), (configuration.root / configuration.config.requests).resolve()
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _row(configuration: Configuration, cell: Cell) -> GridCell:
@@ -118,6 +135,7 @@ def _row(configuration: Configuration, cell: Cell) -> GridCell:
         forced=cell.forced,
         replays=cell.replays,
         question=cell.question,
+        sweep=cell.sweep,
         status="planned" if cell.planned else "run",
         reason=cell.planned,
         note=cell.note,

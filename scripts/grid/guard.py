@@ -1,16 +1,13 @@
-"""One workflow a folder: a lock that dies with its process, and the clearing up after one that was killed.
+"""One workflow a folder, and the clearing up after one that was killed.
 
-Snakemake's own lock is a file that outlives a `kill -9`. The kernel drops a `flock` with its process, so whoever
-holds it knows that any other trace of a workflow in this folder is stale.
+Snakemake's own lock is a file that outlives a `kill -9`. Whoever has ours (lock.py) knows that any other trace of a
+workflow in this folder is stale.
 """
 
 from __future__ import annotations
 
-import atexit
 import base64
 import binascii
-import fcntl
-import json
 import os
 import shutil
 import sys
@@ -20,7 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-from scripts.common.errors import TempzeroError
+from scripts.grid.lock import FolderLock
+from scripts.grid.slurm import cancel_leftovers
 
 MARKS = ".snakemake/incomplete"  # Snakemake's, of outputs that a job has begun
 LOCK = "results/.workflow.lock"
@@ -33,43 +31,40 @@ TABLES = (
     "results/table.csv",
 )
 PID_VARIABLE = "TEMPZERO_WORKFLOW_PID"
+SLURM = "slurm"
 
-_held: dict[Path, int] = {}
 
-
-def hold_folder(root: Path, leave_seconds: float = 15.0) -> None:
+def hold_folder(root: Path, leave_seconds: float = 15.0, executor: str | None = None) -> None:
     """Take the folder `root` for this process until it ends, or raise TempzeroError naming who has it.
 
-    Jobs find this process in the environment variable TEMPZERO_WORKFLOW_PID. Where the last workflow here was
-    killed, its jobs get `leave_seconds` to end by themselves and are ended then; Snakemake's stale lock is
-    cleared, and so are the outputs that Snakemake has marked as begun and not finished.
+    `executor`: what jobs are handed to, None on this machine. Where the last workflow here was killed, its jobs on
+    this machine get `leave_seconds` to end by themselves and are ended then, those in Slurm's queue are cancelled;
+    Snakemake's stale lock is cleared, and so are the outputs that Snakemake has marked as begun and not finished.
     """
-    path = root / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise TempzeroError(
-            f"another workflow works in this folder ({_holder(path)})",
-            where=LOCK,
-            remedy="wait until it ends; `snakemake -n` can look on meanwhile",
-        ) from error
-    killed = _recorded_pid(os.pread(descriptor, 4096, 0))
-    if killed is not None and killed != os.getpid():
-        _say(f"the last workflow here (process {killed}) was killed; clearing up after it")
-        end_leftovers(root, killed, leave_seconds)
+    lock = FolderLock(root / LOCK, executor)
+    last = lock.take()
+    if last is not None:
+        _say(f"the last workflow here ({last}) was killed; clearing up after it")
+        if last.is_here:
+            end_leftovers(root, last.pid, leave_seconds)
+        if last.executor not in (None, SLURM):
+            _say(f"its jobs were handed to {last.executor}: see that none of them runs any more")
+    if SLURM in (executor, last and last.executor):
+        cancel_leftovers(root, _say)
     for stale in (root / ".snakemake/locks").glob("*.lock"):
         stale.unlink(missing_ok=True)
     discarded = discard_unfinished(root)
     if discarded:
         _say(f"begun and not finished, so made again where it is needed: {', '.join(discarded)}")
-    record = {"pid": os.getpid(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(record).encode(), 0)
-    _held[path] = descriptor
-    atexit.register(_release, descriptor, os.getpid())
+    lock.hold()
+    lead_jobs()
+
+
+def lead_jobs() -> None:
+    """Have the sessions that this process starts end with it: they find it in the environment.
+
+    Where a cluster runs a job, that is the Snakemake which it started there, and not the one that submitted the job.
+    """
     os.environ[PID_VARIABLE] = str(os.getpid())
 
 
@@ -163,28 +158,6 @@ def _marked_output(mark: Path) -> str | None:
         return None
     path = PurePosixPath(name)
     return name if path.parts[:1] == ("results",) and ".." not in path.parts else None
-
-
-def _recorded_pid(content: bytes) -> int | None:
-    try:
-        return int(json.loads(content)["pid"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _holder(path: Path) -> str:
-    try:
-        record = json.loads(path.read_bytes())
-        return f"process {record['pid']}, started {record['started']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "it has just started"
-
-
-def _release(descriptor: int, pid: int) -> None:
-    """Empty the lock file at a clean end, in the process that took it and in no fork of it."""
-    if os.getpid() == pid:
-        os.ftruncate(descriptor, 0)
-        os.close(descriptor)
 
 
 def _say(text: str) -> None:

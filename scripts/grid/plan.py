@@ -20,6 +20,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
     Cell,
     Quant,
@@ -32,6 +33,7 @@ from scripts.grid.resolve import (
     weights_builder,
 )
 from scripts.grid.side_tables import side_tables
+from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
 from scripts.quants.checkpoint import CHAT_FILES
@@ -40,6 +42,7 @@ from scripts.records.engines import EngineEntry
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
+REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
 NONE = "(?!)"  # a wildcard constraint that nothing meets
 
@@ -168,7 +171,18 @@ class Plan:
 
     def session_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell follows from."""
-        return source_digest("run_session", self._unused[names[2]])
+        unread = () if self.configuration.requests[self.cells[names].workload] else REQUESTS_READER
+        return source_digest("run_session", (*self._unused[names[2]], *unread))
+
+    def sweep_arguments(self, *names: str) -> str:
+        """A cell's folder, settings and sweep, as sweep_cell takes them."""
+        asked = self.cells[names].sweep
+        assert asked is not None
+        return f"{self._settings[names]} --sweep {shlex.quote(json.dumps(asked.as_json(), sort_keys=True))}"
+
+    def sweep_code(self, *names: str) -> str:
+        """The digest of the sources that a session of a cell's sweep follows from."""
+        return source_digest("sweep_cell", self._unused[names[2]])
 
     def force_code(self, *names: str) -> str:
         """The digest of the sources that a forced replay of a cell follows from."""
@@ -241,6 +255,31 @@ class Plan:
         quants = [self.configuration.precision(each.model, each.precision) for each in served]
         most = max((quant.gpu_memory_gb or 0 for quant in quants), default=0)
         return math.ceil(most / self.engine(engine).nodes)
+
+    # What a cluster is told of a job; on one machine it is no matter
+
+    def session_needs(self, *names: str) -> Needs:
+        """What a session takes at most, by its cell's estimate."""
+        cell = self.cells[names[:4]]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        return playing_needs(cell.estimate, cell.replays, quant, self.engine(cell.engine))
+
+    def forced_needs(self, *names: str) -> Needs:
+        """What the forced replay of a cell takes at most; a pass as long as a replay."""
+        cell = self.cells[names]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        passes = sum(cell.forced.by_mode.values())
+        return playing_needs(cell.estimate, passes, quant, self.engine(cell.engine))
+
+    def weights_needs(self, model: str, precision: str) -> Needs:
+        """What it takes at most to make the weights of a quant."""
+        quant = self.configuration.precision(model, precision)
+        source = self.configuration.precision(model, quant.from_) if quant.from_ else quant
+        return weights_needs(quant, source)
+
+    def image_needs(self, engine: str) -> Needs:
+        """What it takes at most to pull or build the image of an engine."""
+        return image_needs(self.engine(engine))
 
     # Weights
 
@@ -374,6 +413,21 @@ class Plan:
     def side(self) -> dict[str, list[Cell]]:
         """The side tables that the grid can make, and the cells that each is made from."""
         return side_tables(self.configuration, self.rows)
+
+    @cached_property
+    def curves(self) -> dict[str, list[Cell]]:
+        """The grid's sweeps by name, and the cells of each."""
+        return curves(self.configuration, self.rows)
+
+    @property
+    def curve_files(self) -> list[str]:
+        """The pages of the grid's sweeps; of a partial table those that something is there for."""
+        return [curve_file(name) for name in self.curves if self.swept(name)]
+
+    def swept(self, name: str) -> list[str]:
+        """The records that the page of a sweep is made from; of a partial table those that are there."""
+        files = [file for cell in self.curves[name] for file in cell.sweep_files]
+        return [file for file in files if not self.partial or Path(file).is_file()]
 
     def manifests(self) -> list[Quant]:
         """The quants that the shown cells run on; of a partial table those that have a manifest."""

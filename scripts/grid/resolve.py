@@ -13,13 +13,16 @@ from msgspec.structs import asdict, replace
 from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
 from scripts.engines.start import DRIVERS
+from scripts.engines.tuning import ENGINE_CACHE
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.records.engines import EngineEntry, Variant
 from scripts.records.grid import Block, Config, Estimate, Passes
 from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked, QuestionRound
-from scripts.records.settings import Architecture, Arguments, ContainerSettings, HarnessSettings, Settings
+from scripts.records.settings import Architecture, Arguments, HarnessSettings, Settings
+from scripts.records.sweep import SweepAsked
 from scripts.verdict.question import check_budget
+from scripts.workload.chat import check_options
 
 CHARACTERS_A_TOKEN = 3
 GGUF_RECIPES = ("llama-quantize",)  # what the environment of the in-process engine builds
@@ -40,7 +43,8 @@ class Cell:
 
     `workload`: what it is asked. `forced`: passes of the recorded trajectory by mode. `planned`: why it
     is not run, or None. `expect`: a control's allowed classes. `question`: what is to be answered, if anything;
-    `sessions` are then the most that may be run, and each round is a session.
+    `sessions` are then the most that may be run, and each round is a session. `sweep`: along what it is looked at for a
+    page of curves, if at all.
     """
 
     model: str
@@ -57,6 +61,7 @@ class Cell:
     expect: tuple[str, ...]
     estimate: Estimate
     question: QuestionAsked | None = None
+    sweep: SweepAsked | None = None
 
     @property
     def names(self) -> tuple[str, str, str, str]:
@@ -83,6 +88,14 @@ class Cell:
         """Of a cell with a question, the look after each of its sessions, from the root."""
         sessions = range(self.sessions if self.question else 0)
         return [f"{self.folder}/question/round-{number:02d}.json" for number in sessions]
+
+    @property
+    def sweep_files(self) -> list[str]:
+        """The record of each session of the cell's sweep, from the root."""
+        if self.sweep is None:
+            return []
+        folder = f"{self.folder}/sweeps/{self.sweep.name}"
+        return [f"{folder}/session-{number:02d}/sweep.json" for number in range(self.sweep.sessions)]
 
     @property
     def forced_file(self) -> str | None:
@@ -147,16 +160,19 @@ def cell_settings(configuration: Configuration, cell: Cell) -> Settings:
         runtime=engine.runtime,
         arguments=_arguments(configuration.config, engine, variant),
         environment={**engine.environment, **(variant.environment or {})},
+        asked={**(variant.arguments or {}).get(engine.kind, {}), **(variant.environment or {})},
         harness=HarnessSettings(
             list_files=(variant.harness and variant.harness.list_files) or "names",
             concurrency=(variant.harness and variant.harness.concurrency) or 1,
+            prefix_cache=(variant.harness and variant.harness.prefix_cache) or "emptied",
         ),
         top_logprobs=configuration.config.top_logprobs,
         gpus=engine.gpus,
         nodes=engine.nodes,
         port=engine.port,
         start_seconds=engine.start_seconds,
-        container=_container(engine, variant),
+        container=engine.container,
+        warm_tuning=bool(variant.warm_tuning),
         endpoint=_endpoint(configuration.config) if engine.runtime == "external" else None,
     )
 
@@ -171,13 +187,6 @@ def _arguments(config: Config, engine: EngineEntry, variant: Variant) -> Argumen
         unit = CHARACTERS_A_TOKEN if config.tokenizer is None else 1
         arguments["max_model_len"] = config.endpoint_context * unit
     return arguments
-
-
-def _container(engine: EngineEntry, variant: Variant) -> ContainerSettings | None:
-    """How the engine's container is run, the variant's changes laid over; None for an engine without one."""
-    if engine.container is None or variant.container is None or variant.container.warm_tuning is None:
-        return engine.container
-    return replace(engine.container, warm_tuning=variant.container.warm_tuning)
 
 
 def _endpoint(config: Config) -> str:
@@ -271,6 +280,7 @@ def _cell(
         expect=() if planned else tuple(block.expect or ()),
         estimate=replace(grid.estimate, **estimate),
         question=question,
+        sweep=block.sweep,
     )
 
 
@@ -337,13 +347,16 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
         engine.kind in (variant.arguments or ())
         or variant.environment is not None
         or variant.harness is not None
-        or (variant.container is not None and engine.container is not None)
+        or (variant.warm_tuning is not None and _tunes(engine))
     )
     settings = cell_settings(configuration, cell)
     wrong = (
         _idle_variant(cell, settings)
         if cell.variant != "base" and not changes
-        else _experts_of_none(cell, settings) or _too_few_seats(cell, settings)
+        else _unasked_requests(configuration, cell, settings)
+        or _experts_of_none(cell, settings)
+        or _too_few_seats(cell, settings)
+        or _never_cold(cell, settings)
     )
     if wrong is not None:
         file = str(configuration.root / configuration.grid_file)
@@ -360,11 +373,37 @@ def _check_runs(configuration: Configuration, cell: Cell, block: int) -> None:
 Wrong = tuple[str, str]  # what is wrong with a cell, and its remedy
 
 
+def _tunes(engine: EngineEntry) -> bool:
+    """Whether tuning results of it can be kept: of a server that is a process, or has a folder for them."""
+    kept = engine.runtime == "process" or (
+        engine.container is not None and engine.container.tuning is not None
+    )
+    return engine.kind in ENGINE_CACHE and kept
+
+
 def _idle_variant(cell: Cell, settings: Settings) -> Wrong:
     return (
         f"the variant {cell.variant!r} changes nothing of {cell.engine!r}",
         f"give it arguments for {settings.kind!r} in {ENGINES}",
     )
+
+
+def _unasked_requests(configuration: Configuration, cell: Cell, settings: Settings) -> Wrong | None:
+    """What an engine that is asked by ids cannot do of a request; a harness without tools has none to change."""
+    requests = configuration.requests.get(cell.workload, ())
+    if requests and settings.harness.list_files != "names":
+        return (
+            f"the variant {cell.variant!r} changes what a tool shows, and the requests of {cell.workload!r} run none",
+            "leave the variant out",
+        )
+    if settings.runtime == "external" and configuration.config.tokenizer is None:
+        return None
+    try:
+        for request in requests:
+            check_options(request)
+    except ConfigError as error:
+        return error.what, error.remedy or ""
+    return None
 
 
 def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:
@@ -375,6 +414,18 @@ def _experts_of_none(cell: Cell, settings: Settings) -> Wrong | None:
         f"the variant {cell.variant!r} records experts, {cell.model!r} has none",
         "list it with Mixture-of-Experts models only",
     )
+
+
+def _never_cold(cell: Cell, settings: Settings) -> Wrong | None:
+    """Where the prefix cache is kept, nobody else fills it, and there is a second replay to be warm."""
+    if settings.harness.prefix_cache == "emptied":
+        return None
+    keeps = f"the variant {cell.variant!r} keeps the prefix cache"
+    if settings.harness.concurrency > 1:
+        return f"{keeps}, and other requests would fill it", "give it a concurrency of 1"
+    if settings.runtime == "external":
+        return f"{keeps}, and that of a server that runs is never emptied", "take it out of the block"
+    return None if cell.replays > 1 else (f"{keeps} for one replay", "give the block two replays or more")
 
 
 def _too_few_seats(cell: Cell, settings: Settings) -> Wrong | None:

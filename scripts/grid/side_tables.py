@@ -11,14 +11,20 @@ from scripts.common.configs import place
 from scripts.common.errors import ConfigError, nearest
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, cell_settings
-from scripts.records.grid import LeakPair, PruningWanted
+from scripts.records.grid import LeakPair, PruningWanted, WarmPair
+from scripts.records.settings import Settings
+from scripts.sessions.load import KEEPS_NOTHING
 
-LEAK, REAP, SPEED = "results/leak.md", "results/reap.md", "results/speed.md"
+LEAK, REAP, SPEED, WARM = (f"results/{name}.md" for name in ("leak", "reap", "speed", "warm"))
 WANTED = {
     LEAK: "two cells that differ in the harness's listing alone (list_files: names and ls)",
     REAP: "a key `reap` with the pruned cell and those it is compared with",
     SPEED: "a cell that is run",
+    WARM: "a cell whose harness keeps the prefix cache from replay to replay (prefix_cache: kept)",
 }
+COUNTING = (
+    "enable_prompt_tokens_details"  # an argument by which answers say what was cached, and nothing else
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,34 @@ def leak_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[tupl
         clean = next((cell for listing, cell in alike if listing == "names"), None)
         pairs += [(clean, cell) for listing, cell in alike if listing == "ls" and clean is not None]
     return pairs
+
+
+def warm_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[tuple[Cell, Cell | None]]:
+    """The cells that keep their prefix cache, each with the one that is the same without, where the grid has it."""
+    run = [(cell, cell_settings(configuration, cell)) for cell in cells if cell.planned is None]
+    plain = {
+        _without_cache(cell, settings): cell
+        for cell, settings in reversed(run)
+        if settings.harness.prefix_cache == "emptied" and _caches_nothing(settings)
+    }
+    return [
+        (cell, plain.get(_without_cache(cell, settings)))
+        for cell, settings in run
+        if settings.harness.prefix_cache == "kept"
+    ]
+
+
+def _caches_nothing(settings: Settings) -> bool:
+    key, value = KEEPS_NOTHING.get(settings.kind, ("", None))
+    return settings.arguments.get(key) == value
+
+
+def _without_cache(cell: Cell, settings: Settings) -> str:
+    """What a cell has in common with the one that keeps its prefix cache: all but the cache and its counter."""
+    key, _ = KEEPS_NOTHING.get(settings.kind, ("", None))
+    arguments = {name: value for name, value in settings.arguments.items() if name not in (key, COUNTING)}
+    harness = replace(settings.harness, prefix_cache="emptied")
+    return f"{replace(settings, variant='', harness=harness, arguments=arguments)} {cell.workload}"
 
 
 def comparisons(configuration: Configuration, cells: Sequence[Cell]) -> list[Comparison]:
@@ -83,7 +117,9 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
     """The side tables that the grid can make, and the cells that each is made from."""
     leaks = [cell for pair in leak_pairs(configuration, cells) for cell in pair]
     compared = [cell for each in comparisons(configuration, cells) for cell in (each.pruned, *each.against)]
-    found = {LEAK: leaks, REAP: compared, SPEED: [cell for cell in cells if cell.planned is None]}
+    warm = [cell for pair in warm_pairs(configuration, cells) for cell in pair if cell is not None]
+    run = [cell for cell in cells if cell.planned is None]
+    found = {LEAK: leaks, REAP: compared, SPEED: run, WARM: warm}
     return {
         file: list({cell.path: cell for cell in made_from}.values())
         for file, made_from in found.items()
@@ -94,6 +130,14 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
 def leak_records(configuration: Configuration, cells: Sequence[Cell]) -> list[LeakPair]:
     """The key `leaks` of results/grid.json, cells by their paths."""
     return [LeakPair(clean=clean.path, leaky=leaky.path) for clean, leaky in leak_pairs(configuration, cells)]
+
+
+def warm_records(configuration: Configuration, cells: Sequence[Cell]) -> list[WarmPair]:
+    """The key `warm` of results/grid.json, cells by their paths."""
+    return [
+        WarmPair(kept=kept.path, uncached=uncached.path if uncached else None)
+        for kept, uncached in warm_pairs(configuration, cells)
+    ]
 
 
 def reap_records(configuration: Configuration, cells: Sequence[Cell]) -> list[PruningWanted]:

@@ -9,6 +9,7 @@ from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell
 from scripts.grid.side_tables import WANTED, side_tables
+from scripts.grid.sweeps import curve_file, curves
 
 PARTS = ("model", "precision", "engine", "variant")
 # What every grid makes right under results/; side tables beside it.
@@ -39,6 +40,14 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
             if (page := "/".join(parts)) not in pages:
                 raise ConfigError(
                     f"the grid {configuration.grid_name} has no such ablation",
+                    where=target,
+                    remedy=nearest(page, pages),
+                )
+        elif parts[:2] == ["results", "curves"]:
+            pages = {curve_file(name): "" for name in curves(configuration, cells)}
+            if (page := "/".join(parts)).removesuffix(".svg").removesuffix(".md") + ".md" not in pages:
+                raise ConfigError(
+                    f"the grid {configuration.grid_name} has no such sweep",
                     where=target,
                     remedy=nearest(page, pages),
                 )
@@ -73,7 +82,7 @@ def _check_cell(target: str, parts: list[str], configuration: Configuration, cel
             where=target,
             remedy=f"take `planned` out of its block in {configuration.grid_file}",
         )
-    files = [f"{cell.folder}/cell.json", *cell.session_files, *cell.round_files]
+    files = [f"{cell.folder}/cell.json", *cell.session_files, *cell.round_files, *cell.sweep_files]
     path = f"{cell.folder}/{'/'.join(parts[4:])}"
     if path not in files:
         raise ConfigError(

@@ -1,8 +1,9 @@
-"""What is read of a Qwen3 or Qwen3-MoE checkpoint beside its weights: config.json, and what a conversation needs."""
+"""What is read of a checkpoint beside its weights: config.json, and what a conversation needs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from scripts.common.files import read_json, write_json
 from scripts.records.base import Record, convert
@@ -36,6 +37,37 @@ class ModelConfig(Record, frozen=True, kw_only=True):
 def read_config(folder: Path) -> ModelConfig:
     """The config.json of the checkpoint in `folder`; DataError where it is missing or lacks what is needed."""
     return convert(ModelConfig, read_json(folder / CONFIG), str(folder / CONFIG))
+
+
+class HybridConfig(Record, frozen=True, kw_only=True):
+    """The text_config of a Qwen3.5 checkpoint, as far as it is needed: layers of linear attention among full ones.
+
+    Of a dense model the numbers of experts are 0, of a Mixture of Experts the feed-forward's width is.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    layer_types: list[Literal["full_attention", "linear_attention"]]
+    linear_conv_kernel_dim: int
+    linear_key_head_dim: int
+    linear_value_head_dim: int
+    linear_num_key_heads: int
+    linear_num_value_heads: int
+    intermediate_size: int = 0
+    num_experts: int = 0
+    moe_intermediate_size: int = 0
+    shared_expert_intermediate_size: int = 0
+
+
+def read_hybrid_config(folder: Path) -> HybridConfig | None:
+    """The text_config of the Qwen3.5 checkpoint in `folder`; None of another architecture."""
+    content = read_json(folder / CONFIG)
+    if not str(content.get("model_type")).startswith("qwen3_5"):
+        return None
+    return convert(HybridConfig, content.get("text_config"), f"{folder / CONFIG}: text_config")
 
 
 def copy_config(source: Path, target: Path, *, experts: int) -> None:

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import read_json, write_json, written_aside
-from scripts.quants.checkpoint import CHAT_FILES, CONFIG, ModelConfig, read_config
+from scripts.quants.checkpoint import (
+    CHAT_FILES,
+    CONFIG,
+    HybridConfig,
+    ModelConfig,
+    read_config,
+    read_hybrid_config,
+)
 from scripts.quants.manifest import make_manifest, write_manifest
 from scripts.quants.safetensors_files import write_bf16
 from scripts.records.manifest import WeightsSource
@@ -34,12 +41,13 @@ AHEAD = 64  # tensors drawn before they are written, at most
 
 @dataclass(frozen=True)
 class Drawn:
-    """One tensor to draw: its name, its shape, and the standard deviation; `constant` in place of a draw."""
+    """One tensor to draw: its name, its shape, standard deviation and mean; `constant` in place of a draw."""
 
     name: str
     shape: tuple[int, ...]
     deviation: float = 0.0
     constant: float | None = None
+    mean: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -56,7 +64,7 @@ def plan_layers(config: ModelConfig, *, head_scale: float, attention_scale: floa
         raise ConfigError(
             f"no random weights are drawn for {config.model_type!r}",
             where="config.json: model_type",
-            remedy="qwen3 or qwen3_moe",
+            remedy="qwen3, qwen3_moe, qwen3_5 or qwen3_5_moe",
         )
     hidden, head = config.hidden_size, config.head_dim
     queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
@@ -64,44 +72,118 @@ def plan_layers(config: ModelConfig, *, head_scale: float, attention_scale: floa
     for number in range(config.num_hidden_layers):
         at = f"model.layers.{number}."
         layer = [
-            _norm(f"{at}input_layernorm", hidden),
-            _norm(f"{at}post_attention_layernorm", hidden),
-            _matrix(f"{at}self_attn.q_proj", queries, hidden),
-            _matrix(f"{at}self_attn.k_proj", keys, hidden),
-            _matrix(f"{at}self_attn.v_proj", keys, hidden),
-            _matrix(f"{at}self_attn.o_proj", hidden, queries),
-            _norm(f"{at}self_attn.q_norm", head, attention_scale),
-            _norm(f"{at}self_attn.k_norm", head, attention_scale),
+            norm(f"{at}input_layernorm", hidden),
+            norm(f"{at}post_attention_layernorm", hidden),
+            matrix(f"{at}self_attn.q_proj", queries, hidden),
+            matrix(f"{at}self_attn.k_proj", keys, hidden),
+            matrix(f"{at}self_attn.v_proj", keys, hidden),
+            matrix(f"{at}self_attn.o_proj", hidden, queries),
+            norm(f"{at}self_attn.q_norm", head, attention_scale),
+            norm(f"{at}self_attn.k_norm", head, attention_scale),
         ]
         if config.model_type == "qwen3":
-            layer += _feed_forward(f"{at}mlp.", hidden, config.intermediate_size)
+            layer += feed_forward(f"{at}mlp.", hidden, config.intermediate_size)
         else:
-            layer.append(_matrix(f"{at}mlp.gate", config.num_experts, hidden))
+            layer.append(matrix(f"{at}mlp.gate", config.num_experts, hidden))
             for expert in range(config.num_experts):
-                layer += _feed_forward(f"{at}mlp.experts.{expert}.", hidden, config.moe_intermediate_size)
+                layer += feed_forward(f"{at}mlp.experts.{expert}.", hidden, config.moe_intermediate_size)
         layers.append(layer)
     rest = [
         Drawn("model.embed_tokens.weight", (config.vocab_size, hidden), 1.0),
-        _norm("model.norm", hidden),
+        norm("model.norm", hidden),
     ]
     if not config.tie_word_embeddings:
-        rest.append(_matrix("lm_head", config.vocab_size, hidden, head_scale))
+        rest.append(matrix("lm_head", config.vocab_size, hidden, head_scale))
     return [*layers, rest]
 
 
-def _matrix(name: str, outputs: int, inputs: int, scale: float = 1.0) -> Drawn:
+def matrix(name: str, outputs: int, inputs: int, scale: float = 1.0) -> Drawn:
+    """A projection's weight: its variance is 1 / inputs, times the square of `scale`."""
     return Drawn(f"{name}.weight", (outputs, inputs), scale / np.sqrt(inputs))
 
 
-def _norm(name: str, width: int, value: float = 1.0) -> Drawn:
+def norm(name: str, width: int, value: float = 1.0) -> Drawn:
+    """A norm's weight: the same value throughout."""
     return Drawn(f"{name}.weight", (width,), constant=value)
 
 
-def _feed_forward(at: str, hidden: int, width: int) -> list[Drawn]:
+def feed_forward(at: str, hidden: int, width: int) -> list[Drawn]:
+    """The three projections of a feed-forward network, or of an expert, whose names begin with `at`."""
     return [
-        _matrix(f"{at}gate_proj", width, hidden),
-        _matrix(f"{at}up_proj", width, hidden),
-        _matrix(f"{at}down_proj", hidden, width),
+        matrix(f"{at}gate_proj", width, hidden),
+        matrix(f"{at}up_proj", width, hidden),
+        matrix(f"{at}down_proj", hidden, width),
+    ]
+
+
+def plan_hybrid_layers(
+    config: HybridConfig, *, head_scale: float, attention_scale: float
+) -> list[list[Drawn]]:
+    """What a checkpoint of Qwen3.5 holds, without vision tower and MTP layer: a list a layer, the rest last.
+
+    Names and shapes are those that vLLM 0.25.1 loads. The norms multiply by 1 + weight, that of linear attention by its
+    weight. A token's memory decays by 0.7 to nearly 1 at the next one, as A_log and dt_bias say.
+    """
+    hidden, head = config.hidden_size, config.head_dim
+    queries, keys = config.num_attention_heads * head, config.num_key_value_heads * head
+    heads = config.linear_num_value_heads
+    linear_keys = config.linear_num_key_heads * config.linear_key_head_dim
+    linear_values = heads * config.linear_value_head_dim
+    convolved = 2 * linear_keys + linear_values
+    layers = []
+    for number, kind in enumerate(config.layer_types):
+        at = f"model.language_model.layers.{number}."
+        layer = [
+            norm(f"{at}input_layernorm", hidden, 0.0),
+            norm(f"{at}post_attention_layernorm", hidden, 0.0),
+        ]
+        if kind == "full_attention":
+            layer += [
+                matrix(f"{at}self_attn.q_proj", 2 * queries, hidden),  # a gate beside each query
+                matrix(f"{at}self_attn.k_proj", keys, hidden),
+                matrix(f"{at}self_attn.v_proj", keys, hidden),
+                matrix(f"{at}self_attn.o_proj", hidden, queries),
+                norm(f"{at}self_attn.q_norm", head, attention_scale - 1),
+                norm(f"{at}self_attn.k_norm", head, attention_scale - 1),
+            ]
+        else:
+            linear = f"{at}linear_attn."
+            layer += [
+                matrix(f"{linear}in_proj_qkv", convolved, hidden),
+                matrix(f"{linear}in_proj_z", linear_values, hidden),
+                matrix(f"{linear}in_proj_b", heads, hidden),
+                matrix(f"{linear}in_proj_a", heads, hidden),
+                Drawn(f"{linear}conv1d.weight", (convolved, 1, config.linear_conv_kernel_dim), 0.5),
+                Drawn(f"{linear}dt_bias", (heads,), constant=-2.0),
+                Drawn(f"{linear}A_log", (heads,), 1.0, mean=-1.6),
+                norm(f"{linear}norm", config.linear_value_head_dim),
+                matrix(f"{linear}out_proj", hidden, linear_values),
+            ]
+        layer += _hybrid_feed_forward(f"{at}mlp.", config)
+        layers.append(layer)
+    return [
+        *layers,
+        [
+            Drawn("model.language_model.embed_tokens.weight", (config.vocab_size, hidden), 1.0),
+            norm("model.language_model.norm", hidden, 0.0),
+            matrix("lm_head", config.vocab_size, hidden, head_scale),
+        ],
+    ]
+
+
+def _hybrid_feed_forward(at: str, config: HybridConfig) -> list[Drawn]:
+    hidden, width, experts = config.hidden_size, config.moe_intermediate_size, config.num_experts
+    if not experts:
+        return feed_forward(at, hidden, config.intermediate_size)
+    return [
+        matrix(f"{at}gate", experts, hidden),
+        matrix(f"{at}shared_expert_gate", 1, hidden),
+        *feed_forward(f"{at}shared_expert.", hidden, config.shared_expert_intermediate_size),
+        *(
+            part
+            for expert in range(experts)
+            for part in feed_forward(f"{at}experts.{expert}.", hidden, width)
+        ),
     ]
 
 
@@ -113,6 +195,8 @@ def draw(tensor: Drawn, seed: int) -> NDArray[np.uint16]:
         generator = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(tensor.name.encode())]))
         values = generator.standard_normal(tensor.shape, dtype=np.float32)
         values *= np.float32(tensor.deviation)
+        if tensor.mean:
+            values += np.float32(tensor.mean)
     return to_bf16(values)
 
 
@@ -160,8 +244,10 @@ def build_random(model: str, precision: str, entry: Precision, output: Path, *, 
     """Draw the checkpoint of a precision's `entry` and write its manifest, `output`; whole or not at all."""
     assert entry.source is not None and entry.chat is not None and entry.seed is not None
     source, chat = root / entry.source, root / entry.chat
-    config = read_config(source)
-    parts = plan_layers(config, head_scale=entry.head_scale, attention_scale=entry.attention_scale)
+    scales = {"head_scale": entry.head_scale, "attention_scale": entry.attention_scale}
+    hybrid = read_hybrid_config(source)
+    config = hybrid or read_config(source)
+    parts = plan_hybrid_layers(hybrid, **scales) if hybrid else plan_layers(read_config(source), **scales)
     with written_aside(output.parent) as aside:
         index: dict[str, str] = {}
         for number, tensors in enumerate(parts, start=1):

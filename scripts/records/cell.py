@@ -8,18 +8,20 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from scripts.records.base import FileRecord, Record, convert, current, load
+from scripts.records.engine import Resolved
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced, Mode, with_status
 from scripts.records.question import QuestionFound
+from scripts.records.session import Refusal
 from scripts.records.transcript import Candidate
 
 DifferenceKind = Literal["harness", "model"]
 DifferenceClass = Literal[
-    "harness", "refused", "not-greedy", "unclassified", "wide", "first-block", "near-tie"
+    "harness", "refusal", "not-greedy", "unclassified", "wide", "first-block", "near-tie"
 ]
 CellClass = Literal[
     "harness",
-    "refused",
+    "refusal",
     "not-greedy",
     "unclassified",
     "wide",
@@ -46,6 +48,8 @@ ReadingKind = Literal[
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
 Parts = Literal["first-replay", "within", "between", "none"]
+NEWER = ("agreement", "parts", "volatile", "kernels", "resolved", "resolved_differently", "flags", "ignored")
+"""Keys that files of older versions lack."""
 
 
 class ReplayHashes(Record, frozen=True, kw_only=True):
@@ -158,6 +162,26 @@ class CandidatePair(Record, frozen=True, kw_only=True):
     """The other replay's."""
 
 
+class Kernels(Record, frozen=True, kw_only=True):
+    """What computed a cell, in short words, as its first session's engine resolved it.
+
+    "?" is what the engine did not say; null does not apply (experts of a dense model, one GPU's all-reduce).
+    """
+
+    experts: str | None
+    """Products of the experts."""
+    dense: str | None
+    """All other products with weights."""
+    attention: str | None
+    """Attention over the cache."""
+    linear_attention: str | None
+    """Gated DeltaNet layers, where the model has such."""
+    all_reduce: str | None
+    """Sums over GPUs: what may be taken, in the order of preference."""
+    runner: str | None
+    """vLLM's model runner, of which it has two."""
+
+
 class Difference(Record, frozen=True, kw_only=True):
     """Where a replay first differs from the reference in a scenario."""
 
@@ -189,6 +213,8 @@ class Difference(Record, frozen=True, kw_only=True):
     """Whether that one is censored."""
     candidates: CandidatePair
     """What both recorded there."""
+    margin_steps: float | None = None
+    """The margin in steps of bf16 logits of that size; null where no step can be told from what was recorded."""
 
 
 class AtMost(Record, frozen=True, kw_only=True):
@@ -335,6 +361,16 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """Differences before this position count as of the first block."""
     tie_margin: float | None = None
     """A larger margin, nat, is no near-tie."""
+    kernels: Kernels | None = None
+    """What computed it; null where its sessions recorded nothing of their engine, and before version 3."""
+    resolved: Resolved | None = None
+    """What the first session's engine made of its arguments; null as `kernels` is."""
+    resolved_differently: list[str] | None = None
+    """In what the sessions' engines resolved otherwise, a line each; null as `kernels` is."""
+    flags: dict[str, str] | None = None
+    """The engine's arguments and variables → their JSON values; null where they were not recorded, as `kernels` is."""
+    ignored: dict[str, str] | None = None
+    """Of what its variant sets → what the engine's log says of not heeding it; null in older files."""
     bits: Bits | None = None
     """Over how much bits were judged; null where that is all there is."""
     readings: list[Reading] = []
@@ -351,8 +387,12 @@ class Cell(FileRecord, frozen=True, kw_only=True):
 
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
-        """Version 0 had no status in its forced modes, 1 did not say where replays part, 2 had no readings."""
-        said = {"agreement": None, "parts": None, "volatile": None, "bits": None, "readings": [], **content}
+        """Version 0 had no status in its forced modes, 1 did not say where replays part, 2 not what computed them."""
+        said = {**dict.fromkeys(NEWER), "readings": [], **content}
+        if isinstance(differences := said.get("differences"), list):
+            said["differences"] = [
+                {"margin_steps": None, **each} if isinstance(each, dict) else each for each in differences
+            ]
         if version == 0 and "forced" in said:
             said["forced"] = with_status(said["forced"])
         return said
@@ -361,7 +401,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
 class CellNotDone(FileRecord, frozen=True, kw_only=True):
     """A cell that was not run: never identical."""
 
-    status: Literal["failed", "planned"]
+    status: Literal["failed", "planned", "refused"]
     """What became of it."""
     model: str | None = None
     """The model's name; missing where the file says no more than its status."""
@@ -373,6 +413,8 @@ class CellNotDone(FileRecord, frozen=True, kw_only=True):
     """The variant's name."""
     reason: str | None = None
     """Why; null where nobody said."""
+    refused: Refusal | None = None
+    """What its engine refused, of a cell that is refused."""
 
 
 def read_cell(path: Path) -> Cell | CellNotDone:

@@ -6,6 +6,7 @@ from typing import Self
 
 from scripts.records.base import FileRecord, Record, Value
 from scripts.records.machine import ContainerFacts
+from scripts.records.tuning import Tuning
 
 Resolved = dict[str, str | int | float | bool | None]
 
@@ -101,6 +102,15 @@ class Speculation(Record, frozen=True, kw_only=True):
     """Tokens taken."""
 
 
+class PrefixCacheCount(Record, frozen=True, kw_only=True):
+    """What a server counted of its prefix cache since its start, warm-up included."""
+
+    queries: int
+    """Tokens of prompts that were looked up."""
+    hits: int
+    """Those that were there."""
+
+
 class Described(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a running engine says of itself."""
 
@@ -122,5 +132,9 @@ class Described(Record, frozen=True, kw_only=True, omit_defaults=True):
     """text, of an endpoint that is sent text."""
     speculation: Speculation | None = None
     """What was drafted and accepted, with speculative decoding."""
+    prefix_cache: PrefixCacheCount | None = None
+    """What was looked up and found, of a server that counts it over all requests."""
     container: ContainerFacts | None = None
     """What Docker gave its container."""
+    tuning: Tuning | None = None
+    """Its caches and what was tuned; missing in session.json, where they are keys of their own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.records.base import Record
-from scripts.records.settings import Arguments, ContainerSettings, EngineKind, Listing, Runtime
+from scripts.records.settings import Arguments, ContainerSettings, EngineKind, Listing, PrefixCache, Runtime
 
 
 class Build(Record, frozen=True, kw_only=True):
@@ -81,13 +81,8 @@ class HarnessChange(Record, frozen=True, kw_only=True):
     """What the tool list_files shows."""
     concurrency: int | None = None
     """How many requests are in flight at once."""
-
-
-class ContainerChange(Record, frozen=True, kw_only=True):
-    """What a variant changes in how the container is run."""
-
-    warm_tuning: bool | None = None
-    """Keep tuning results from session to session."""
+    prefix_cache: PrefixCache | None = None
+    """What is done with what the engine has read: emptied before each episode, or kept from replay to replay."""
 
 
 class Variant(Record, frozen=True, kw_only=True):
@@ -99,8 +94,8 @@ class Variant(Record, frozen=True, kw_only=True):
     """Engine kind → the arguments it changes."""
     environment: dict[str, str] | None = None
     """Environment variables that it adds or changes."""
-    container: ContainerChange | None = None
-    """What changes in how the container is run."""
+    warm_tuning: bool | None = None
+    """Keep a server's tuning results from session to session."""
     harness: HarnessChange | None = None
     """What changes in the harness."""
 
@@ -109,7 +104,7 @@ class Variant(Record, frozen=True, kw_only=True):
         """The keys under which it changes something, sorted."""
         return [
             key
-            for key in ("arguments", "container", "environment", "harness")
+            for key in ("arguments", "environment", "harness", "warm_tuning")
             if getattr(self, key) is not None
         ]
 

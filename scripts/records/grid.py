@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from scripts.records.base import FileRecord, Record
 from scripts.records.question import QuestionAsked
 from scripts.records.settings import Architecture
+from scripts.records.sweep import SweepAsked
 
 
 class Config(Record, frozen=True, kw_only=True):
@@ -36,6 +37,8 @@ class Config(Record, frozen=True, kw_only=True):
     """Tokens that prompt and answer may have together there."""
     tokenizer: str | None = None
     """A folder with the tokenizer of its model; null is text mode."""
+    requests: str | None = None
+    """A file of requests that are asked in place of the grid's workloads; null is these."""
 
 
 class Estimate(Record, frozen=True, kw_only=True):
@@ -97,6 +100,8 @@ class Block(Record, frozen=True, kw_only=True):
     """From what time is estimated."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that its cells are looked at along, for a page of results/curves/."""
     expect: list[str] | None = None
     """Makes its cells controls, with the classes they may read."""
     planned: str | None = None
@@ -177,6 +182,8 @@ class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Passes of its recorded trajectory."""
     question: QuestionAsked | None = None
     """What is asked in place of a number of sessions."""
+    sweep: SweepAsked | None = None
+    """The axis that it is looked at along, for a page of results/curves/."""
     status: Literal["planned", "run"] = "run"
     """Whether it is run."""
     reason: str | None = None
@@ -248,6 +255,15 @@ class LeakPair(Record, frozen=True, kw_only=True):
     """The one that shows times and all."""
 
 
+class WarmPair(Record, frozen=True, kw_only=True):
+    """A cell that keeps its prefix cache from replay to replay beside one that has none, by their paths."""
+
+    kept: str
+    """The one that keeps it."""
+    uncached: str | None
+    """The one that is the same without it; null where the grid has none."""
+
+
 class Grid(FileRecord, frozen=True, kw_only=True):
     """results/grid.json: the grid that is made, its cells in row order, controls, ablations, side tables."""
 
@@ -267,6 +283,9 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     """What it is, in one line."""
     workload: str | None = None
     """What is asked where a block does not say."""
+    requests: str | None = None
+    """The file of requests that are asked in place of its workloads, from the root; missing where there is none.
+    One that lies elsewhere is named alone: it is no part of an archive."""
     first_block: int = 16
     """Differences before this position count as of the first block."""
     tie_margin: float = 0.25
@@ -281,6 +300,8 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     """What results/leak.md compares."""
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
+    warm: list[WarmPair] = []
+    """What results/warm.md compares."""
 
 
 class ControlReading(Record, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from scripts.records.machine import Code
 from scripts.records.manifest import Evicted, Manifest
 from scripts.records.question import QuestionRound
 from scripts.records.session import SessionRecord
+from scripts.records.sweep import SweepRecord
 from scripts.records.transcript import Turn, TurnAnswered, TurnLogprobs, TurnTiming
 
 FOLDER = Path("scripts/records/schema")
@@ -38,6 +39,7 @@ FILES: dict[str, type[Record]] = {
     "pass-line": PassTurn,
     "question-round": QuestionRound,
     "session": SessionRecord,
+    "sweep": SweepRecord,
     "logprobs-line": TurnLogprobs,
     "timing-line": TurnTiming,
     "answers-line": TurnAnswered,

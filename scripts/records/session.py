@@ -7,7 +7,8 @@ from typing import ClassVar, Self
 from scripts.records.base import FileRecord, Record
 from scripts.records.engine import Described, EngineRecord, with_server_version
 from scripts.records.machine import Code, Machine
-from scripts.records.settings import Architecture, Settings
+from scripts.records.settings import Architecture, Sampling, Settings
+from scripts.records.tuning import CacheState, Tuned
 
 
 class FileSum(Record, frozen=True, kw_only=True):
@@ -85,6 +86,17 @@ class WeightsSum(Record, frozen=True, kw_only=True):
     """The sha256 of their manifest.json."""
 
 
+class Refusal(Record, frozen=True, kw_only=True):
+    """Why an engine did not start: it refused what the cell's variant asks of it."""
+
+    sentence: str
+    """The last error in its log."""
+    named: list[str]
+    """The variant's arguments and variables that the sentence names."""
+    ended: str
+    """How the engine ended, before it was ready."""
+
+
 class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """One engine process: all its replays and what makes them what they are.
 
@@ -123,6 +135,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """The requests beside the replay; null at a concurrency of 1."""
     waits: Waits | None = None
     """How often the server was waited for; null where it never was."""
+    sampling: Sampling | None = None
+    """How each id was drawn; null is greedily."""
+    template_time: str | None = None
+    """What the chat template was told of the time, ISO 8601; null where it did not ask, or was not rendered here."""
     questions: int | None = None
     """Questions that a replay asks."""
     workload: WorkloadSum | None = None
@@ -133,6 +149,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """results/engines/ENGINE.json as it was."""
     resolved: Described | None = None
     """What the engine said of itself."""
+    caches: dict[str, CacheState] | None = None
+    """Cache → with what the engine began; null of an engine that keeps none, or is not ours to look into."""
+    tuned: list[Tuned] | None = None
+    """What auto-tuning chose, where its files say so; null as `caches` is."""
     settings: Settings | None = None
     """The cell's settings."""
     argv: list[str] | None = None
@@ -147,6 +167,10 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """When it began, UTC, ISO 8601."""
     ended: str | None = None
     """When it ended, UTC, ISO 8601."""
+    refused: Refusal | None = None
+    """Why its engine refused to start, so that there is no replay; null where it ran."""
+    ignored: dict[str, str] | None = None
+    """Argument or variable of the variant → what the engine's log says of not heeding it; null in older files."""
 
     @classmethod
     def parse(cls, content: object, where: str) -> Self:

@@ -10,6 +10,7 @@ Architecture = Literal["dense", "moe", "unknown"]
 EngineKind = Literal["llama-cpp-python", "vllm", "sglang", "llamacpp", "openai", "transformers"]
 Runtime = Literal["process", "docker", "external"]
 Listing = Literal["names", "ls"]
+PrefixCache = Literal["emptied", "kept"]
 Arguments = dict[str, Value]  # by the engine's own names, as its owner writes them in engines.yaml
 
 CONTEXT_KEYS = ("n_ctx", "max_model_len", "context_length", "ctx_size")  # as the engines name it
@@ -28,9 +29,34 @@ class ContainerSettings(Record, frozen=True, kw_only=True, omit_defaults=True):
     cache: str | None = None
     """The folder inside where compiled kernels are kept, in a named volume."""
     tuning: str | None = None
-    """The folder inside with tuning results, empty in every session."""
-    warm_tuning: bool = False
-    """Whether tuning results are kept from session to session."""
+    """The folder inside with tuning results, empty in every session unless the variant keeps them."""
+
+
+class Sampling(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """How a generated id is drawn; greedy where nothing is said."""
+
+    temperature: float = 0.0
+    """What logits are divided by before one is drawn; 0 takes the most likely."""
+    top_p: float | None = None
+    """Only the most likely ids whose probabilities reach this sum are drawn from; null is all of them."""
+    seed: int | None = None
+    """What the draw begins from, in every request anew; null leaves it to the engine."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely id is taken."""
+        return self.temperature == 0
+
+    def body(self) -> dict[str, Value]:
+        """The fields of a request by the names that servers share; what is not set is not sent."""
+        found = {"top_p": self.top_p, "seed": self.seed}
+        return {
+            "temperature": self.temperature,
+            **{key: value for key, value in found.items() if value is not None},
+        }
+
+
+GREEDY = Sampling()
 
 
 COLD = "cold_cache"
@@ -44,6 +70,9 @@ class HarnessSettings(Record, frozen=True, kw_only=True):
     """What the tool list_files shows: names and sizes, or times and all as `ls` does."""
     concurrency: int = 1
     """How many requests are in flight at once, of which the replay is one."""
+    prefix_cache: PrefixCache = "emptied"
+    """What is done with what the engine has read: `emptied` before each episode; `kept`: all replays of a scenario are
+    played one after the other and it is emptied before the first, so that the first answer is cold, the others warm."""
 
 
 class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,6 +110,10 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How long it may take until it is ready; missing is the runtime's default."""
     container: ContainerSettings | None = None
     """How its container is run, of an engine with one."""
+    asked: Arguments = {}
+    """Of the arguments and variables those that the variant sets; empty in older files."""
+    warm_tuning: bool = False
+    """Whether a server's tuning results are kept from session to session."""
     endpoint: str | None = None
     """Where a server that runs already listens: http://HOST:PORT/v1."""
 
@@ -117,6 +150,8 @@ class LlamaCppArguments(Record, frozen=True, kw_only=True, forbid_unknown_fields
     """Tokens of a prompt in one call."""
     n_ubatch: int = 512
     """Tokens of a prompt in one computation."""
+    n_ubatch_choices: list[int] = []
+    """Each start takes one of these for n_ubatch, by the operating system's entropy; none where it is empty."""
     n_ctx: int = 4096
     """Tokens of context."""
     n_gpu_layers: int = 0

@@ -88,8 +88,8 @@ class TurnLogprobs(LineRecord, frozen=True, kw_only=True):
     """For each position the k most likely ids with their logprobs, best first, equal ones by id."""
 
 
-class TurnTiming(LineRecord, frozen=True, kw_only=True):
-    """How long one turn took."""
+class TurnTiming(LineRecord, frozen=True, kw_only=True, omit_defaults=True):
+    """How long one turn took, and how much of its prompt was there before."""
 
     scenario: str
     """Which episode of the replay."""
@@ -99,6 +99,10 @@ class TurnTiming(LineRecord, frozen=True, kw_only=True):
     """Ids generated."""
     seconds: float
     """Seconds from the request to the whole answer, six digits."""
+    prompt_tokens: int | None = None
+    """Ids of the prompt; missing in older files."""
+    cached_tokens: int | None = None
+    """Those of them that the engine took from its cache, as it counts; missing where it does not say."""
 
 
 class Usage(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from scripts.common.words import bare
 from scripts.records.cell import Cell
 from scripts.records.forced import MODES, Mode, ModeForced
 from scripts.records.grid import AblationRecord, Grid, GridCell
+from scripts.records.session import Refusal
 from scripts.report import figures
 from scripts.report.entries import Entry, read_entry
 from scripts.report.figures import DASH
 from scripts.report.markdown import markdown_table
 from scripts.verdict import routing, sessions
 from scripts.verdict.forced import deterministic
+from scripts.verdict.kernels import READ_INTO_KERNELS, UNKNOWN
 from scripts.verdict.sessions import LEVEL
 
 SPEED = "tokens/s (× baseline), varies"
@@ -41,6 +44,12 @@ LEGEND = """\
   else the exact Poisson interval, taking sessions as alike; `0 (≤ x)`: none was seen, x is the one-sided 95 % bound
   given these sessions.
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
+"""
+FLAGS_LEGEND = """\
+- **flags**: what became of the arguments and variables that a variant changes: `honoured` where the engine chose
+  something otherwise or bits differ by more than chance; `accepted, without effect` where its log says so, or all that
+  it chose and all bits are the baseline's, as far as bits show; `refused` where it did not start and the last error in
+  its log names them; else `accepted, effect not told`.
 """
 EXPERTS_LEGEND = """\
 - **experts**: those that the layers chose, as sets. A step's experts are chosen before its logits are there; each
@@ -147,6 +156,7 @@ class Outcome(Enum):
     NOTHING = "{} was accepted and changed nothing"
     EQUAL = "{} is equal in bits too (its bits are not compared with the baseline's)"
     UNPROVEN = "of {} too little was looked at to say"
+    REFUSED = "{} was refused by the engine"
     NOT_RUN = "{} was not run"
 
 
@@ -157,7 +167,16 @@ PLURALS = {
     Outcome.OTHER: "{} give other bits than the baseline, the same in every replay",
     Outcome.NOTHING: "{} were accepted and changed nothing",
     Outcome.EQUAL: "{} are equal in bits too (their bits are not compared with the baseline's)",
+    Outcome.REFUSED: "{} were refused by the engine",
     Outcome.NOT_RUN: "{} were not run",
+}
+
+
+# What a change of flags shows in bits where nothing was resolved otherwise.
+SEEN = {
+    Outcome.REMOVES: "removes a difference",
+    Outcome.BRINGS: "brings a difference",
+    Outcome.OTHER: "other bits",
 }
 
 
@@ -174,6 +193,9 @@ def judge(baseline: Look, change: Look) -> Judged | None:
     """What the change did to the bits; None where the baseline allows no judgement."""
     if baseline.bits in (Bits.NOT_RUN, Bits.UNKNOWN):
         return None
+    if change.entry.refused is not None:
+        said = change.entry.refused
+        return Judged(change, Outcome.REFUSED, f"its engine did not start ({said.ended}): {quoted(said)}.")
     if change.bits is Bits.NOT_RUN:
         return Judged(change, Outcome.NOT_RUN, f"{change.entry.not_run}.")
     seen = change.looked_at
@@ -198,6 +220,53 @@ def judge(baseline: Look, change: Look) -> Judged | None:
     if brings:
         return Judged(change, Outcome.BRINGS, f"{words}{_with_its_bits(baseline, change)}.")
     return Judged(change, Outcome.REMOVES, f"{words}.")
+
+
+def quoted(refused: Refusal) -> str:
+    """The sentence of a refusal as it stands in a log, for a page in Markdown."""
+    return f"`{refused.sentence.replace('`', chr(39))}`"
+
+
+def flag_verdict(base: Entry | None, entry: Entry) -> str | None:
+    """What became of the arguments and variables in which a cell differs from `base` of its deployment.
+
+    None where it sets none of its own, or nothing is known of either.
+    """
+    if entry.refused is not None:
+        return f"refused: {', '.join(entry.refused.named)}"
+    one, other = base.summary if base else None, entry.summary
+    if base is None or one is None or other is None or one.flags is None or other.flags is None:
+        return None
+    if base is entry or one.flags == other.flags:
+        return None
+    unheeded = f"; not heeded by its log: {', '.join(other.ignored)}" if other.ignored else ""
+    if otherwise := _resolved_otherwise(one, other):
+        return f"honoured: {', '.join(otherwise)}{unheeded}"
+    judged = judge(Look("base", (), base), Look(entry.planned.variant, (), entry))
+    if judged is not None and judged.outcome in SEEN:
+        return f"honoured: {SEEN[judged.outcome]}{unheeded}"
+    if (judged is not None and judged.outcome is Outcome.NOTHING) or other.ignored:
+        return "accepted, without effect" + (unheeded or " (as far as bits show)")
+    return "accepted, effect not told"
+
+
+def _resolved_otherwise(one: Cell, other: Cell) -> list[str]:
+    """What the engine of `other` resolved otherwise than that of `one`, where that is no echo of what was asked."""
+    assert one.flags is not None and other.flags is not None
+    asked = {bare(value) for key, value in other.flags.items() if one.flags.get(key) != value}
+    before, after = figures.named_kernels(one), figures.named_kernels(other)
+    found = [
+        f"{name} {word}, not {before[name]}"
+        for name, word in after.items()
+        if name in before and before[name] != word and UNKNOWN not in (word, before[name])
+    ]
+    was, came = one.resolved or {}, other.resolved or {}
+    for key in sorted((was.keys() | came.keys()) - READ_INTO_KERNELS):
+        old, new = was.get(key), came.get(key)
+        known = old is not None and new is not None and bare(str(new)) not in asked
+        if old != new and (known or (key == "patch" and new is not None)):
+            found.append(f"{key} {new}" if old is None else f"{key} {new}, not {old}")
+    return found
 
 
 def _states(baseline: Look, change: Look) -> tuple[list[sessions.State], list[sessions.State]] | None:
@@ -279,7 +348,7 @@ def verdict(baseline: Look, changes: Sequence[Look]) -> str:
     said = []
     if differs and Outcome.REMOVES not in outcomes:
         said.append("no change was shown to remove the difference")
-    if not differs and not outcomes & {Outcome.BRINGS, Outcome.UNPROVEN, Outcome.NOT_RUN}:
+    if not differs and not outcomes & {Outcome.BRINGS, Outcome.UNPROVEN, Outcome.REFUSED, Outcome.NOT_RUN}:
         said.append("no change was seen to bring a difference between replays")
     for outcome in Outcome:
         names = [f"`{each.look.variant}`" for each in judged if each.outcome is outcome]
@@ -314,7 +383,7 @@ def render_ablations(grid: Grid, entries: Sequence[Entry], key: tuple[str, str, 
         f"# What changes the bits of {key[0]} {key[1]}?",
         f"On {key[2]}. {grid.heading}",
     ]
-    legend = LEGEND
+    legend = [LEGEND]
     letters = _letters([Look(variant, (), entry) for variant, entry in known.items()])
     for ablation in ablations_of(grid, key):
         baseline = Look(ablation.baseline, (), known[ablation.baseline])
@@ -323,18 +392,21 @@ def render_ablations(grid: Grid, entries: Sequence[Entry], key: tuple[str, str, 
         if ablation.question:
             parts.append(f"*{ablation.question}*")
         parts.append(f"**Verdict.** {verdict(baseline, changes)}")
-        parts.append(markdown_table(variant_rows(baseline, changes, letters)))
+        rows = variant_rows(baseline, changes, letters)
+        if any(row["flags"] != DASH for row in rows):
+            legend.append(FLAGS_LEGEND)
+        parts.append(markdown_table(rows))
         judged = [each for change in changes if (each := judge(baseline, change)) is not None]
         if judged:
             parts.append("\n".join(f"- `{each.look.variant}`: {each.reason}" for each in judged))
         named = [line for look in (baseline, *changes) for line in experts(look)]
         if named:
-            legend = LEGEND + EXPERTS_LEGEND
+            legend.append(EXPERTS_LEGEND)
             parts += ["**Experts.** Did routing differ before the logits did?", "\n".join(named)]
     same = _same_bits(letters)
     if same:
         parts += ["## Variants with the same bits", same]
-    return "\n\n".join([*parts, "## How to read this", legend.rstrip()]) + "\n"
+    return "\n\n".join([*parts, "## How to read this", "".join(dict.fromkeys(legend)).rstrip()]) + "\n"
 
 
 def make_page(grid: Grid, results: Path, key: tuple[str, str, str]) -> str:
@@ -362,15 +434,16 @@ def planned_cells(grid: Grid, key: tuple[str, str, str]) -> list[GridCell]:
 def variant_rows(baseline: Look, changes: Sequence[Look], letters: dict[str, str]) -> list[dict[str, str]]:
     """One row a variant, the baseline's first; the speed in the last column, since it alone varies."""
     reference = None if baseline.entry.summary is None else baseline.found.tokens_per_second
-    columns = ["variant", "change", "text", "logprobs", "bits"]
+    columns = ["variant", "change", "flags", "text", "logprobs", "bits"]
     columns += [*(f"forced {mode}: unequal bits" for mode in MODES), "flips per 1,000 (95 %)", SPEED]
     rows = []
     for look in (baseline, *changes):
         row = dict.fromkeys(columns, DASH)
         row |= {"variant": f"`{look.variant}`", "change": "; ".join(look.changed) or "baseline"}
         rows.append(row)
+        row["flags"] = flag_verdict(baseline.entry, look.entry) or DASH
         if look.entry.summary is None:
-            row["text"] = str(look.entry.not_run)
+            row["text"] = "refused" if look.entry.refused else str(look.entry.not_run)
             continue
         found = look.found
         row["text"] = figures.k_of_n(found.text_identical, look.replays)

@@ -15,8 +15,8 @@ END = "<!-- controls: end -->"
 def read_controls(grid: Grid, entries: Sequence[Entry]) -> list[ControlReading]:
     """What each control of the grid read; DataError where one names a cell that the grid has not.
 
-    A control that was planned or failed did not come out as expected; one that a partial table lacks is
-    not checked.
+    A control that was planned or failed did not come out as expected, nor one that was refused where that is not
+    what it expects; one that a partial table lacks is not checked.
     """
     known = {entry.planned.path: entry for entry in entries}
     readings = []
@@ -27,6 +27,8 @@ def read_controls(grid: Grid, entries: Sequence[Entry]) -> list[ControlReading]:
             )
         entry = known[control.cell]
         found, ok = str(entry.not_run), None if entry.not_run == NO_FILE else False
+        if entry.refused is not None:
+            found, ok = f"refused ({entry.refused.sentence})", "refused" in control.expect
         if entry.summary is not None:
             found, ok = entry.summary.class_, entry.summary.class_ in control.expect
         readings.append(ControlReading(cell=control.cell, expect=control.expect, found=found, ok=ok))

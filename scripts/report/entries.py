@@ -9,6 +9,7 @@ from scripts.common.errors import DataError
 from scripts.records.cell import Cell, read_cell
 from scripts.records.grid import Grid, GridCell
 from scripts.records.manifest import Manifest
+from scripts.records.session import Refusal
 
 CELL_KEYS = ("model", "precision", "engine", "variant")
 NO_FILE = "not run: no cell.json"
@@ -19,13 +20,14 @@ class Entry:
     """One row. `planned`: the grid's entry. `summary`: cell.json where the cell is done, else None.
 
     `not_run`: why there is no summary, in words that begin with "not run"; None where there is one.
-    `quantised`: the manifest's text, None where there is no manifest.
+    `quantised`: the manifest's text, None where there is no manifest. `refused`: what the engine refused, where it did.
     """
 
     planned: GridCell
     summary: Cell | None
     not_run: str | None
     quantised: str | None
+    refused: Refusal | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +68,7 @@ def read_entry(planned: GridCell, results: Path, *, partial: bool) -> Entry:
             )
     if isinstance(found, Cell):
         return Entry(planned, found, None, quantised)
-    return Entry(planned, None, _not_run(found.status, found.reason), quantised)
+    return Entry(planned, None, _not_run(found.status, found.reason), quantised, found.refused)
 
 
 def _not_run(status: str, reason: str | None) -> str:

@@ -101,12 +101,43 @@ def margin(found: Difference) -> str:
     return DASH if found.margin is None else f"{'≥ ' if found.margin_censored else ''}{tiny(found.margin)}"
 
 
+def steps(found: Difference) -> str:
+    """The margin in steps of the logits, in brackets; nothing where no step is known."""
+    if found.margin_steps is None:
+        return ""
+    word = "step" if found.margin_steps == 1 else "steps"
+    return f" ({'≥ ' if found.margin_censored else ''}{found.margin_steps:g} {word})"
+
+
+def named_kernels(found: Cell) -> dict[str, str]:
+    """What is computed → what computed it, of a cell; what does not apply is left out."""
+    if found.kernels is None:
+        return {}
+    named = {
+        "experts": found.kernels.experts,
+        "dense": found.kernels.dense,
+        "attention": found.kernels.attention,
+        "linear attention": found.kernels.linear_attention,
+        "all-reduce": found.kernels.all_reduce,
+        "runner": found.kernels.runner,
+    }
+    return {name: word for name, word in named.items() if word is not None}
+
+
+def kernels(found: Cell) -> str:
+    """What computed a cell, in short words; a dash where its sessions recorded nothing of it."""
+    if found.kernels is None:
+        return DASH
+    said = "; ".join(f"{name} {word}" for name, word in named_kernels(found).items())
+    return f"{said} (**sessions differ**)" if found.resolved_differently else said
+
+
 def position_and_margin(differences: Sequence[Difference]) -> str:
     """Where the first difference is, and how near the tie was there."""
     first = first_difference(differences)
     if first is None:
         return DASH
-    return f"{first.position:,}, {'harness' if first.kind == 'harness' else margin(first)}"
+    return f"{first.position:,}, {'harness' if first.kind == 'harness' else margin(first) + steps(first)}"
 
 
 def noise(found: NoiseSpread | None) -> str:

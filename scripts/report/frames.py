@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from scripts.records.base import Record
+from scripts.records.cell import Kernels
 from scripts.records.forced import MODES, ModeForced, ModeNotRun
 from scripts.report import figures
+from scripts.report.ablation import flag_verdict
 from scripts.report.entries import CELL_KEYS, Entry
 from scripts.report.figures import DASH
 from scripts.verdict.rates import at_most
@@ -20,18 +22,20 @@ SPEED = "tokens/s, varies"
 QUESTION = "question: flips"
 PARTS = "parts"
 VOLATILE = "volatile in the harness"
+KERNELS = "computed by"
+FLAGS = "flags of the variant"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
     """The finding's own columns; the engine among them only where the grid has several.
 
-    What is quantised comes last: it is as long as it must be, and the figures before it fit a screen.
+    What computed them comes last: it is as long as it must be, and the figures before it fit a screen.
     """
     rows = []
     for entry in entries:
         row = {"model": entry.planned.model, "precision": entry.planned.label, "engine": entry.planned.engine}
         row |= agreement(entry)
-        row["quantised"] = entry.quantised or DASH
+        row[KERNELS] = figures.kernels(entry.summary) if entry.summary else DASH
         rows.append(row)
     frame = pd.DataFrame(rows, dtype=object)
     several = len({entry.planned.engine for entry in entries}) > 1
@@ -42,7 +46,8 @@ def agreement(entry: Entry) -> dict[str, str]:
     """How much of a cell agrees, of which class it is, and how often it flips; dashes where it was not run."""
     found = entry.summary
     if found is None:
-        text, logprobs, divergence, flips = DASH, DASH, str(entry.not_run), DASH
+        divergence = "refused" if entry.refused else str(entry.not_run)
+        text, logprobs, flips = DASH, DASH, DASH
     else:
         text = figures.k_of_n(found.text_identical, found.replays)
         logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
@@ -64,9 +69,13 @@ def leaked(entries: Sequence[Entry]) -> bool:
 def details(entries: Sequence[Entry]) -> pd.DataFrame:
     """The rest, one row a cell; the speed in the last column, since it alone varies from build to build."""
     rows = []
+    said = flag_verdicts(entries)
     for entry in entries:
         row = entry.columns("model", "precision", "variant", "architecture", "engine")
+        row["quantised"] = entry.quantised or DASH
         found = entry.summary
+        if any(said.values()):
+            row[FLAGS] = said[entry.planned.path] or DASH
         if found is None:
             row["sessions × replays"] = "not run"
         else:
@@ -101,7 +110,28 @@ def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
     asked = any(entry.planned.question for entry in entries)
     rows = [_full_row(entry, asked=asked, parted=parted(entries)) for entry in entries]
+    if resolved(entries):
+        said = flag_verdicts(entries)
+        for row, entry in zip(rows, entries, strict=True):
+            row["flags"] = said[entry.planned.path]
     return pd.DataFrame(rows, dtype=object)
+
+
+def resolved(entries: Sequence[Entry]) -> bool:
+    """Whether any cell says what computed it, or that its engine refused to start."""
+    return any(entry.refused or (entry.summary and entry.summary.kernels) for entry in entries)
+
+
+def flag_verdicts(entries: Sequence[Entry]) -> dict[str, str | None]:
+    """By cell: what became of the arguments and variables that its variant sets, against `base` of its deployment."""
+    names = ("model", "precision", "engine")
+    bases = {
+        tuple(entry.columns(*names).values()): entry for entry in entries if entry.planned.variant == "base"
+    }
+    return {
+        entry.planned.path: flag_verdict(bases.get(tuple(entry.columns(*names).values())), entry)
+        for entry in entries
+    }
 
 
 def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
@@ -132,6 +162,10 @@ def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
     row |= _fields("noise_chosen_", noise and noise.chosen, "p50", "p99", "max")
     row |= _fields("noise_margin_", noise and noise.margin, "p50", "p99", "max")
     row |= _fields("", found, "exact_ties", "deterministic")
+    row |= _fields("first_difference_", first, "margin_steps")
+    row |= _fields("kernels_", found and found.kernels, *Kernels.__struct_fields__)
+    differently = found.resolved_differently if found else None
+    row["resolved_differently"] = "; ".join(differently) if differently else None
     row |= _fields("flips_bootstrap_", found and found.flips_bootstrap, "low", "high")
     differ = replays_differ(found.hashes, found.reference) if found else None
     for name in ("share", "low", "high"):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from scripts.records.cell import Cell
 from scripts.records.grid import ControlReading, Grid
 from scripts.report import figures, frames
+from scripts.report.ablation import quoted
 from scripts.report.controls import banner, in_words
 from scripts.report.entries import Entry
 from scripts.report.markdown import markdown_table
@@ -26,6 +27,7 @@ LEGEND = """\
   `first-block`: at a near-tie within the first {first_block} tokens; `near-tie`: at one later;
   `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
   proves nothing about the rest.
+{kernels}\
 - **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
   per 1,000 tokens compared, with a two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the one-sided
   95 % bound given these sessions. It speaks of these prompts on this machine. **interval of flips**: with five
@@ -34,10 +36,11 @@ LEGEND = """\
 - **another text**: where no flip was seen, the largest share of sessions that may give another text than these
   did (one-sided, Clopper and Pearson, on sessions). It takes this text for the usual one: did starts choose among
   several that are as likely, one session fewer would count, and five would leave 53 % for 45 %.
+{flags}\
 {parts}\
 {volatile}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
-  the reference preferred its token there; `≥`: the other token was not among the candidates listed.
+  the reference preferred its token there; `≥`: the other token was not among the candidates listed.{steps}
 - **noise p99**: how far the logprob of the chosen token, and the margin between the best two, differ between
   replays in one context, nat, 99th percentile. **exact ties**: contexts whose best two are exactly equal.
 - **score**: correct answers over questions asked, unanswered counted as wrong. **tokens a replay**: those it
@@ -54,6 +57,20 @@ LEGEND = """\
 - **tokens/s**: the one column that varies from build to build: read it as a rough size.
 """
 
+KERNELS = """\
+- **computed by**: what the engine said, at its first session's start, that it chose: for the products of the experts,
+  for all other products, for attention, for sums over GPUs, and vLLM's model runner (it has two, which differ in bits).
+  `unquantised`: torch's own products. `ggml`: llama.cpp's, which picks by shape and does not say. `?`: not read.
+"""
+STEPS = """
+  In brackets the same in steps of bf16 logits of that size, where the recorded differences tell it (9 in 10 sure)."""
+FLAGS = """\
+- **flags of the variant**: what became of the arguments and variables in which a variant differs from `base`.
+  `honoured`: the engine chose something otherwise, or bits differ by more than chance (named is which).
+  `accepted, without effect`: its log says that it does not heed them, or all that it chose and all bits are as
+  `base` has them, as far as bits show. `refused`: it did not start, and the last error in its log names them.
+  `accepted, effect not told`: nothing else was seen than chance or `base` by itself can make.
+"""
 PARTS = """\
 - **parts**: where replays part. `within`: inside a session, which is one start of the engine; `never within, 1 of 5
   sessions apart`: never inside one, and the replays of one start are not those of the others, so a start decides;
@@ -80,6 +97,8 @@ def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[Control
         grid.heading,
         markdown_table(frames.finding(entries)),
         *_bounds(entries),
+        *_differently(entries),
+        *_refused(entries),
         "## Each cell",
         markdown_table(frames.details(entries)),
         *_questions(entries),
@@ -97,8 +116,16 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     asked = QUESTION if _questions(entries) else ""
     parts = PARTS if frames.parted(entries) else ""
     volatile = VOLATILE if frames.leaked(entries) else ""
+    found = [entry.summary for entry in entries if entry.summary]
+    steps = any(each.margin_steps is not None for cell in found for each in cell.differences)
     return LEGEND.format(
-        first_block=grid.first_block, parts=parts, volatile=volatile, question=asked
+        first_block=grid.first_block,
+        parts=parts,
+        volatile=volatile,
+        question=asked,
+        kernels=KERNELS if any(cell.kernels for cell in found) else "",
+        steps=STEPS if steps else "",
+        flags=FLAGS if any(frames.flag_verdicts(entries).values()) else "",
     ).rstrip()
 
 
@@ -110,6 +137,21 @@ def _bounds(entries: Sequence[Entry]) -> list[str]:
         if (bound := at_most(0, rate.exposure))
     ]
     return _list("Where no flip was seen (each bound 95 %):", lines)
+
+
+def _differently(entries: Sequence[Entry]) -> list[str]:
+    lines = [
+        f"- {entry.name}: {line}"
+        for entry in entries
+        if entry.summary
+        for line in entry.summary.resolved_differently or ()
+    ]
+    return _list("Sessions of one cell whose engines resolved otherwise:", lines)
+
+
+def _refused(entries: Sequence[Entry]) -> list[str]:
+    lines = [f"- {entry.name}: {quoted(entry.refused)}" for entry in entries if entry.refused]
+    return _list("Refused by the engine at its start:", lines)
 
 
 def _of_sessions(found: Cell) -> str:

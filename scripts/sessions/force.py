@@ -20,7 +20,7 @@ from scripts.common.files import sha256_file
 from scripts.common.protocol import Engine, Scores
 from scripts.quants.manifest import verify_manifest
 from scripts.records.forced import Mode, PassTurn, Read
-from scripts.records.session import LoadRecord
+from scripts.records.session import LoadRecord, SessionRecord
 from scripts.records.settings import Settings
 from scripts.records.transcript import Turn
 from scripts.sessions.aside import session_folder
@@ -169,9 +169,18 @@ def force_passes(
 
 
 def force_cell(deployment: Deployment, output: Path, *, passes: Mapping[Mode, int], transcript: Path) -> None:
-    """Feed `transcript` back to a fresh engine, so many `passes` a mode; write {cell}/forced/ and `output`."""
+    """Feed `transcript` back to a fresh engine, so many `passes` a mode; write {cell}/forced/ and `output`.
+
+    Where the session that was to write it is a refused start, no engine is started, and `output` says why.
+    """
     verify_manifest(deployment.manifest)
     with session_folder(output.parent / "forced", part="forced") as aside:
+        session = transcript.parent / "session.json"
+        refused = SessionRecord.read(session).refused if session.is_file() else None
+        if refused is not None:
+            why = dict.fromkeys(FORCE, f"the engine refused to start: {refused.sentence}")
+            summarise_forced(aside, scenarios=[], not_run=why).write(output)
+            return
         episodes = recorded_episodes(transcript)
         progress = Progress(deployment.title("forced"), max(passes.values()))
         with deployment.start() as engine:

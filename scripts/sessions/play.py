@@ -7,8 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.common.errors import ConfigError
@@ -20,9 +19,9 @@ from scripts.records.transcript import ServerSaid, TurnAnswered, TurnLogprobs, T
 from scripts.sessions.load import Load
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
-from scripts.workload.episode import TOOL_SCHEMAS, PlayedTurn, first_messages, play_episode
+from scripts.workload.episode import PlayedTurn, ask_request, opening_prompt, play_episode
 from scripts.workload.text_form import TextForm
-from scripts.workload.workloads import Scenario, Workload
+from scripts.workload.workloads import Request, Scenario, Workload
 
 WARM_UP_TOKENS = 16
 
@@ -38,6 +37,59 @@ class Replay:
     tokens: int
     seconds: float
     said: list[ServerSaid]
+
+
+@dataclass
+class ReplayWriter:
+    """The files of replay `number` in `folder`, written episode by episode; tokens and seconds so far.
+
+    `said`: what a server that was not started here said of itself, turn by turn.
+    """
+
+    folder: Path
+    number: int
+    tokens: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    said: list[ServerSaid] = field(default_factory=list, init=False)
+    _has_logprobs: bool = field(default=False, init=False)
+
+    def path(self, kind: str) -> Path:
+        """The file of a kind: transcript, logprobs, timing or answers."""
+        return self.folder / f"replay-{self.number:02d}.{kind}.jsonl"
+
+    def write(self, played: PlayedTurn) -> None:
+        """Write a turn to the end of each file."""
+        turn, made = played.turn, len(played.turn.output_ids)
+        timing = TurnTiming(
+            scenario=turn.scenario,
+            turn=turn.turn,
+            tokens=made,
+            seconds=round(played.seconds, 6),
+            prompt_tokens=played.prompt_tokens,
+            cached_tokens=played.cached_tokens,
+        )
+        none = TurnLogprobs(scenario=turn.scenario, turn=turn.turn, chosen=[], top=[])
+        self._has_logprobs = self._has_logprobs or played.logprobs is not None
+        records = {"transcript": turn, "logprobs": played.logprobs or none, "timing": timing}
+        if played.said is not None:
+            self.said.append(played.said)
+            records["answers"] = TurnAnswered(scenario=turn.scenario, turn=turn.turn, said=played.said)
+        for kind, record in records.items():
+            with open(self.path(kind), "a", encoding="utf-8") as stream:
+                stream.write(record.line())
+        self.tokens, self.seconds = self.tokens + made, self.seconds + played.seconds
+
+    def done(self) -> Replay:
+        """What it came to; without a file of logprobs where the engine offered none."""
+        logprobs = self.path("logprobs")
+        if not self._has_logprobs:
+            logprobs.unlink()
+        files = ReplayFiles(
+            replay=self.number,
+            transcript=_file_sum(self.path("transcript")),
+            logprobs=_file_sum(logprobs) if self._has_logprobs else None,
+        )
+        return Replay(files, self.tokens, self.seconds, self.said)
 
 
 @dataclass(frozen=True)
@@ -75,19 +127,38 @@ class Player:
 
     def __post_init__(self) -> None:
         context, most = self.settings.context, self.workload.max_tokens
-        if context < 2 * most:
+        if self.workload.requests:
+            self._check_room(context)
+        elif context < 2 * most:
             raise ConfigError(
                 f"a context of {context} ids has no room for the workload's turns of {most}",
                 where="config/engines.yaml",
                 remedy="raise n_ctx, or lower limits.max_tokens of the workload",
             )
 
+    def _check_room(self, context: int) -> None:
+        """Each request has room; how many tokens a chat endpoint makes of one is not known here."""
+        for request in self.workload.requests if isinstance(self.chat, ChatForm) else ():
+            prompt = len(self.chat.request_prompt(request))
+            if prompt + request.max_tokens > context:
+                raise ConfigError(
+                    f"the request {request.name} has {prompt:,} ids and wants {request.max_tokens:,} more, and the "
+                    f"context has room for {context:,}",
+                    where="config/engines.yaml",
+                    remedy="raise n_ctx (or what the engine calls it), or lower the request's max_tokens",
+                )
+
     def play(self, engine: Engine, folder: Path, replays: int, progress: Progress) -> Played:
         """Warm up, and play so many `replays` into `folder` beside the cell's load."""
         self.warm_up(engine)
         begun = time.time()
+        writers = [ReplayWriter(folder, number) for number in range(replays)]
         with Load(engine, self.settings, self.background) as load:
-            played = [self.replay(number, engine, load, folder, progress) for number in range(replays)]
+            for scenario, writer, cold in self.episodes(writers):
+                if cold:
+                    load.reset()
+                self.write_episode(engine, scenario, writer, load, progress)
+            played = [writer.done() for writer in writers]
         progress.done()
         return Played(played, load.describe(), time.time() - begun)
 
@@ -97,69 +168,51 @@ class Player:
         A server that runs already was started by nobody, and its first answer is one that its user meets.
         """
         if self.settings.runtime == "external":
-            engine.reset()
             return
-        opening = first_messages(self.workload, self.workload.scenarios[0])
-        prompt = self.chat.first_prompt(opening, TOOL_SCHEMAS)
-        engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=[self.chat.stop_id], top_logprobs=1)
+        prompt = opening_prompt(self.chat, self.workload, self.workload.episodes[0])
+        engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=self.chat.stop_ids, top_logprobs=1)
         engine.reset()
 
-    def replay(self, number: int, engine: Engine, load: Load, folder: Path, progress: Progress) -> Replay:
-        """Play the whole workload once, beside `load`, and write the replay's files into `folder`."""
-        transcript, logprobs, timing, answers = (
-            folder / f"replay-{number:02d}.{kind}.jsonl"
-            for kind in ("transcript", "logprobs", "timing", "answers")
-        )
-        tokens, seconds, has_logprobs = 0, 0.0, False
-        servers: list[ServerSaid] = []
-        with ExitStack() as stack:
-            said, computed, timed, answered = (
-                stack.enter_context(open(path, "w", encoding="utf-8"))
-                for path in (transcript, logprobs, timing, answers)
-            )
-            for scenario in self.workload.scenarios:
-                load.reset()
-                workspace = folder / "workspace"
-                workspace.mkdir()
-                for played in self.episode(engine, scenario, workspace):
-                    said.write(played.turn.line())
-                    has_logprobs = has_logprobs or played.logprobs is not None
-                    none = TurnLogprobs(scenario=scenario.name, turn=played.turn.turn, chosen=[], top=[])
-                    computed.write((played.logprobs or none).line())
-                    if played.said is not None:
-                        servers.append(played.said)
-                        answered.write(
-                            TurnAnswered(
-                                scenario=scenario.name, turn=played.turn.turn, said=played.said
-                            ).line()
-                        )
-                    load.look()
-                    made = len(played.turn.output_ids)
-                    timed.write(
-                        TurnTiming(
-                            scenario=scenario.name,
-                            turn=played.turn.turn,
-                            tokens=made,
-                            seconds=round(played.seconds, 6),
-                        ).line()
-                    )
-                    tokens, seconds = tokens + made, seconds + played.seconds
-                    asked = f"{played.question}/{len(scenario.questions)}"
-                    progress.turn(number, scenario.name, asked, made, played.seconds)
-                shutil.rmtree(workspace)
-        if not has_logprobs:
-            logprobs.unlink()
-        if not servers:
-            answers.unlink()
-        files = ReplayFiles(
-            replay=number,
-            transcript=_file_sum(transcript),
-            logprobs=_file_sum(logprobs) if has_logprobs else None,
-        )
-        return Replay(files, tokens, seconds, servers)
+    def episodes(
+        self, replays: list[ReplayWriter]
+    ) -> Iterator[tuple[Scenario | Request, ReplayWriter, bool]]:
+        """The episodes in the order in which they are played, and whether the engine is emptied before each.
 
-    def episode(self, engine: Engine, scenario: Scenario, folder: Path) -> Iterator[PlayedTurn]:
-        """Play one scenario in the empty `folder`."""
+        Where the prefix cache is kept all replays of a scenario follow one another, so that a context is in the cache
+        of an engine with room for one, too.
+        """
+        if self.settings.harness.prefix_cache == "kept":
+            for scenario in self.workload.episodes:
+                for replay in replays:
+                    yield scenario, replay, replay.number == 0
+        else:
+            for replay in replays:
+                for scenario in self.workload.episodes:
+                    yield scenario, replay, True
+
+    def write_episode(
+        self,
+        engine: Engine,
+        scenario: Scenario | Request,
+        replay: ReplayWriter,
+        load: Load,
+        progress: Progress,
+    ) -> None:
+        """Play one episode of a replay, beside `load`, and write it down."""
+        workspace = replay.folder / "workspace"
+        workspace.mkdir()
+        for played in self.episode(engine, scenario, workspace):
+            replay.write(played)
+            load.look()
+            asked = "–" if isinstance(scenario, Request) else f"{played.question}/{len(scenario.questions)}"
+            progress.turn(replay.number, scenario.name, asked, len(played.turn.output_ids), played.seconds)
+        shutil.rmtree(workspace)
+
+    def episode(self, engine: Engine, scenario: Scenario | Request, folder: Path) -> Iterator[PlayedTurn]:
+        """Play one scenario in the empty `folder`, or ask one request."""
+        if isinstance(scenario, Request):
+            top = self.settings.top_logprobs
+            return iter([ask_request(engine, self.chat, self.workload, scenario, top_logprobs=top)])
         return play_episode(
             engine,
             self.chat,
@@ -176,7 +229,7 @@ class Player:
         order = random.Random()
         while True:
             with tempfile.TemporaryDirectory(prefix="tempzero-") as workspace:
-                for played in self.episode(engine, order.choice(self.workload.scenarios), Path(workspace)):
+                for played in self.episode(engine, order.choice(self.workload.episodes), Path(workspace)):
                     yield len(played.turn.output_ids)
 
 

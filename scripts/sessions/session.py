@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from scripts.common.errors import StartError
 from scripts.common.files import sha256_file
+from scripts.engines.refusal import find_ignored, find_refusal
 from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
 from scripts.quants.manifest import verify_manifest
@@ -18,6 +22,7 @@ from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.play import Played, Player
 from scripts.sessions.progress import Progress
+from scripts.workload.chat import ChatForm
 from scripts.workload.workloads import Workload
 
 # Variables that an engine may heed, and words in the names of those that nobody may see.
@@ -38,21 +43,37 @@ class Session:
 
 
 def run_session(session: Session, output: Path) -> None:
-    """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left."""
+    """Run a session and write its folder, `output` (session.json) last; on any failure nothing of it is left.
+
+    An engine that refuses to start because of what the cell's variant asks is no failure: the record says so.
+    """
     deployment = session.deployment
     verify_manifest(deployment.manifest)
     with session_folder(output.parent) as folder:
-        started = _now()
+        started = now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
-        with deployment.start() as engine:
-            played = player.play(engine, folder, session.replays, progress)
-            described = engine.describe()
-        _record(session, played, described, started).write(folder / output.name)
+        played, described, refused = Played([], None, 0.0), None, None
+        try:
+            with deployment.start() as engine:
+                played = player.play(engine, folder, session.replays, progress)
+                described = engine.describe()
+        except StartError as error:
+            refused = find_refusal(error.log, error.ended, deployment.settings.asked)
+            if refused is None:
+                raise
+            print(f"the engine refused to start: {refused.sentence}", file=sys.stderr)
+        clock = player.chat.clock if isinstance(player.chat, ChatForm) else None
+        found = _record(session, played, described, started, clock)
+        ignored = None if refused else find_ignored(_log(deployment.log), deployment.settings.asked)
+        replace(found, refused=refused, ignored=ignored).write(folder / output.name)
 
 
-def _record(session: Session, played: Played, described: Described, started: str) -> SessionRecord:
+def _record(
+    session: Session, played: Played, described: Described | None, started: str, clock: str | None
+) -> SessionRecord:
     settings, workload = session.deployment.settings, session.workload
+    tuning = None if described is None else described.tuning
     return SessionRecord(
         model=settings.model,
         architecture=settings.architecture,
@@ -70,30 +91,41 @@ def _record(session: Session, played: Played, described: Described, started: str
         load=played.load,
         waits=played.waits,
         questions=workload.questions,
+        sampling=None if workload.sampling.greedy else workload.sampling,
+        template_time=clock,
         workload=WorkloadSum(name=workload.name, sha256=workload.sha256),
         weights=WeightsSum(manifest_sha256=sha256_file(session.deployment.manifest)),
         engine_record=session.deployment.record,
-        resolved=described,
+        resolved=None if described is None else replace(described, tuning=None),
+        caches=None if tuning is None else tuning.caches,
+        tuned=None if tuning is None else tuning.tuned,
         settings=settings,
-        argv=[_relative(part) for part in sys.orig_argv],
-        environment=_environment(settings.environment),
+        argv=[relative(part) for part in sys.orig_argv],
+        environment=heeded_environment(settings.environment),
         machine=describe_machine(),
         code=describe_code(Path()),
         started=started,
-        ended=_now(),
+        ended=now(),
     )
 
 
-def _now() -> str:
+def _log(path: Path) -> str:
+    """What the engine wrote; nothing where its log is somebody else's."""
+    return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _relative(argument: str) -> str:
-    """An argument without the folder that the project happens to lie in."""
-    return argument.replace(f"{Path.cwd()}{os.sep}", "")
+def relative(argument: str) -> str:
+    """An argument without the folder that the project, or a file of somebody's, happens to lie in."""
+    own = argument.replace(f"{Path.cwd()}{os.sep}", "")
+    return Path(own).name if Path(own).is_absolute() else own
 
 
-def _environment(own: dict[str, str]) -> dict[str, str]:
+def heeded_environment(own: dict[str, str]) -> dict[str, str]:
     """The variables that an engine may heed: the cell's `own`, and what was there of threads, GPUs and libraries."""
     found = {key: value for key, value in os.environ.items() if key.startswith(HEEDED)} | own
     return {

@@ -1,4 +1,8 @@
-"""Ending with the workflow: a session whose Snakemake is gone must not go on as an orphan."""
+"""Ending with the workflow: a session whose Snakemake is gone must not go on as an orphan.
+
+That is the Snakemake of this machine which started it: the workflow, or where a cluster runs the job, the one that the
+cluster started for it. When a job is cancelled is the cluster's to say, by SIGTERM (scripts/common/command.py).
+"""
 
 from __future__ import annotations
 

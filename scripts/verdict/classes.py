@@ -8,7 +8,7 @@ from scripts.records.cell import CellClass, DifferenceClass, DifferenceKind
 
 ORDER: tuple[DifferenceClass, ...] = (
     "harness",
-    "refused",
+    "refusal",
     "not-greedy",
     "unclassified",
     "wide",
@@ -28,18 +28,18 @@ def difference_class(
     first_block: int = FIRST_BLOCK,
     tie_margin: float = TIE_MARGIN,
     of_harness: bool = False,
-    refused: bool = False,
+    refusal: bool = False,
     greedy: bool = True,
 ) -> DifferenceClass:
     """The first class that holds. `margin`, `margin_noise_p99`, `tie_margin` in nat, `position` in tokens.
 
-    `of_harness`: unlike back ends or prompts of the server account for it. `refused`: one answer was. `greedy`: either
-    replay took the most likely id there.
+    `of_harness`: unlike back ends or prompts of the server account for it. `refusal`: one answer is a refusal.
+    `greedy`: both replays took the most likely id there.
     """
     if kind == "harness" or of_harness:
         return "harness"
-    if refused:
-        return "refused"
+    if refusal:
+        return "refusal"
     if not greedy:
         return "not-greedy"
     if margin is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -17,6 +18,7 @@ from scripts.common.errors import DataError
 from scripts.records.cell import (
     CandidatePair,
     Cell,
+    CellNotDone,
     Difference,
     ReplayHashes,
     ReplayName,
@@ -34,12 +36,14 @@ from scripts.verdict.contexts import Path as Walk
 from scripts.verdict.differences import FirstDifference, in_ids, in_words
 from scripts.verdict.forced import check_turns, deterministic, read_passes
 from scripts.verdict.grouping import groups, identical, largest_group
+from scripts.verdict.kernels import flags, kernels, resolved_differently
 from scripts.verdict.logprobs import Counted, Known, Spot, count_bits, read_arrays
 from scripts.verdict.noise import Noise
 from scripts.verdict.partial import bits_keys, judged_bits
 from scripts.verdict.rates import at_most, flips_per_1000
 from scripts.verdict.readings import Evidence, read_evidence, readings
 from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
+from scripts.verdict.steps import logit_step
 from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
 from scripts.volatile.describe import name_volatile
 
@@ -113,6 +117,7 @@ def summarise(
     noise = computed.noise.summary() if computed else None
     p99 = noise.margin.p99 if noise and noise.margin else None
 
+    steps = _Steps(computed)
     differences = [
         _difference(
             (same, index),
@@ -120,6 +125,7 @@ def summarise(
             found,
             computed,
             evidence,
+            steps,
             p99,
             first_block=first_block,
             tie_margin=tie_margin,
@@ -188,13 +194,52 @@ def summarise(
             not_greedy=computed.not_greedy if computed else None,
             bits=bits,
         ),
+        kernels=kernels(record),
+        resolved=record.resolved.resolved if record.resolved else None,
+        resolved_differently=resolved_differently(sessions),
+        flags=flags(record),
+        ignored=record.ignored,
+    )
+
+
+def judge(
+    cell: Path,
+    *,
+    first_block: int = FIRST_BLOCK,
+    tie_margin: float = TIE_MARGIN,
+    asked: QuestionAsked | None = None,
+    count: int | None = None,
+) -> Cell | CellNotDone:
+    """As `summarise`, or that the cell is refused, where the engine of any of its sessions refused to start."""
+    sessions = find_sessions(cell)[:count]
+    refused = [each for each in sessions if each.record.refused]
+    if not refused:
+        return summarise(cell, first_block=first_block, tie_margin=tie_margin, asked=asked, count=count)
+    check_agreement(sessions)
+    first = refused[0].record
+    assert first.refused is not None
+    some = f" (in {len(refused)} of {len(sessions)} sessions)" if len(refused) < len(sessions) else ""
+    return CellNotDone(
+        status="refused",
+        model=first.model,
+        precision=first.precision,
+        engine=first.engine,
+        variant=first.variant,
+        reason=f"{first.refused.sentence}{some}",
+        refused=first.refused,
     )
 
 
 def look(cell: Path, asked: QuestionAsked, count: int) -> QuestionFound:
-    """What the first `count` sessions of the cell in that folder answer to its question; their text alone is read."""
+    """What the first `count` sessions of the cell in that folder answer to its question; their text alone is read.
+
+    Where an engine refused to start, the question is given up.
+    """
     sessions = find_sessions(cell)[:count]
     check_agreement(sessions)
+    if any(each.record.refused for each in sessions):
+        none = question.account(asked, [], agreeing=0, sessions=len(sessions), tokens=0)
+        return msgspec.structs.replace(none, spent=True, sentence="the engine refused to start")
     replays = find_replays(sessions)
     return answer(asked, read_said(replays), len(sessions), len(replays))
 
@@ -400,12 +445,33 @@ def _by_replay(replays: list[Replay], said: Said) -> list[tuple[int, FirstDiffer
     return [(index, found) for index in range(len(replays)) for found in of_replay[index]]
 
 
+class _Steps:
+    """Margins in steps of the logits, each place of the reference looked at once."""
+
+    def __init__(self, computed: Computed | None) -> None:
+        self._computed = computed
+        self._known: dict[Spot, float | None] = {}
+
+    def count(self, margin: float, spot: Spot, token: int | None) -> float | None:
+        """A `margin` at a place in steps of the logit of the reference's `token` there; None where it is not known."""
+        if self._computed is None or token is None:
+            return None
+        if spot not in self._known:
+            others = (known[spot] for known in self._computed.others.values() if spot in known)
+            found = (each for each in (self._computed.reference.get(spot), *others) if each)
+            records = {id(each): each.candidates for each in found}
+            self._known[spot] = logit_step(token, list(records.values()))
+        step = self._known[spot]
+        return None if step is None else round(margin / step, 2)
+
+
 def _difference(
     pair: tuple[int, int],
     replays: list[Replay],
     found: FirstDifference,
     computed: Computed | None,
     evidence: Evidence,
+    steps: _Steps,
     margin_noise_p99: float | None,
     *,
     first_block: int,
@@ -436,7 +502,7 @@ def _difference(
             first_block=first_block,
             tie_margin=tie_margin,
             of_harness=evidence.of_harness(reference, index, place),
-            refused=evidence.refused(reference, index, place),
+            refusal=evidence.refused(reference, index, place),
             greedy=all(each is None or each.greedy for each in (mine, theirs)),
         ),
         token=found.token,
@@ -446,6 +512,7 @@ def _difference(
         candidates=CandidatePair(
             reference=mine.candidates if mine else None, other=theirs.candidates if theirs else None
         ),
+        margin_steps=None if margin is None else steps.count(margin, _spot(found), found.token),
     )
 
 

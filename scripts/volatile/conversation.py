@@ -54,20 +54,28 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a tool. `key`: the id that its result names, or empty. `arguments`: canonical where they are JSON."""
+    """A call of a tool. `key`: the id that its result names, or empty. `arguments`: canonical where they are JSON.
+
+    `written`: whether it stands in what the model said before it, as text.
+    """
 
     key: str
     tool: str
     arguments: str
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a tool returned. `key`: the call's id, or empty, where it answers the first call that waits."""
+    """What a tool returned. `key`: the call's id, or empty, where it answers the first call that waits.
+
+    `written`: whether the user said it, after a call that was written as text.
+    """
 
     key: str
     tool: str
     content: tuple[Part, ...]
+    written: bool = False
 
 
 Item = Prompt | Said | Call | Result

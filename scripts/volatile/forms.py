@@ -90,23 +90,28 @@ def read_log(path: Path) -> Log:
     value = rest[0] if len(rest) == 1 else rest
     del first, rest
     shown = _outline(value)
-    drafts = [draft for draft in _walk(value) if draft.items]
+    conversations = find_conversations(value)
     del value
-    if not drafts:
+    if not conversations:
         raise DataError(
             f"no conversation was found in it: looked at any depth for messages with a role, for calls of tools and "
             f"their results, for actions and observations; found {shown}",
             where=str(path),
             remedy=READABLE,
         )
+    return Log(conversations, tuple(source.notes))
+
+
+def find_conversations(value: Any) -> tuple[Conversation, ...]:
+    """The conversations in a JSON value, at any depth, once each; its lists are emptied as they are read."""
     names: Counter[str] = Counter()
     conversations = []
-    for number, draft in enumerate(drafts, start=1):
+    for number, draft in enumerate((draft for draft in _walk(value) if draft.items), start=1):
         name = f"task {draft.task}" if draft.task else f"conversation {number}"
         names[name] += 1
         name += f" ({names[name]})" if names[name] > 1 else ""
         conversations.append(Conversation(name, draft.task, draft.items))
-    return Log(tuple(conversations), tuple(source.notes))
+    return tuple(conversations)
 
 
 # ---------------------------------------------------------------- this project's transcripts
@@ -286,7 +291,7 @@ def _finished(items: list[Item]) -> Iterator[Item]:
     for item in items:
         if isinstance(item, Prompt) and item.role == "user" and waiting and not answered:
             waiting = False
-            yield Result("", "", item.content)
+            yield Result("", "", item.content, written=True)
             continue
         yield item
         if isinstance(item, Said) and written and (call := _written(item.text)) is not None:
@@ -306,7 +311,7 @@ def _written(text: str) -> Call | None:
             named = parsed(given)
             if isinstance(named, dict):
                 given, tool = in_one_form(named.get("arguments", named)), str(named.get("name", tool))
-            return Call("", tool, given)
+            return Call("", tool, given, written=True)
     return None
 
 

@@ -13,7 +13,7 @@ from scripts.records.transcript import Answer, ServerSaid, ToolCall, Turn, TurnL
 from scripts.workload.chat import ChatForm, Message
 from scripts.workload.text_form import TextForm
 from scripts.workload.toolcalls import ParsedCall, parse_native_call, parse_tool_calls
-from scripts.workload.workloads import Question, Scenario, Workload
+from scripts.workload.workloads import Question, Request, Scenario, Workload
 from scripts.workload.workspace import TOOLS, Workspace, check_call
 
 TOOL_SCHEMAS = [tool.schema() for tool in TOOLS]
@@ -24,15 +24,19 @@ TIME_UP = "That took too many turns."
 
 @dataclass(frozen=True)
 class PlayedTurn:
-    """One turn as it happened: the two records, the seconds its generation took, the question it was about.
+    """One turn as it happened: the two records, the question it was about.
 
-    `said`: what a server that was not started here said of itself beside it.
+    `seconds`: what its generation took. `prompt_tokens`: ids of its whole prompt; `cached_tokens`: those of them that
+    the engine took from its cache, None where it does not say. `said`: what a server that was not started here said of
+    itself beside it.
     """
 
     turn: Turn
     logprobs: TurnLogprobs | None
     seconds: float
     question: int
+    prompt_tokens: int
+    cached_tokens: int | None
     said: ServerSaid | None = None
 
 
@@ -45,6 +49,50 @@ def first_messages(workload: Workload, scenario: Scenario) -> list[Message]:
     """The conversation's beginning: the system's text, the scenario's introduction with its first question."""
     opening = f"{scenario.intro}\n\n{question_text(scenario.questions[0])}"
     return [{"role": "system", "content": workload.system}, {"role": "user", "content": opening}]
+
+
+def opening_prompt(chat: ChatForm | TextForm, workload: Workload, episode: Scenario | Request) -> list[int]:
+    """The ids of an episode's first prompt."""
+    if isinstance(episode, Request):
+        return chat.request_prompt(episode)
+    return chat.first_prompt(first_messages(workload, episode), TOOL_SCHEMAS)
+
+
+def ask_request(
+    engine: Engine, chat: ChatForm | TextForm, workload: Workload, request: Request, *, top_logprobs: int
+) -> PlayedTurn:
+    """Ask one request: an episode of one turn, in which no tool is run."""
+    prompt = chat.request_prompt(request)
+    started = time.perf_counter()
+    made = engine.generate(
+        prompt,
+        max_tokens=request.max_tokens,
+        stop_ids=chat.stop_ids,
+        top_logprobs=top_logprobs,
+        sampling=workload.sampling,
+    )
+    seconds = time.perf_counter() - started
+    stopped = made.finish_reason == "stop"
+    turn = Turn(
+        scenario=request.name,
+        turn=0,
+        appended_ids=prompt,
+        output_ids=made.output_ids,
+        finish_reason=made.finish_reason,
+        text=chat.decode(made.output_ids[:-1] if stopped else made.output_ids),
+        tool_calls=[],
+        tool_results=[],
+        answer=None,
+        thoughts=made.thoughts,
+        native_calls=list(made.native_calls),
+        refusal=made.refusal,
+    )
+    logprobs = (
+        None
+        if made.chosen is None or made.top is None
+        else TurnLogprobs(scenario=request.name, turn=0, chosen=list(made.chosen), top=made.top)
+    )
+    return PlayedTurn(turn, logprobs, seconds, 0, len(prompt), made.cached_tokens, made.said)
 
 
 class _Progress:
@@ -99,7 +147,11 @@ def play_episode(
         asked = progress.question.number
         started = time.perf_counter()
         made = engine.generate(
-            prompt, max_tokens=workload.max_tokens, stop_ids=[chat.stop_id], top_logprobs=top_logprobs
+            prompt,
+            max_tokens=workload.max_tokens,
+            stop_ids=chat.stop_ids,
+            top_logprobs=top_logprobs,
+            sampling=workload.sampling,
         )
         seconds = time.perf_counter() - started
         stopped = made.finish_reason == "stop"
@@ -153,6 +205,8 @@ def play_episode(
             else TurnLogprobs(scenario=scenario.name, turn=number, chosen=list(made.chosen), top=made.top),
             seconds,
             asked,
+            len(prompt),
+            made.cached_tokens,
             made.said,
         )
         if progress.question is None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from scripts.common.protocol import Generation, Scores
 from scripts.records.engine import Described
+from scripts.records.settings import GREEDY, Sampling
 from scripts.workload.charts import Bar, Chart
 from scripts.workload.chat import ChatForm
 from scripts.workload.questions import Parameters, bar, falling, highest, level, lowest, rising, window
@@ -139,7 +140,13 @@ class OracleEngine:
         return wrong[int(self._rng.random() * len(wrong))]
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
         """The next line of the script, or a mistake before it."""
         text = self._script[self._step]

@@ -10,14 +10,21 @@ from typing import Any
 
 from scripts.common.configs import check_schema, load_yaml
 from scripts.common.errors import ConfigError
+from scripts.records.base import convert
+from scripts.records.settings import Sampling
 from scripts.workload.charts import Chart, ChartSpec, draw_chart
 from scripts.workload.questions import KINDS, ask_text, check_question
+from scripts.workload.requests import read_requests
 from scripts.workload.workloads import Question, Scenario, Workload
 from scripts.workload.workspace import Limits
 
+MAX_TOKENS = 1024  # ids a generation may have, where nobody says
+
 
 def load_workload(path: Path) -> Workload:
-    """Read and check a workload file; ConfigError names file, place and remedy."""
+    """Read and check a workload file, or a file of requests; ConfigError names file, place and remedy."""
+    if path.suffix != ".yaml":
+        return _of_requests(path, path.stem, {})
     raw = load_yaml(path)
     check_schema(raw, "workload", str(path))
     if raw["name"] != path.stem:
@@ -26,6 +33,8 @@ def load_workload(path: Path) -> Workload:
             where=f"{path}: name",
             remedy=f"name it {path.stem!r}",
         )
+    if "requests" in raw:
+        return _of_requests(path.parent / raw["requests"], raw["name"], raw)
     scenarios = tuple(_scenario(entry, path, i) for i, entry in enumerate(raw["scenarios"]))
     names = [scenario.name for scenario in scenarios]
     for name in names:
@@ -36,9 +45,25 @@ def load_workload(path: Path) -> Workload:
         name=raw["name"],
         system=raw["system"].strip(),
         scenarios=scenarios,
-        max_tokens=limits.get("max_tokens", 1024),
+        max_tokens=limits.get("max_tokens", MAX_TOKENS),
         max_turns=limits.get("max_turns", 12),
         limits=Limits(limits.get("file_bytes", 65_536), limits.get("files", 16)),
+        sampling=convert(Sampling, raw.get("sampling", {}), str(path)),
+    )
+
+
+def _of_requests(file: Path, name: str, raw: dict[str, Any]) -> Workload:
+    """The workload of a file of requests; `raw`: what the workload's own file says, if it has one."""
+    max_tokens = raw.get("limits", {}).get("max_tokens", MAX_TOKENS)
+    return Workload(
+        name=name,
+        system="",
+        scenarios=(),
+        max_tokens=max_tokens,
+        max_turns=1,
+        limits=Limits(0, 0),
+        requests=read_requests(file, max_tokens),
+        sampling=convert(Sampling, raw.get("sampling", {}), str(file)),
     )
 
 

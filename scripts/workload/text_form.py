@@ -19,9 +19,11 @@ from scripts.records.transcript import NativeCall
 
 if TYPE_CHECKING:  # a verdict reads this form without a tokenizer at hand
     from scripts.workload.chat import Message
+    from scripts.workload.workloads import Request
 
 END = 0x110000  # the first number that is no code point
-_MARKS = {"system": END + 1, "user": END + 2, "assistant": END + 3, "tool": END + 4}
+_MARKS = {"system": END + 1, "user": END + 2, "assistant": END + 3, "tool": END + 5}
+_REQUEST = END + 4  # before a request that is sent as it is: its JSON
 _ROLES = {mark: role for role, mark in _MARKS.items()}
 # Before the parts of an answer: what stands before the first of them is its text.
 _THOUGHTS, _TEXT, _CALL, _ARGUMENTS, _REFUSAL = range(END + 8, END + 13)
@@ -148,11 +150,19 @@ def read_messages(ids: Sequence[int]) -> list[Message]:
     return messages[:-1]
 
 
+def read_body(ids: Sequence[int]) -> dict[str, Value]:
+    """What a chat endpoint is sent for prompt ids: the conversation, or the request as somebody wrote it."""
+    if ids[:1] == [_REQUEST]:
+        body: dict[str, Value] = json.loads(read_ids(ids))
+        return body
+    return {"messages": read_messages(ids)}
+
+
 class TextForm:
     """Stands in for `ChatForm`: the same methods, over text. Tools are explained in the system's message, since what a
     server's own parser makes of calls would be one more thing that differs."""
 
-    stop_id = END
+    stop_ids = (END,)
 
     def encode(self, text: str) -> list[int]:
         """Text to code points."""
@@ -167,6 +177,10 @@ class TextForm:
         listing = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
         first, *rest = messages
         return _framed([{**first, "content": first["content"] + CALLS.format(tools=listing)}, *rest])
+
+    def request_prompt(self, request: Request) -> list[int]:
+        """The ids of a request: its body, which is sent as it is."""
+        return [_REQUEST, *code_points(json.dumps(request.body, ensure_ascii=False, separators=(",", ":")))]
 
     def next_prompt(
         self,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from scripts.common.files import canonical_json, sha256_bytes
+from scripts.records.settings import GREEDY, Sampling
 from scripts.workload.workspace import Limits
 
 
@@ -45,8 +48,29 @@ class Scenario:
 
 
 @dataclass(frozen=True)
+class Request:
+    """One chat request, an episode of one turn. `options`: the fields of its body beside messages and tools.
+
+    `max_tokens`: ids its answer may have. A dict[str, Any] is somebody's request as he wrote it.
+    """
+
+    name: str
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    options: dict[str, Any]
+    max_tokens: int
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What a chat endpoint is sent of it, its keys in the order they were given in."""
+        return {"messages": self.messages, **({"tools": self.tools} if self.tools else {}), **self.options}
+
+
+@dataclass(frozen=True)
 class Workload:
-    """What a replay asks. `max_tokens`: ids a generation may have; `max_turns`: generations a question may take."""
+    """What a replay asks: scenarios, or requests. `max_tokens`: ids a generation may have; `max_turns`: generations a
+    question may take; `sampling`: how each id is drawn.
+    """
 
     name: str
     system: str
@@ -54,6 +78,13 @@ class Workload:
     max_tokens: int
     max_turns: int
     limits: Limits
+    requests: tuple[Request, ...] = ()
+    sampling: Sampling = GREEDY
+
+    @property
+    def episodes(self) -> tuple[Scenario | Request, ...]:
+        """What a replay plays, one after the other."""
+        return (*self.scenarios, *self.requests)
 
     @property
     def questions(self) -> int:
@@ -63,7 +94,7 @@ class Workload:
     @property
     def sha256(self) -> str:
         """The sha256 of all that is asked: texts, files and answers as they came out, not as they are written."""
-        content = {
+        content: dict[str, Any] = {
             "system": self.system,
             "max_tokens": self.max_tokens,
             "max_turns": self.max_turns,
@@ -73,4 +104,9 @@ class Workload:
                 for s in self.scenarios
             ],
         }
+        if self.requests:
+            # In the order of the keys as they are written: a template prints a tool's description in it.
+            content["requests"] = [json.dumps([r.name, r.body, r.max_tokens]) for r in self.requests]
+        if self.sampling != GREEDY:
+            content["sampling"] = self.sampling.as_json()
         return sha256_bytes(canonical_json(content).encode())

@@ -114,7 +114,7 @@ def first_prompt(weights: Path) -> tuple[list[int], int]:
     """The first prompt of the small workload, and the stop id."""
     chat = ChatForm(weights)
     workload = load_workload(ROOT / "config" / "workloads" / "chartist-mini.yaml")
-    return chat.first_prompt(first_messages(workload, workload.scenarios[0]), TOOL_SCHEMAS), chat.stop_id
+    return chat.first_prompt(first_messages(workload, workload.scenarios[0]), TOOL_SCHEMAS), chat.stop_ids[0]
 
 
 def copy_project(folder: Path) -> Path:

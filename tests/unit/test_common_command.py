@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,3 +71,37 @@ def test_help_says_what_each_is() -> None:
     said = parser_of(main).format_help()
     for words in ("Commands: a function's parameters", "the cell's folder", "how many count", "--all"):
         assert words in said
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from typing import Annotated
+sys.path.insert(0, {root!r})
+from scripts.common.command import run
+from scripts.common.files import written_aside
+
+def main(folder: Annotated[Path, "what is made"], /) -> None:
+    with written_aside(folder) as aside:
+        (aside / "begun").touch()
+        time.sleep(60)
+
+run(main)
+"""
+
+
+def test_a_command_that_is_cancelled_clears_up(root: Path, tmp_path: Path) -> None:
+    """By SIGTERM to all processes of a job, whose shell and `tee` ignore it, as a rule's do."""
+    (tmp_path / "hold.py").write_text(HOLD.format(root=str(root)), encoding="utf-8")
+    job = (
+        f"set -o pipefail; trap '' TERM; {sys.executable} hold.py made 2>&1 | tee -i log >&2; echo $? > code"
+    )
+    process = subprocess.Popen(["bash", "-c", job], cwd=tmp_path, start_new_session=True)
+    until = time.monotonic() + 30
+    while not (tmp_path / ".made.partial/begun").exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert (tmp_path / "code").read_text().strip() == "143"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["code", "hold.py", "log"]

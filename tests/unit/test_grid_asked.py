@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from snakemake.cli import get_argument_parser
+from snakemake.cli import parse_args
 
 from scripts.grid.asked import CHATTY, LOOKING, Asked, read_asked
 
@@ -14,7 +14,7 @@ SESSION = "results/cells/m/p/e/v/session-00/session.json"
 
 
 def asked(*arguments: str) -> Asked:
-    return read_asked(get_argument_parser(), arguments)
+    return read_asked(parse_args, arguments)
 
 
 def test_targets_and_what_is_to_be_made_again() -> None:
@@ -58,8 +58,17 @@ def test_what_only_looks_is_known(arguments: tuple[str, ...]) -> None:
     assert not asked("--cores", "1").looks
 
 
+def test_a_profile_is_read_and_a_job_of_a_cluster_is_known(tmp_path: Path) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("keep-going: true\nquiet: [rules]\nforceall: true\n", encoding="utf-8")
+    given = asked("--workflow-profile", str(profile), "results/table.md")
+    assert given.force_all and given.chatty and given.targets == ("results/table.md",)
+    assert given.executor is None and asked("--executor", "local").executor is None
+    assert asked("--mode", "remote").is_remote_job and not given.is_remote_job
+
+
 def test_every_option_that_is_heeded_is_one_of_snakemakes() -> None:
-    known = vars(get_argument_parser().parse_args([]))
+    known = vars(parse_args([])[1])
     assert not {*LOOKING, *CHATTY, "rerun_incomplete", "forceall", "force"} - set(known)
     assert asked("--rerun-incomplete").rerun_incomplete and asked("--quiet").chatty and asked("-p").chatty
 

@@ -29,7 +29,14 @@ EMBEDDED = "config/grids/embedded.yaml"
 def tree(root: Path, tmp_path: Path) -> Path:
     """A copy of config/, with the folders that models.yaml names."""
     shutil.copytree(root / "config", tmp_path / "config")
-    for folder in ("tinychart/dense", "tinychart/moe", "random/dense", "random/dense-1536", "random/moe"):
+    for folder in (
+        "tinychart/dense",
+        "tinychart/moe",
+        "random/dense",
+        "random/dense-1536",
+        "random/dense-gdn",
+        "random/moe",
+    ):
         (tmp_path / "resources" / folder).mkdir(parents=True)
     return tmp_path
 
@@ -93,15 +100,16 @@ def test_settings_lay_the_variant_over_the_baseline(tree: Path) -> None:
             "jitter": 0.0,
         },
         "environment": {},
-        "harness": {"list_files": "names", "concurrency": 1},
+        "harness": {"list_files": "names", "concurrency": 1, "prefix_cache": "emptied"},
         "top_logprobs": 5,
     }
     leaky, jitter, kept = (
         settings[f"tinychart-moe/q6_k/{ENGINE}/{v}"] for v in ("leaky", "jitter", "prompt-cache")
     )
     assert leaky == replace(base, variant="leaky", harness=HarnessSettings(list_files="ls", concurrency=1))
-    assert jitter == replace(base, variant="jitter", arguments={**base.arguments, "jitter": 0.05})
-    assert kept == replace(base, variant="prompt-cache", arguments={**base.arguments, "keep_cache": True})
+    for found, asked in ((jitter, {"jitter": 0.05}), (kept, {"keep_cache": True})):
+        arguments = {**base.arguments, **asked}
+        assert found == replace(base, variant=found.variant, arguments=arguments, asked=asked)
 
 
 def test_the_record_is_deterministic_and_names_no_machine(tree: Path) -> None:

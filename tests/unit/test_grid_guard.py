@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from scripts.common.errors import TempzeroError
 from scripts.grid.guard import LOCK, PID_VARIABLE, discard_unfinished, hold_folder
+from scripts.grid.lock import FolderLock, Holder, read_holder
 
 HOLD = """
 import sys, time
@@ -185,3 +188,46 @@ def test_a_torn_lock_file_is_no_obstacle(tmp_path: Path, root: Path) -> None:
     (tmp_path / LOCK).write_text('{"pid": ')
     process = start(root, tmp_path, 0)
     assert process.wait() == 0
+
+
+def elsewhere(path: Path, beat: int = 0) -> None:
+    """What a workflow on another machine writes, whose `flock` does not reach this one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Holder(
+        pid=os.getpid(), started="2026-01-01 00:00:00", host="login-2", executor="slurm", beat=beat
+    )
+    path.write_text(json.dumps(holder.as_json()), encoding="utf-8")
+
+
+def test_a_record_of_another_machine_that_counts_is_a_living_workflow(tmp_path: Path) -> None:
+    elsewhere(tmp_path / LOCK)
+    threading.Timer(0.5, elsewhere, [tmp_path / LOCK, 1]).start()
+    with pytest.raises(TempzeroError, match=rf"\(process {os.getpid()} on login-2, started 2026-01-01"):
+        FolderLock(tmp_path / LOCK).take(look_seconds=20)
+
+
+def test_a_record_of_another_machine_that_stands_still_is_of_a_dead_one(tmp_path: Path) -> None:
+    elsewhere(tmp_path / LOCK, beat=7)
+    last = FolderLock(tmp_path / LOCK).take(look_seconds=0.3)
+    assert last is not None and (last.host, last.executor, last.beat) == ("login-2", "slurm", 7)
+
+
+def test_one_that_ends_cleanly_meanwhile_leaves_nothing_to_clear_up(tmp_path: Path) -> None:
+    elsewhere(tmp_path / LOCK)
+    threading.Timer(0.5, (tmp_path / LOCK).write_bytes, [b""]).start()
+    assert FolderLock(tmp_path / LOCK).take(look_seconds=20) is None
+
+
+def test_the_holder_counts_while_it_lives(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom scripts.grid.lock import FolderLock\n"
+        "lock = FolderLock(Path(sys.argv[1]), 'slurm')\nlock.take()\nlock.hold(beat_seconds=0.1)\ntime.sleep(1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "lock")])
+    seen = set()
+    while process.poll() is None:
+        seen.add(read_holder(tmp_path / "lock"))
+    beats = [each.beat for each in seen if each]
+    assert len(beats) > 3 and len(set(beats)) == len(beats)
+    assert {each.executor for each in seen if each} == {"slurm"}
+    assert (tmp_path / "lock").read_bytes() == b""

@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,13 +15,14 @@ from tokenizers import Tokenizer
 
 from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import read_json
-from scripts.quants.checkpoint import ModelConfig, read_config
+from scripts.quants.checkpoint import ModelConfig, read_config, read_hybrid_config
 from scripts.quants.manifest import verify_manifest
 from scripts.quants.random_weights import (
     Drawn,
     build_random,
     draw,
     extend_tokenizer,
+    plan_hybrid_layers,
     plan_layers,
     to_bf16,
     write_safetensors,
@@ -108,6 +110,43 @@ def test_the_shapes_in_resources_have_the_sizes_that_their_descriptions_say(name
     parameters = sum(tensor.bytes // 2 for layer in layers for tensor in layer)
     assert len(layers) == shape.num_hidden_layers + 1
     assert parameters == pytest.approx({"dense": 1.5e9, "moe": 4.0e9}[name], rel=0.05)
+
+
+def test_the_shape_of_qwen35_has_the_tensors_that_its_architecture_names() -> None:
+    shape = read_hybrid_config(ROOT / "resources/random/dense-gdn")
+    assert shape is not None
+    layers = plan_hybrid_layers(shape, head_scale=4, attention_scale=2)
+    tensors = {tensor.name: tensor for layer in layers for tensor in layer}
+    assert sum(tensor.bytes // 2 for tensor in tensors.values()) == pytest.approx(3.3e9, rel=0.05)
+    of_attention = {name.split(".")[3] for name in tensors if ".self_attn." in name}
+    assert of_attention == {"3", "7"}
+    at = "model.language_model.layers."
+    assert tensors[f"{at}0.linear_attn.in_proj_qkv.weight"].shape == (2 * 16 * 128 + 48 * 128, 5120)
+    assert tensors[f"{at}3.self_attn.q_proj.weight"].shape == (2 * 24 * 256, 5120)
+    assert tensors[f"{at}3.self_attn.q_norm.weight"].constant == 1.0
+    assert tensors[f"{at}0.input_layernorm.weight"].constant == 0.0
+
+
+def test_a_mixture_of_experts_of_qwen35_has_its_shared_expert_and_its_router() -> None:
+    shape = read_hybrid_config(ROOT / "resources/random/dense-gdn")
+    assert shape is not None
+    moe = msgspec.structs.replace(
+        shape, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=48
+    )
+    names = {
+        tensor.name: tensor.shape for tensor in plan_hybrid_layers(moe, head_scale=1, attention_scale=1)[0]
+    }
+    at = "model.language_model.layers.0.mlp."
+    assert names[f"{at}gate.weight"] == (4, 5120)
+    assert names[f"{at}experts.3.down_proj.weight"] == (5120, 32)
+    assert names[f"{at}shared_expert.up_proj.weight"] == (48, 5120)
+    assert names[f"{at}shared_expert_gate.weight"] == (1, 5120)
+    assert f"{at}gate_proj.weight" not in names
+
+
+def test_a_mean_moves_what_is_drawn() -> None:
+    values = (draw(Drawn("a", (10_000,), 1.0, mean=-1.6), 1).astype(np.uint32) << 16).view(np.float32)
+    assert abs(values.mean() + 1.6) < 0.05
 
 
 def test_the_scales_touch_the_head_and_the_norms_of_queries_and_keys_alone() -> None:

@@ -342,3 +342,86 @@ def test_a_torn_cell_is_named(tmp_path: Path) -> None:
         torn = cell("eager", ["a1"] * 4)
         del torn["tokens_per_second"]
         page(tmp_path, cell("base", ["a1"] * 4), torn)
+
+
+FLAGS = {"moe_backend": '"auto"', "max_num_seqs": "1"}
+KERNELS = {
+    "experts": "CUTLASS",
+    "dense": "?",
+    "attention": "FA3",
+    "linear_attention": None,
+    "all_reduce": None,
+    "runner": "V1",
+}
+KNOWN: dict[str, Any] = {"flags": FLAGS, "kernels": KERNELS, "resolved": {"prefix_caching": "False"}}
+EIGHT = ["a"] * 8
+
+
+def flag(folder: Path, bits: list[str], **changed: Any) -> str:
+    """What the page says of the flags of a change against a baseline that is equal in bits."""
+    text = page(folder, cell("base", EIGHT, **KNOWN), cell("change", bits, **{**KNOWN, **changed}))
+    (row,) = (line for line in text.splitlines() if line.startswith("| `change`"))
+    names = next(line for line in text.splitlines() if line.startswith("| variant"))
+    return dict(zip((n.strip() for n in names.split("|")), (c.strip() for c in row.split("|")), strict=True))[
+        "flags"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bits", "changed", "said"),
+    [
+        (EIGHT, {"moe_backend": '"cutlass"'}, "accepted, without effect (as far as bits show)"),
+        (["b"] * 8, {"moe_backend": '"cutlass"'}, "honoured: other bits"),
+        (list("abcdefgh"), {"moe_backend": '"cutlass"'}, "honoured: brings a difference"),
+        (["a"] * 7 + ["b"], {"max_num_seqs": "8"}, "accepted, effect not told"),
+        (EIGHT, {}, "–"),
+    ],
+)
+def test_what_became_of_a_flag_by_its_bits(
+    tmp_path: Path, bits: list[str], changed: dict[str, str], said: str
+) -> None:
+    assert flag(tmp_path, bits, flags=FLAGS | changed) == said
+
+
+def test_another_kernel_shows_that_a_flag_was_honoured_and_an_echo_does_not(tmp_path: Path) -> None:
+    triton = {"flags": FLAGS | {"moe_backend": '"triton"'}, "kernels": KERNELS | {"experts": "Triton"}}
+    assert flag(tmp_path / "1", EIGHT, **triton) == "honoured: experts Triton, not CUTLASS"
+    unread = {"flags": FLAGS | {"moe_backend": '"triton"'}, "kernels": KERNELS | {"experts": "?"}}
+    assert flag(tmp_path / "2", EIGHT, **unread) == "accepted, without effect (as far as bits show)"
+    echo = {"flags": FLAGS | {"enable_prefix_caching": "true"}, "resolved": {"prefix_caching": "True"}}
+    assert flag(tmp_path / "3", EIGHT, **echo) == "accepted, without effect (as far as bits show)"
+    derived = {
+        "flags": FLAGS | {"enforce_eager": "true"},
+        "resolved": {"prefix_caching": "False", "cudagraph_mode": "NONE"},
+    }
+    base = cell("base", EIGHT, **{**KNOWN, "resolved": {"prefix_caching": "False", "cudagraph_mode": "FULL"}})
+    assert "| honoured: cudagraph_mode NONE, not FULL " in page(
+        tmp_path / "4", base, cell("change", EIGHT, **{**KNOWN, **derived})
+    )
+
+
+def test_a_flag_that_the_log_says_is_not_heeded(tmp_path: Path) -> None:
+    changed = {
+        "flags": FLAGS | {"attention_backend": '"FLASHINFER"'},
+        "ignored": {"attention_backend": "Cannot use FLASHINFER backend on CPU."},
+    }
+    assert (
+        flag(tmp_path, EIGHT, **changed)
+        == "accepted, without effect; not heeded by its log: attention_backend"
+    )
+
+
+def test_a_refused_change_has_the_engine_s_own_sentence(tmp_path: Path) -> None:
+    sentence = "ValueError: moe_backend='marlin' is not supported for unquantized MoE."
+    refused = {
+        "status": "refused",
+        **NAMES,
+        "variant": "marlin",
+        "reason": sentence,
+        "refused": {"sentence": sentence, "named": ["moe_backend"], "ended": "exit status 1"},
+    }
+    text = page(tmp_path, cell("base", EIGHT, **KNOWN), refused)
+    assert "`marlin` was refused by the engine" in verdict(text)
+    assert "no change was seen to bring a difference" not in verdict(text)
+    assert f"its engine did not start (exit status 1): `{sentence}`." in reason(text, "marlin")
+    assert "| refused: moe_backend | refused |" in " ".join(text.split())

@@ -154,13 +154,13 @@ def test_the_first_table(project: Project) -> None:
         "logprobs",
         "divergence",
         "flips per 1,000 (95 %)",
-        "quantised",
+        "computed by",
     ]
     assert [row["precision"] for row in first] == ["bf16", "q4_k_m", "bf16, leaky"]
     assert [row["text"] for row in first] == ["6/6", "2/4", "2/4"]
     assert [row["logprobs"] for row in first] == ["6/6", "2/4", "4/4"]
     assert [row["divergence"] for row in first] == ["none observed", "near-tie", "harness"]
-    assert [row["quantised"] for row in first] == ["all as bf16", "all as q4_k_m", "all as bf16"]
+    assert [row["quantised"] for row in second] == ["all as bf16", "all as q4_k_m", "all as bf16"]
     assert first[0]["flips per 1,000 (95 %)"] == "0 (≤ 16)"
     # 4 × 20 shared, 4 with 2 events at the flip, then 2 × 11 and 2 × 1.
     assert first[1]["flips per 1,000 (95 %)"] == "19 (2.2 to 67)"
@@ -292,6 +292,64 @@ def test_not_run_is_never_identical(project: Project) -> None:
         assert (row["text"], row["logprobs"], row["flips per 1,000 (95 %)"]) == ("–", "–", "–")
     assert [row["status"] for row in project.rows] == ["done"] * 3 + ["not run"] * 2
     assert project.rows[3]["text_identical"] == ""
+
+
+SENTENCE = "error: invalid argument: --no-such-argument"
+REFUSED = {
+    "status": "refused",
+    "reason": SENTENCE,
+    "refused": {"sentence": SENTENCE, "named": ["no_such_argument"], "ended": "exit status 1"},
+}
+
+
+def test_a_cell_whose_engine_refused_is_never_identical(project: Project) -> None:
+    project.grid["cells"].append(planned("bf16", "wrong-flag"))
+    control = {"cell": f"tinychart-dense/bf16/{ENGINE}/wrong-flag", "expect": ["refused"]}
+    project.grid["controls"].append(control)
+    write_json(project.cell("bf16", "wrong-flag") / "cell.json", REFUSED)
+    page = project.page
+    first, second = tables(page)
+    assert (first[3]["divergence"], first[3]["text"], first[3]["computed by"]) == ("refused", "–", "–")
+    assert [row["flags of the variant"] for row in second] == ["–", "–", "–", "refused: no_such_argument"]
+    assert f"- tinychart-dense bf16, wrong-flag: `{SENTENCE}`" in page
+    assert "- **flags of the variant**" in page
+    assert (project.rows[3]["status"], project.rows[3]["flags"]) == ("not run", "refused: no_such_argument")
+    assert f"read refused ({SENTENCE}): as expected" in page
+    assert project.check().returncode == 0
+    control["expect"] = ["none observed"]
+    assert "**A control came out otherwise" in project.page
+    assert project.check().returncode == 1
+    # And one that was to be refused and ran.
+    control |= {"cell": f"tinychart-dense/bf16/{ENGINE}/base", "expect": ["refused"]}
+    assert project.check().returncode == 1
+
+
+def test_what_computed_a_cell_and_in_what_its_sessions_differ(project: Project) -> None:
+    computed = {"experts": None, "dense": "Machete", "attention": "FA3", "runner": "V2"}
+    kernels = computed | {"linear_attention": None, "all_reduce": None}
+    project.change("bf16", "base", kernels=kernels, resolved_differently=[])
+    line = "attention_backend: FLASH_ATTN in session 0; TRITON_ATTN in session 1"
+    project.change("q4_k_m", "base", kernels=kernels | {"runner": "?"}, resolved_differently=[line])
+    page = project.page
+    first, _ = tables(page)
+    assert [row["computed by"] for row in first] == [
+        "dense Machete; attention FA3; runner V2",
+        "dense Machete; attention FA3; runner ? (**sessions differ**)",
+        "–",
+    ]
+    assert f"- tinychart-dense q4_k_m: {line}" in page
+    assert "- **computed by**" in page
+    assert [row["kernels_dense"] for row in project.rows] == ["Machete", "Machete", ""]
+    assert project.rows[1]["resolved_differently"] == line
+
+
+def test_a_margin_in_steps_of_the_logits(project: Project) -> None:
+    said = json.loads((project.cell("q4_k_m", "base") / "cell.json").read_text())["differences"]
+    project.change("q4_k_m", "base", differences=[{**each, "margin_steps": 1.0} for each in said])
+    _, (_, flip, _) = tables(project.page)
+    assert flip["first difference: position, margin"] == "20, 0.10 (1 step)"
+    assert "in steps of bf16 logits" in project.page
+    assert project.rows[1]["first_difference_margin_steps"] == "1.0"
 
 
 def test_a_missing_summary_names_itself(project: Project) -> None:

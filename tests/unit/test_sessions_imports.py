@@ -21,7 +21,7 @@ def test_what_is_imported_is_in_the_engine_s_lock(engine: str) -> None:
     pinned = {normal_name(name) for name, _ in PINS.findall((ROOT / "envs" / f"{engine}.lock").read_text())}
     absent = sorted(set(PACKAGES) - pinned)
     assert "snakemake" in absent
-    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import scripts.run_session, scripts.force_cell;"
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import scripts.run_session, scripts.force_cell, scripts.sweep_cell;"
     code += (
         " from scripts.sessions import force, session; from scripts.engines import server_process, external"
     )

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from scripts.common.files import canonical_json
-from scripts.records.cell import Cell, Difference, ReplayName, Score, Tokens
+from scripts.records.cell import Cell, CellNotDone, Difference, ReplayName, Score, Tokens, read_cell
 from scripts.records.figures import NoiseSpread, Rate, Spread
 from scripts.records.transcript import ToolCall, Turn
-from scripts.verdict.summary import summarise
+from scripts.verdict.summary import judge, summarise
 from tests.unit.cells import Part, PlantedReplay, answered, part, usual_top, write_cell
 
 LONG = list(range(10, 40))
@@ -452,3 +452,48 @@ def test_the_bootstrap_has_its_interval_from_five_sessions_on(tmp_path: Path) ->
     assert rate.events == 2
     assert 0 <= interval.low < rate.rate < interval.high
     assert summarise(write_cell(tmp_path / "four", sessions[:4])).flips_bootstrap is None
+
+
+REFUSAL = {
+    "sentence": "error: invalid argument: --x",
+    "named": ["x_argument"],
+    "ended": "exit status 1",
+}
+
+
+def test_a_cell_of_which_any_session_was_refused_is_refused(tmp_path: Path) -> None:
+    refused = {"refused": REFUSAL, "replays": 0, "files": [], "tokens": 0, "seconds": 0.0}
+    both = judge(write_cell(tmp_path / "both", [[], []], records=[refused, refused]))
+    assert isinstance(both, CellNotDone)
+    assert (both.status, both.reason, both.variant) == ("refused", REFUSAL["sentence"], "base")
+    one = judge(write_cell(tmp_path / "one", [[base()], []], records=[{}, refused]))
+    assert isinstance(one, CellNotDone) and one.reason == f"{REFUSAL['sentence']} (in 1 of 2 sessions)"
+    one.write(tmp_path / "cell.json")
+    assert read_cell(tmp_path / "cell.json") == one
+    ran = judge(write_cell(tmp_path / "ran", [[base()]]))
+    assert isinstance(ran, Cell) and ran.kernels is ran.resolved_differently is ran.flags is None
+
+
+def test_a_margin_is_told_in_steps_where_the_differences_show_them(tmp_path: Path) -> None:
+    """bf16 logits near 12: five candidates lie on a lattice of 1/16, another one for each replay."""
+    step = 1 / 16
+    here = [(30, -0.5), (77, -0.5 - step), (1, -0.5 - 7 * step), (2, -0.5 - 13 * step), (3, -0.5 - 25 * step)]
+    there = [
+        (77, -0.4),
+        (30, -0.4 - 3 * step),
+        (1, -0.4 - 9 * step),
+        (2, -0.4 - 18 * step),
+        (3, -0.4 - 24 * step),
+    ]
+
+    def with_top(top: list[tuple[int, float]]) -> dict[str, list[Part]]:
+        return base() | {"a": [part([1, 2], LONG, tops={20: top}), part([3], [4, 5])]}
+
+    first = with_top(here)
+    found = only(summarise(write_cell(tmp_path / "cell", [[first, first, flipped(20, tops=there)]])))
+    assert found.margin == pytest.approx(step)
+    assert found.margin_steps == 1.0
+    uneven = [(30, -0.5), (77, -0.6001), (1, -0.9), (2, -1.4), (3, -2.05)]
+    second = with_top(uneven)
+    apart = only(summarise(write_cell(tmp_path / "f32", [[second, second, flipped(20, tops=there)]])))
+    assert apart.margin_steps is None

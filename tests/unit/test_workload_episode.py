@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.common.protocol import Generation
+from scripts.records.settings import GREEDY, Sampling
 from scripts.tinychart.draw import draw_scenario, play_oracle, training_ids
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import NUDGE, PlayedTurn, play_episode
@@ -34,7 +35,13 @@ class Scripted(OracleEngine):
         self.prompts: list[list[int]] = []
 
     def generate(
-        self, prompt_ids: Sequence[int], *, max_tokens: int, stop_ids: Sequence[int], top_logprobs: int
+        self,
+        prompt_ids: Sequence[int],
+        *,
+        max_tokens: int,
+        stop_ids: Sequence[int],
+        top_logprobs: int,
+        sampling: Sampling = GREEDY,
     ) -> Generation:
         text = self.texts[min(len(self.prompts), len(self.texts) - 1)]
         self.prompts.append(list(prompt_ids))
@@ -114,7 +121,7 @@ def test_a_generation_that_was_cut_is_ended_by_the_client(chat: ChatForm, tmp_pa
         Scripted(chat, ["<tool_call>\n<function=list_files>"], "length"), chat, tmp_path / "w", turns=2
     )
     assert turns[0].turn.finish_reason == "length"
-    assert turns[1].turn.appended_ids[0] == chat.stop_id
+    assert turns[1].turn.appended_ids[0] == chat.stop_ids[0]
     assert turns[0].turn.tool_results == ["error: the call has no closing </tool_call>"]
 
 

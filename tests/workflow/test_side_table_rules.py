@@ -1,4 +1,4 @@
-"""The three side tables made for real, from the tests' small grids."""
+"""The side tables made for real, from the tests' small grids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDE = {
             "models": ["tinychart-moe"],
             "precisions": ["q4_k_m"],
             "engines": [ENGINE],
-            "variants": ["ubatch-1"],
+            "variants": ["ubatch-1", "warm-prefix-cache"],
         },
     ],
     "reap": [{"pruned": MOE.format("reap35-q8-experts"), "against": [MOE.format("q4_k_m")]}],
@@ -48,7 +48,9 @@ def test_the_leak_is_named_by_one_command(finished: Checkout) -> None:
 def test_pruned_experts_are_compared_and_everything_is_clocked(finished: Checkout) -> None:
     finished.write_yaml("config/grids/side.yaml", SIDE)
     finished.edit("config/models.yaml", "charts: 24", "charts: 2")
-    done = finished.run("--cores", "2", "results/reap.md", "results/speed.md", "--config", "grid=side")
+    done = finished.run(
+        "--cores", "2", "results/reap.md", "results/speed.md", "results/warm.md", "--config", "grid=side"
+    )
     assert done.returncode == 0, done.stdout
     results = finished.path / "results"
     quant = results / "quants/tinychart-moe/reap35-q8-experts"
@@ -64,4 +66,8 @@ def test_pruned_experts_are_compared_and_everything_is_clocked(finished: Checkou
     assert "four-hours" in speed and "ubatch-1" in speed
     assert "no cell of this grid has multi-token prediction on" in speed
     assert "**What this cannot say.**" in speed
-    assert finished.jobs("results/reap.md", "results/speed.md", "--config", "grid=side") == {}
+    warm = (results / "warm.md").read_text(encoding="utf-8")
+    assert "| tinychart-moe | q4_k_m " in warm and "| 0 of 107 " in warm and "| 106 of 107 " in warm
+    assert "first answers have the uncached cell's bits in 1 of 1" in warm
+    pages = ("results/reap.md", "results/speed.md", "results/warm.md")
+    assert finished.jobs(*pages, "--config", "grid=side") == {}

@@ -109,6 +109,7 @@ class Behind:
         cell = self.cell
         return [
             ("divergence", cell.class_),
+            (frames.KERNELS, figures.kernels(cell).replace("**", "")),
             ("parts", figures.parts(cell)),
             ("text", figures.k_of_n(cell.text_identical, cell.replays)),
             ("logprobs", figures.k_of_n(cell.logprobs_identical, cell.replays)),
@@ -341,7 +342,11 @@ def said_place(place: tuple[int, int]) -> str:
 def said_difference(found: Difference) -> str:
     """A first difference in words."""
     words = f"{found.class_} at token {found.position:,}, turn {found.turn}"
-    return words if found.margin is None else f"{words}, margin {figures.margin(found)} nat"
+    return (
+        words
+        if found.margin is None
+        else f"{words}, margin {figures.margin(found)} nat{figures.steps(found)}"
+    )
 
 
 def said_probability(share: float | None) -> str:
