@@ -103,7 +103,7 @@ class Block(Record, frozen=True, kw_only=True):
     sweep: SweepAsked | None = None
     """The axis that its cells are looked at along, for a page of results/curves/."""
     expect: list[str] | None = None
-    """Makes its cells controls, with the classes they may read."""
+    """Makes its cells controls, with the classes they may read, or where their replays may part."""
     planned: str | None = None
     """Why it is listed but not run."""
     note: str | None = None
@@ -217,7 +217,7 @@ class Control(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -310,9 +310,9 @@ class ControlReading(Record, frozen=True, kw_only=True):
     cell: str
     """model/precision/engine/variant."""
     expect: list[str]
-    """The classes it may read."""
+    """The classes it may read, or where its replays may part."""
     found: str
-    """The cell's class, or why it was not run."""
+    """The cell's class, with where its replays part where that is expected; or why it was not run."""
     ok: bool | None
     """Whether it read as it must; null where it was not checked."""
 

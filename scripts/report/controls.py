@@ -10,6 +10,7 @@ from scripts.report.entries import NO_FILE, Entry
 
 BEGIN = "<!-- controls: begin -->"
 END = "<!-- controls: end -->"
+PARTS = ("first-replay", "within", "between")  # what a control may expect of where its replays part
 
 
 def read_controls(grid: Grid, entries: Sequence[Entry]) -> list[ControlReading]:
@@ -30,7 +31,10 @@ def read_controls(grid: Grid, entries: Sequence[Entry]) -> list[ControlReading]:
         if entry.refused is not None:
             found, ok = f"refused ({entry.refused.sentence})", "refused" in control.expect
         if entry.summary is not None:
-            found, ok = entry.summary.class_, entry.summary.class_ in control.expect
+            found = entry.summary.class_
+            ok = not {found, entry.summary.parts}.isdisjoint(control.expect)
+            if any(each in PARTS for each in control.expect):
+                found = f"{found}, parts {entry.summary.parts}"
         readings.append(ControlReading(cell=control.cell, expect=control.expect, found=found, ok=ok))
     return readings
 

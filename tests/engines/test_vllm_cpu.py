@@ -20,7 +20,14 @@ from scripts.common.errors import EngineError
 from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.engines.vllm_server import VllmServer
-from scripts.records.settings import Settings
+from scripts.records.session import SessionRecord
+from scripts.records.settings import HarnessSettings, Settings
+from scripts.sessions.play import Player
+from scripts.sessions.progress import Progress
+from scripts.verdict.summary import summarise
+from scripts.verdict.warm import Reading, compare_cold_and_warm
+from scripts.workload.chat import ChatForm
+from scripts.workload.spec import load_workload
 from tests.engines.serving import (
     ROOT,
     checkpoint,
@@ -151,6 +158,47 @@ def test_the_cache_is_reset_and_the_backends_are_known(
     assert resolved["enforce_eager"] == "True"
     assert resolved["quantisation"] is None
     assert resolved["model_runner"] == "V1"
+
+
+def test_a_kept_prefix_cache_makes_repeats_warm_by_the_server_s_own_count(
+    settings: Settings, python: str, tmp_path: Path
+) -> None:
+    """Blocks of 128 tokens on a CPU: of the opening of some 300 at least one is found again, and none before."""
+    weights = checkpoint("moe", tmp_path / "weights")
+    free = (ROOT / "config/workloads/free-run.yaml").read_text()
+    (tmp_path / "free-run.yaml").write_text(free.replace("max_tokens: 400", "max_tokens: 24"))
+    workload = load_workload(tmp_path / "free-run.yaml")
+    arguments = {**settings.arguments, "enable_prefix_caching": True, "enable_prompt_tokens_details": True}
+    harness = HarnessSettings(prefix_cache="kept")
+    mine = msgspec.structs.replace(settings, arguments=arguments, harness=harness)
+    folder = tmp_path / "cell/session-00"
+    folder.mkdir(parents=True)
+    with serve_process(mine, weights, tmp_path / "engine.log", python=python) as engine:
+        played = Player(ChatForm(weights), workload, mine).play(engine, folder, 3, Progress("warm", 3))
+        described = engine.describe()
+    SessionRecord(
+        model="tinychart-moe",
+        precision="bf16",
+        engine=ENGINE,
+        variant="warm-prefix-cache",
+        session=0,
+        tokens=sum(each.tokens for each in played.replays),
+        seconds=1.0,
+        files=[each.files for each in played.replays],
+        resolved=described,
+    ).write(folder / "session.json")
+    found = compare_cold_and_warm(folder.parent, summarise(folder.parent), None)
+    assert found.counted and found.server is not None
+    assert found.server.hits == found.turns.hits > 0
+    assert [each.scenario for each in found.contexts] == ["first", "second", "third"]
+    for context in found.contexts:
+        assert [each.cached_tokens for each in context.cold] == [0]
+        assert len(context.warm) == 2
+        for answer in context.warm:
+            assert answer.cached_tokens is not None
+            assert answer.cached_tokens % 128 == 0 and answer.cached_tokens < answer.prompt_tokens
+        assert context.warm_against_cold(bits=True) is not Reading.UNSTABLE
+    assert described.context_between_turns == "kept"
 
 
 def test_what_the_server_refuses_is_an_error_with_its_words(
