@@ -19,7 +19,7 @@ from scripts.grid.asked import read_asked
 from scripts.grid.begin import begin
 from scripts.grid.large import expect_many_jobs, first
 from scripts.grid.needs import needs
-from scripts.grid.plan import GRID, engine_file, is_gone, manifest_file, one_of
+from scripts.grid.plan import GRID, ROUNDS, engine_file, is_gone, manifest_file, one_of
 from scripts.grid.side_tables import LEAK, REAP, SPEED, WARM
 from scripts.grid.targets import PARTS
 from scripts.quants.evict import evicted_file
@@ -42,6 +42,8 @@ PLAN = begin(
     is_main=workflow.is_main_process,
 )
 CONFIG = PLAN.configuration.config
+if PLAN.local_gpus:
+    workflow.register_resource("gpu", PLAN.local_gpus)
 
 
 def look_of(names):

@@ -31,12 +31,12 @@ if not PLAN.partial:
         log:
             sweep="results/logs/sessions/{model}/{precision}/{engine}/{variant}/sweep-{sweep}-{session}.log",
             engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/sweep-{sweep}-{session}.engine.log",
-        priority: 1
+        priority: first(4, PLAN.force_priority)
         conda:
             "../envs/workflow.yaml"
-        threads: PLAN.cores
+        threads: first(3, PLAN.session_cores)
         resources:
-            **GPUS,
+            **PLAN.session_resources,
         params:
             code=first(4, PLAN.sweep_code),
             python=first(4, PLAN.python),

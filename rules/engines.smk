@@ -21,7 +21,7 @@ rule create_env:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=PLAN.engines_with(lambda entry: entry.lock),
-    priority: 1
+    priority: ROUNDS[0]
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -47,7 +47,7 @@ rule build_image:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=PLAN.engines_with(lambda entry: entry.build),
-    priority: 1
+    priority: ROUNDS[0]
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -70,7 +70,7 @@ rule pull_image:
         "results/logs/engines/{engine}.log",
     wildcard_constraints:
         engine=PLAN.engines_with(lambda entry: entry.image),
-    priority: 1
+    priority: ROUNDS[0]
     retries: 3
     conda:
         "../envs/workflow.yaml"

@@ -31,6 +31,7 @@ rule build_weights:
     wildcard_constraints:
         model=PLAN.quants_with("llama-quantize"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -50,7 +51,7 @@ rule build_weights:
 
 
 rule convert_weights:
-    """The weights of a checkpoint of ours as they are, a GGUF file of the same bits beside them, and their manifest."""
+    """Weights that are brought into another form, from a checkpoint of ours, a package or a GGUF file, and their manifest."""
     input:
         evicted=first(2, evicted),
         source=quant_source("convert_weights"),
@@ -59,8 +60,9 @@ rule convert_weights:
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=PLAN.quants_with("gguf-bf16"),
+        model=PLAN.quants_with("gguf-bf16", "package", "dequantise"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -90,6 +92,7 @@ rule prune_weights:
     wildcard_constraints:
         model=PLAN.quants_with("reap"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -118,6 +121,7 @@ rule draw_weights:
     wildcard_constraints:
         model=PLAN.quants_with("random"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -147,6 +151,7 @@ rule quantise_weights:
     wildcard_constraints:
         model=PLAN.quants_with("model-free-ptq"),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=False)
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -154,6 +159,7 @@ rule quantise_weights:
         **WEIGHTS,
         on_gpus=first(2, PLAN.serving_gpus),
         quantise_in=CONFIG.quantise_in,
+        gpu=int(PLAN.takes_gpus),
     params:
         code=source_digest("quantise_weights", IN_CONTAINER),
         entry=first(2, PLAN.quant_entry),
@@ -175,6 +181,7 @@ rule fetch_weights:
     wildcard_constraints:
         model=PLAN.quants_with(None),
         precision="[^/]+",
+    priority: PLAN.bring_priority(pulled=True)
     retries: 3
     conda:
         "../envs/workflow.yaml"
@@ -210,7 +217,7 @@ rule evict_weights:
     wildcard_constraints:
         model=one_of(model for model, _ in PLAN.evictable),
         precision="[^/]+",
-    priority: 2
+    priority: 100 * ROUNDS[0]
     conda:
         "../envs/workflow.yaml"
     threads: 1

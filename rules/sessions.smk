@@ -7,9 +7,6 @@ a look after each one decides whether there is another.
 """
 
 SESSION = "results/cells/{model}/{precision}/{engine}/{variant}/session-{session}/session.json"
-GPUS = (
-    {"gpu": PLAN.gpu, "gpu_gb": first(3, PLAN.session_gpu_memory)} if PLAN.gpu else {}
-)
 FORCED = "results/cells/{model}/{precision}/{engine}/{variant}/forced.json"
 
 
@@ -29,12 +26,12 @@ rule run_session:
     log:
         session="results/logs/sessions/{model}/{precision}/{engine}/{variant}/session-{session}.log",
         engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/session-{session}.engine.log",
-    priority: 1
+    priority: first(5, PLAN.session_priority)
     conda:
         "../envs/workflow.yaml"
-    threads: PLAN.cores
+    threads: first(3, PLAN.session_cores)
     resources:
-        **GPUS,
+        **PLAN.session_resources,
         **needs(4, PLAN.session_needs),
     params:
         code=first(4, PLAN.session_code),
@@ -57,6 +54,7 @@ checkpoint ask_cell:
         "results/cells/{model}/{precision}/{engine}/{variant}/question/round-{session}.json",
     log:
         "results/logs/cells/{model}/{precision}/{engine}/{variant}.round-{session}.log",
+    priority: ROUNDS[1]
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -82,12 +80,12 @@ rule force_cell:
     log:
         forced="results/logs/sessions/{model}/{precision}/{engine}/{variant}/forced.log",
         engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/forced.engine.log",
-    priority: 1
+    priority: first(4, PLAN.force_priority)
     conda:
         "../envs/workflow.yaml"
-    threads: PLAN.cores
+    threads: first(3, PLAN.session_cores)
     resources:
-        **GPUS,
+        **PLAN.session_resources,
         **needs(4, PLAN.forced_needs),
     params:
         code=first(4, PLAN.force_code),

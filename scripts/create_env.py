@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +24,8 @@ def main(
     entry = engine_entry(engine)
     if entry.lock is None:
         raise ConfigError(f"{engine} has no lock", where=str(ENGINES), remedy="its environment is an image")
-    check_gpu_memory(entry.gpus, needs_gb, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if needs_gb:
+        check_gpu_memory(entry.gpus // entry.nodes, needs_gb)
     lock = Path(entry.lock)
     create_environment(lock)
     found = describe_environment(lock)

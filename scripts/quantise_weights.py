@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from scripts.common.command import run
+from scripts.provenance.devices import hold_gpus
+from scripts.provenance.gpus import visible_gpus
 from scripts.provenance.inside import enter_environment
 from scripts.quants.command import Entry, Gpus, Output
 from scripts.quants.model_free import build_model_free
@@ -37,7 +39,8 @@ def main(
         return
     if runtime == "process":
         enter_environment(LOCK, "scripts.quantise_weights")
-    build_model_free(model, precision, entry, output)
+    with hold_gpus(min(1, len(visible_gpus())), f"{model} in {precision}"):
+        build_model_free(model, precision, entry, output)
 
 
 if __name__ == "__main__":

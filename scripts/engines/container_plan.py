@@ -1,4 +1,4 @@
-"""What the containers of one server are made from: the same on every machine that serves it."""
+"""What the container of a server is made from."""
 
 from __future__ import annotations
 
@@ -32,17 +32,15 @@ OWN_FILES = (
 
 @dataclass(frozen=True)
 class ContainerPlan:
-    """A server to be run in containers.
+    """A server to be run in a container.
 
-    `settings`: the cell's. `record`: the engine's, whose image is run. `weights`: the quant's folder, under the same
-    path on every machine. `nodes`: the addresses of the machines that serve together, this one first; empty where it
-    is this one alone. `devices`: the numbers of the GPUs that each of them gives.
+    `settings`: the cell's. `record`: the engine's, whose image is run. `weights`: the quant's folder. `devices`: the
+    UUIDs of the GPUs that it gets.
     """
 
     settings: Settings
     record: EngineRecord
     weights: Path
-    nodes: Sequence[str] = ()
     devices: Sequence[str] = ()
 
     @property
@@ -69,7 +67,7 @@ class ContainerPlan:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that every machine's container has."""
+        """The variables that the container has whatever serves."""
         own = {"PYTHONPATH": OWN_CODE} if self.own_files else {}
         return {**self.kind.environment, **self.caches.environment, **self.settings.environment, **own}
 
@@ -83,11 +81,6 @@ class ContainerPlan:
         """The GPUs that Docker is asked for."""
         return [DeviceRequest(device_ids=[*self.devices], capabilities=[["gpu"]])] if self.devices else None
 
-    @property
-    def network(self) -> str | None:
-        """The network that it is in; None is Docker's default."""
-        return "host" if self.nodes else None
-
     def create(
         self,
         client: docker.DockerClient,
@@ -97,13 +90,13 @@ class ContainerPlan:
         command: list[str],
         labels: dict[str, str],
         environment: dict[str, str],
-        mounts: Sequence[Mount] = (),
-        ports: dict[str, tuple[str, int]] | None = None,
+        ports: dict[str, tuple[str, int]],
     ) -> Container:
-        """A container of it by one machine's Docker, not started; DockerException where it cannot be made.
+        """A container of it, not started; DockerException where it cannot be made.
 
-        `environment` and `mounts` come on top of those that every machine has.
+        `environment` comes on top of what it has.
         """
+        own = [Mount(at, str(file), type="bind", read_only=True) for at, file in self.own_files.items()]
         shared = Mount(WEIGHTS, str(self.weights.resolve()), type="bind", read_only=True)
         limits = [Ulimit(name="memlock", soft=-1, hard=-1), Ulimit(name="stack", soft=2**26, hard=2**26)]
         shm = self.box.shm_gb
@@ -113,8 +106,8 @@ class ContainerPlan:
             command=command,
             labels=labels,
             environment={**self.environment, **environment},
-            mounts=[shared, *link_mounts(self.weights), *self._caches(), *mounts],
-            ports=ports or {},
+            mounts=[shared, *link_mounts(self.weights), *self._caches(), *own],
+            ports=ports,
             init=True,
             security_opt=["no-new-privileges"],
             log_config=LogConfig(type=LogConfig.types.JSON),
@@ -122,7 +115,6 @@ class ContainerPlan:
             ulimits=limits if self.devices else None,
             shm_size=None if shm is None else int(shm * 10**9),
             ipc_mode="host" if self.box.ipc == "host" else None,
-            network_mode=self.network,
         )
 
     def _caches(self) -> list[Mount]:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import secrets
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
-from docker.types import Mount
 
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
 from scripts.engines.container_plan import WEIGHTS, ContainerPlan
 from scripts.engines.container_tuning import container_caches
-from scripts.engines.http import Server, log_end
-from scripts.engines.nodes import address, node_flags, nodes_of, serve_workers
+from scripts.engines.http import Server
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command
 from scripts.provenance.containers import guarded, reap, remove_container, said
+from scripts.provenance.devices import NO_DEVICES, Devices
 from scripts.provenance.docker_engine import connect
 from scripts.records.engine import EngineRecord
 from scripts.records.machine import ContainerFacts
@@ -36,8 +33,12 @@ STOP_SECONDS = 20
 
 
 @contextmanager
-def serve_container(settings: Settings, weights: Path, log: Path, record: EngineRecord) -> Iterator[Client]:
+def serve_container(
+    settings: Settings, weights: Path, log: Path, record: EngineRecord, devices: Devices = NO_DEVICES
+) -> Iterator[Client]:
     """The client of a server of `settings` in a container over the folder `weights`; its log goes to the file `log`.
+
+    It gets the GPUs `devices`.
 
     The image that the engine's record (results/engines/) names by id is run, and nothing else. EngineError, with the
     log's end, where Docker cannot be used, the image is not there, or the server does not start, is not ready in time,
@@ -49,14 +50,11 @@ def serve_container(settings: Settings, weights: Path, log: Path, record: Engine
     with ExitStack() as stack:
         client = stack.enter_context(connect())
         reap(client)
-        nodes = nodes_of(settings)
-        devices = stack.enter_context(hold_gpus(settings.gpus // max(len(nodes), 1)))
-        plan = ContainerPlan(settings, record, weights, nodes, devices)
+        plan = ContainerPlan(settings, record, weights, devices.uuids)
         image = find_image(client, record)
         port = take_port(settings.port)
-        labels = stack.enter_context(guarded(nodes[1:], address(nodes[0]) if nodes else ""))
-        workers = stack.enter_context(serve_workers(plan, log))
-        container = create_head(client, plan, image, port, key, labels)
+        labels = stack.enter_context(guarded(devices.locks))
+        container = create_container(client, plan, image, port, key, labels)
         stack.callback(remove_container, client, container)
         look = container_caches(container, plan)
         _start(container, port)
@@ -65,7 +63,7 @@ def serve_container(settings: Settings, weights: Path, log: Path, record: Engine
             f"http://{HOST}:{port}",
             key,
             lambda: log.read_text("utf-8", "replace"),
-            lambda: _death(container, workers),
+            lambda: _death(container),
             given_facts(container, plan),
             weights,
             tuning=lambda: look(log.read_text("utf-8", "replace")),
@@ -87,49 +85,22 @@ def find_image(client: docker.DockerClient, record: EngineRecord) -> str:
         ) from error
 
 
-@contextmanager
-def hold_gpus(count: int) -> Iterator[list[str]]:
-    """Hold the first `count` GPUs, one lock file each, against every other session of this machine; their numbers.
-
-    EngineError where another session holds one of them.
-    """
-    folder = Path(tempfile.gettempdir()) / "tempzero-gpus"
-    with ExitStack() as stack:
-        for number in range(count):
-            folder.mkdir(mode=0o1777, exist_ok=True)
-            stream = stack.enter_context(open(folder / f"{number}.lock", "a"))
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise EngineError(
-                    f"GPU {number} is held by another session of this machine",
-                    remedy="wait for its end, or run with --resources gpu=1",
-                ) from error
-        yield [str(number) for number in range(count)]
-
-
-def create_head(
+def create_container(
     client: docker.DockerClient, plan: ContainerPlan, image: str, port: int, key: str, labels: dict[str, str]
 ) -> Container:
-    """The container of the server; of several machines' the head's, which the others reach by the machine's network."""
-    nodes, kind = plan.nodes, plan.kind
-    host, inside = (HOST, port) if nodes else (EVERYWHERE, PORT)
+    """The container of the server, not started."""
+    kind = plan.kind
     arguments = plan.settings.arguments
-    argv = command(kind, arguments, plan.served, host=host, port=inside, python="python3", key=key)
-    own = [Mount(at, str(file), type="bind", read_only=True) for at, file in plan.own_files.items()]
+    argv = command(kind, arguments, plan.served, host=EVERYWHERE, port=PORT, python="python3", key=key)
     try:
         return plan.create(
             client,
             image,
             entrypoint=plan.box.entrypoint or argv[: len(kind.program)],
-            command=[*argv[len(kind.program) :], *node_flags(nodes, 0)],
+            command=argv[len(kind.program) :],
             labels=labels,
-            environment={
-                **({kind.key_variable: key} if kind.key_variable else {}),
-                **({"VLLM_HOST_IP": address(nodes[0])} if nodes else {}),
-            },
-            mounts=own,
-            ports={} if nodes else {f"{PORT}/tcp": (HOST, port)},
+            environment={kind.key_variable: key} if kind.key_variable else {},
+            ports={f"{PORT}/tcp": (HOST, port)},
         )
     except DockerException as error:
         raise EngineError(f"the container cannot be made: {said(error)}", where=plan.record.image) from error
@@ -171,11 +142,8 @@ def _follow(container: Container, log: Path) -> Iterator[None]:
         thread.join(30)
 
 
-def _death(container: Container, workers: Sequence[tuple[str, Container]] = ()) -> str | None:
-    """How the server ended, or one of the machines that serve with it; None while all live."""
-    for where, worker in workers:
-        if ended := _death(worker):
-            return f"{where}: {ended}{log_end(worker.logs(tail=50).decode('utf-8', 'replace'))}"
+def _death(container: Container) -> str | None:
+    """How the server ended; None while it lives."""
     try:
         container.reload()
     except NotFound:

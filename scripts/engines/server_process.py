@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ from scripts.common.errors import EngineError
 from scripts.engines.http import Server, log_end
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command, server_kind, weights_argument
+from scripts.engines.slurm_nodes import check_nodes, spans_nodes, srun_command, worker_command
 from scripts.engines.tuning import process_caches
+from scripts.provenance.devices import NO_DEVICES, Devices
+from scripts.provenance.gpus import VISIBLE
 from scripts.records.settings import Settings
 
 STOP_SECONDS = 90.0
@@ -24,11 +28,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def serve_process(
-    settings: Settings, weights: Path, log: Path, *, python: str = sys.executable
+    settings: Settings,
+    weights: Path,
+    log: Path,
+    *,
+    python: str = sys.executable,
+    devices: Devices = NO_DEVICES,
 ) -> Iterator[Client]:
     """The client of a server of `settings` over the folder `weights`; all the server writes goes to the file `log`.
 
-    `python`: that of the environment that has the server, where it is not this one's.
+    `python`: that of the environment that has the server, where it is not this one's. `devices`: the GPUs that it gets.
     The server runs under a guard (guard_process.py) in a session of its own; it is gone, with every process that it
     started, when this returns: after an exception or Ctrl-C too. Should this process be killed, the guard ends it.
     EngineError with the log's end where it does not start, is not ready in time, or dies.
@@ -38,8 +47,14 @@ def serve_process(
     key = secrets.token_hex(16)
     served = (weights / weights_argument(kind, weights)).as_posix()
     argv = command(kind, settings.arguments, served, host=HOST, port=port, python=python, key=key)
+    check_nodes(settings)
+    if spans_nodes(settings):
+        worker = worker_command(kind, settings, served, python)
+        argv = srun_command(argv, worker, settings.nodes, socket.gethostname())
     check_program(argv[0])
     own = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    if devices.gpus:
+        own[VISIBLE] = devices.visible
     if kind.key_variable:
         own[kind.key_variable] = key
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +68,7 @@ def serve_process(
                 env={**caches.environment, **own},
                 cwd=ROOT,
                 start_new_session=True,
+                pass_fds=devices.locks,  # the GPUs are not free before the guard has ended the server
             )
 
         def death() -> str | None:

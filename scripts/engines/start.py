@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from scripts.common.errors import ConfigError, nearest
 from scripts.common.protocol import Engine
+from scripts.provenance.devices import NO_DEVICES, Devices
 from scripts.records.base import Record, convert
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import EngineKind, LlamaCppArguments, Settings, TransformersArguments
 
-Starter = Callable[[Settings, Path, Path, EngineRecord | None], AbstractContextManager[Engine]]
+Starter = Callable[[Settings, Path, Path, EngineRecord | None, Devices], AbstractContextManager[Engine]]
 R = TypeVar("R", bound=Record)
 
 
@@ -33,7 +34,7 @@ def typed_arguments(kind: type[R], settings: Settings) -> R:
 
 
 def _llama_cpp_python(
-    settings: Settings, weights: Path, log: Path, record: EngineRecord | None
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None, devices: Devices
 ) -> AbstractContextManager[Engine]:
     from scripts.engines.llama_cpp_python import LlamaCppPython
 
@@ -42,7 +43,7 @@ def _llama_cpp_python(
 
 
 def _transformers(
-    settings: Settings, weights: Path, log: Path, record: EngineRecord | None
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None, devices: Devices
 ) -> AbstractContextManager[Engine]:
     from scripts.engines.transformers_engine import TransformersEngine
 
@@ -50,19 +51,19 @@ def _transformers(
 
 
 def _server(
-    settings: Settings, weights: Path, log: Path, record: EngineRecord | None
+    settings: Settings, weights: Path, log: Path, record: EngineRecord | None, devices: Devices
 ) -> AbstractContextManager[Engine]:
     """A server, by its runtime."""
     if settings.runtime == "process":
         from scripts.engines.server_process import serve_process
 
-        return serve_process(settings, weights, log)
+        return serve_process(settings, weights, log, devices=devices)
     if record is None:
         raise ConfigError(f"a server of the runtime {settings.runtime} is started by its engine record alone")
     if settings.runtime == "docker":
         from scripts.engines.docker_runtime import serve_container
 
-        return serve_container(settings, weights, log, record)
+        return serve_container(settings, weights, log, record, devices)
     from scripts.engines.external import use_external
 
     return use_external(settings, weights, log, record)
@@ -88,11 +89,15 @@ DRIVERS = {
 
 
 def start_engine(
-    settings: Settings, weights: Path, log: Path, record: EngineRecord | None = None
+    settings: Settings,
+    weights: Path,
+    log: Path,
+    record: EngineRecord | None = None,
+    devices: Devices = NO_DEVICES,
 ) -> AbstractContextManager[Engine]:
     """The running engine of a cell's `settings` over the folder `weights`; its log goes to the file `log`.
 
-    `record`: the engine's record, which a container or a server that runs cannot do without. EngineError, with the end
-    of the log, where it does not start or dies.
+    `record`: the engine's record, which a container or a server that runs cannot do without. `devices`: the GPUs that
+    it gets. EngineError, with the end of the log, where it does not start or dies.
     """
-    return STARTERS[settings.kind](settings, weights, log, record)
+    return STARTERS[settings.kind](settings, weights, log, record, devices)

@@ -44,7 +44,7 @@ class Asked:
     `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all
     that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
     `executor`: what jobs are handed to, None on this machine. `is_remote_job`: this Snakemake was started by a cluster,
-    to run one job.
+    to run one job. `resources`: the names of those that have a limit.
     """
 
     targets: tuple[str, ...] = ()
@@ -58,6 +58,7 @@ class Asked:
     chatty: bool = False
     executor: str | None = None
     is_remote_job: bool = False
+    resources: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,4 +89,5 @@ def read_asked(
         chatty=any(getattr(given, name, None) for name in CHATTY),
         executor=None if given.executor in (None, *HERE) else given.executor,
         is_remote_job=given.mode.name == "REMOTE",
+        resources=tuple(sorted(given.resources or ())),
     )

@@ -13,16 +13,17 @@ from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
 from scripts.grid.guard import hold_folder, lead_jobs, unfinished
-from scripts.grid.machine import check_machine
+from scripts.grid.lock import FolderHeldError
+from scripts.grid.machine import check_chat_forms, check_machine
 from scripts.grid.plan import GRID, Plan
-from scripts.grid.resolve import nodes_given, resolve_cells
+from scripts.grid.resolve import resolve_cells
+from scripts.grid.so_far import make_so_far
 from scripts.grid.targets import check_targets
+from scripts.provenance.devices import SHARED
 from scripts.records.base import Value
 from scripts.screen.take import take_terminal, wants_screen
 from scripts.screen.work import plans_of
 
-# What tells a job the machines that serve an engine together (scripts/engines/nodes.py).
-NODES = "TEMPZERO_NODES"
 BROUGHT = ("results/engines/", "results/quants/", GRID)
 
 
@@ -46,8 +47,6 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
                 remedy="name one: --config grid=NAME",
             )
         plan = Plan(configuration, tuple(resolve_cells(configuration)), asked)
-        # To the jobs by the environment: other addresses are no reason to run a session again.
-        os.environ[NODES] = ",".join(nodes_given(configuration.config))
         check_targets(asked.names, configuration, plan.rows)
         if asked.is_remote_job:
             lead_jobs()
@@ -59,16 +58,36 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
         if is_main and not asked.looks:
-            if wants_sessions(plan) and not asked.executor:
-                check_machine(Path(), plan.rows, configuration.engines, list_gpus)
-            hold_folder(Path(), executor=asked.executor)
+            if wants_sessions(plan):
+                if not asked.executor:
+                    check_machine(Path(), plan.rows, configuration.engines, list_gpus)
+                check_chat_forms(configuration, plan.rows)
+            _hold(plan)
             plan.note_deletions()
+            _share_gpus("gpu_gb" in asked.resources and not asked.executor)
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))
     except TempzeroError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     return plan
+
+
+def _hold(plan: Plan) -> None:
+    """Hold the folder; where another workflow does, the table of what exists is made beside it, and that is all."""
+    try:
+        hold_folder(Path(), executor=plan.asked.executor)
+    except FolderHeldError:
+        if plan.partial:
+            sys.exit(make_so_far(Path(), sys.argv[1:]))
+        raise
+
+
+def _share_gpus(wanted: bool) -> None:
+    """Tell the jobs whether a GPU may have several of them, as its memory has room."""
+    os.environ.pop(SHARED, None)
+    if wanted:
+        os.environ[SHARED] = "1"
 
 
 def wants_sessions(plan: Plan) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scripts.common.errors import ConfigError, nearest
+from scripts.provenance.gpus import visible_gpus
 
 BLACKWELL = re.compile(r"blackwell|\bG?B[123]00\b|\bRTX 50\d\d\b", re.IGNORECASE)
 
@@ -62,17 +62,8 @@ def choose_grid(
 
 
 def list_gpus() -> list[str]:
-    """The names of this machine's NVIDIA GPUs as nvidia-smi gives them; none where it is not there or fails."""
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+    """The names of the visible NVIDIA GPUs; none where there is no nvidia-smi, or it fails."""
+    return [gpu.name for gpu in visible_gpus()]
 
 
 def find_docker_problem() -> str | None:

@@ -147,7 +147,11 @@ def _row(configuration: Configuration, cell: Cell) -> GridCell:
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
     quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
-    pulled = [entry for entry in (configuration.precision(*quant) for quant in quants) if entry.repository]
+    pulled = [
+        entry
+        for entry in (configuration.precision(*quant) for quant in quants)
+        if entry.repository or entry.package
+    ]
     engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
     images = {entry.image or name: entry.download_gb for name, entry in engines.items()}
     total = sum(entry.disk_gb or 0 for entry in pulled) + sum(images.values())

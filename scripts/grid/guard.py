@@ -35,7 +35,7 @@ SLURM = "slurm"
 
 
 def hold_folder(root: Path, leave_seconds: float = 15.0, executor: str | None = None) -> None:
-    """Take the folder `root` for this process until it ends, or raise TempzeroError naming who has it.
+    """Take the folder `root` for this process until it ends, or raise FolderHeldError naming who has it.
 
     `executor`: what jobs are handed to, None on this machine. Where the last workflow here was killed, its jobs on
     this machine get `leave_seconds` to end by themselves and are ended then, those in Slurm's queue are cancelled;

@@ -27,6 +27,10 @@ BEAT_SECONDS = 10.0
 LOOK_SECONDS = 35.0  # three beats and what a shared file system takes to show them
 
 
+class FolderHeldError(TempzeroError):
+    """Another workflow works in the folder."""
+
+
 class Holder(Record, frozen=True, kw_only=True):
     """Who holds the folder: the content of the lock file, which is empty after a clean end."""
 
@@ -65,7 +69,7 @@ class FolderLock:
         self._ended = threading.Event()
 
     def take(self, look_seconds: float = LOOK_SECONDS) -> Holder | None:
-        """Take it; the holder before, where that was killed. TempzeroError naming the holder where one lives.
+        """Take it; the holder before, where that was killed. FolderHeldError naming the holder where one lives.
 
         A record of another machine is looked at for `look_seconds`, before it counts as one of the dead.
         """
@@ -143,10 +147,11 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
-def _refused(holder: Holder | None) -> TempzeroError:
+def _refused(holder: Holder | None) -> FolderHeldError:
     who = f"{holder}, started {holder.started}" if holder else "it has just started"
-    return TempzeroError(
+    return FolderHeldError(
         f"another workflow works in this folder ({who})",
         where="results/.workflow.lock",
-        remedy="wait until it ends; `snakemake -n` can look on meanwhile",
+        remedy="wait until it ends; meanwhile `snakemake -n` looks on, and --config partial=true makes a table of "
+        "what exists",
     )

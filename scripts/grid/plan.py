@@ -20,6 +20,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.large import Names, first
 from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
     Cell,
@@ -36,6 +37,7 @@ from scripts.grid.side_tables import side_tables
 from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
+from scripts.provenance.gpus import visible_gpus
 from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
@@ -44,6 +46,9 @@ from scripts.records.question import QuestionRound
 GRID = "results/grid.json"
 REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
+# Priorities: of a cell's sessions 00, 01 and all later ones; of weights that are made here, of those that are pulled.
+ROUNDS = (1_000_000, 1_000, 1)
+BRING = (200_000, 100_000)
 NONE = "(?!)"  # a wildcard constraint that nothing meets
 
 
@@ -171,7 +176,7 @@ class Plan:
 
     def session_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell follows from."""
-        unread = () if self.configuration.requests[self.cells[names].workload] else REQUESTS_READER
+        unread = () if self.configuration.asked[self.cells[names].workload].requests else REQUESTS_READER
         return source_digest("run_session", (*self._unused[names[2]], *unread))
 
     def sweep_arguments(self, *names: str) -> str:
@@ -236,10 +241,55 @@ class Plan:
         """Processor cores of a session: the most that an engine of the grid takes."""
         return max((entry.cores for entry in self._engines_used), default=1)
 
+    def session_cores(self, model: str, precision: str, engine: str) -> int:
+        """Processor cores of a session."""
+        return self.engine(engine).cores
+
     @property
-    def gpu(self) -> int:
-        """1 where an engine of the grid takes GPUs, else 0."""
-        return int(any(entry.gpus for entry in self._engines_used))
+    def takes_gpus(self) -> bool:
+        """Whether an engine of the grid takes GPUs."""
+        return any(entry.gpus for entry in self._engines_used)
+
+    @cached_property
+    def local_gpus(self) -> int:
+        """How many GPUs this machine's jobs share out, where nobody said; 0 where they share none."""
+        said = {"gpu", "gpu_gb"}.intersection(self.asked.resources)
+        return len(visible_gpus()) if self.takes_gpus and not (self.asked.executor or said) else 0
+
+    def session_gpus(self, model: str, precision: str, engine: str) -> int:
+        """How many GPUs a session takes, on all its machines."""
+        return self.engine(engine).gpus
+
+    def session_nodes(self, model: str, precision: str, engine: str) -> int:
+        """On how many machines a session's engine runs."""
+        return self.engine(engine).nodes
+
+    @property
+    def session_resources(self) -> dict[str, Callable[[Names], int]]:
+        """The resources of a session and of a forced replay that are counted: GPUs and machines, where any is asked."""
+        gpus = {"gpu": self.session_gpus, "gpu_gb": self.session_gpu_memory} if self.takes_gpus else {}
+        nodes = {"nodes": self.session_nodes} if any(each.nodes > 1 for each in self._engines_used) else {}
+        return {name: first(3, ask) for name, ask in (gpus | nodes).items()}
+
+    # Order: what gives a cell its first reading before what gives it another
+
+    def session_priority(self, *names: str) -> int:
+        """The first sessions of all cells before the second of any; of these the ones that take the most GPUs, which
+        would find no gap later."""
+        return ROUNDS[min(int(names[4]), len(ROUNDS) - 1)] * self._width(names[2])
+
+    def force_priority(self, *names: str) -> int:
+        """A forced replay, or a session of a sweep, comes with the second sessions."""
+        return ROUNDS[1] * self._width(names[2])
+
+    def _width(self, engine: str) -> int:
+        # Squared, since the scheduler adds up what it starts: one session on four GPUs outweighs four on one.
+        return min(max(1, self.engine(engine).gpus), 8) ** 2
+
+    def bring_priority(self, *, pulled: bool) -> int:
+        """Weights that are here are asked before others are brought, and these before a second session of any; where
+        weights are deleted in between, all sessions come first."""
+        return 0 if self.evictable else BRING[pulled]
 
     def session_gpu_memory(self, model: str, precision: str, engine: str) -> int:
         """GPU memory in GB that a session takes: what --resources gpu_gb= shares among sessions."""
@@ -249,12 +299,13 @@ class Plan:
     def engine_gpu_memory(self, engine: str) -> int:
         """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.
 
-        A resource and no parameter, since another grid is no reason to set an engine up again.
+        0 where sessions run on others. A resource and no parameter, since another grid is no reason to set an engine up
+        again.
         """
         served = [each for each in self.cells.values() if each.engine == engine]
         quants = [self.configuration.precision(each.model, each.precision) for each in served]
         most = max((quant.gpu_memory_gb or 0 for quant in quants), default=0)
-        return math.ceil(most / self.engine(engine).nodes)
+        return math.ceil(most / self.engine(engine).nodes) if not self.asked.executor else 0
 
     # What a cluster is told of a job; on one machine it is no matter
 
@@ -290,11 +341,11 @@ class Plan:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
 
-    def quants_with(self, recipe: str | None) -> str:
-        """A wildcard constraint on the model: those quants, model/precision, that come by a recipe, or by none."""
+    def quants_with(self, *recipes: str | None) -> str:
+        """A wildcard constraint on the model: those quants, model/precision, that come by these recipes, or by none."""
         found = []
         for name, model in self.configuration.models.items():
-            chosen = [each for each, entry in model.precisions.items() if entry.recipe == recipe]
+            chosen = [each for each, entry in model.precisions.items() if entry.recipe in recipes]
             if chosen:
                 found.append(rf"{re.escape(name)}(?=/(?:{one_of(chosen)})/manifest)")
         return "|".join(found) or NONE
@@ -335,12 +386,15 @@ class Plan:
         return self._pythons[builder] if builder else "python"
 
     def serving_gpus(self, model: str, precision: str) -> int:
-        """On how many GPUs at most a quant is served in this grid; 0 where none is asked, or an engine does without."""
+        """On how many GPUs of this machine at most a quant is served in this grid.
+
+        0 where none is asked, an engine does without, or sessions run on other machines.
+        """
         served = [each for each in self.cells.values() if (each.model, each.precision) == (model, precision)]
         engines = [self.engine(each.engine) for each in served]
         # What several machines serve is more than this one has: its engine asks for its share.
         counts = [0 if each.nodes > 1 else each.gpus for each in engines]
-        return max(counts) if counts and all(counts) else 0
+        return max(counts) if counts and all(counts) and not self.asked.executor else 0
 
     # Eviction: weights that are gone are made again only for what is to be run with them
 

@@ -258,7 +258,6 @@ def _cell(
     configuration: Configuration, block: Block, model: str, precision: str, engine: str, variant: str
 ) -> Cell:
     grid, question = configuration.grid, block.question
-    planned = block.planned or _lacking(configuration, model, precision, engine)
     estimate = (
         {key: value for key, value in asdict(block.estimate).items() if value is not None}
         if block.estimate
@@ -275,38 +274,18 @@ def _cell(
         sessions=question.budget.sessions if question else sessions,
         replays=block.replays or grid.replays,
         forced=_passes(grid.forced if block.forced is None else block.forced),
-        planned=planned,
+        planned=block.planned,
         note=block.note,
-        expect=() if planned else tuple(block.expect or ()),
+        expect=() if block.planned else tuple(block.expect or ()),
         estimate=replace(grid.estimate, **estimate),
         question=question,
         sweep=block.sweep,
     )
 
 
-def nodes_given(config: Config) -> list[str]:
-    """The machines that serve an engine together, by config.yaml's `nodes`: a list, or a text with commas."""
-    given = config.nodes or []
-    return [each.strip() for each in given.split(",")] if isinstance(given, str) else given
-
-
 def gpu_memory(quant: Precision) -> float:
     """GPU memory in GB that a quant's session takes, by its entry of models.yaml; a small one's entry names none."""
     return SMALL_GPU_GB if quant.gpu_memory_gb is None else quant.gpu_memory_gb
-
-
-def _lacking(configuration: Configuration, model: str, precision: str, engine: str) -> str | None:
-    """Why a cell on several machines is only planned: these are not named. None where they are, or one suffices."""
-    entry = configuration.engines[engine]
-    wanted, given = entry.nodes, len(nodes_given(configuration.config))
-    if wanted in (1, given):
-        return None
-    needed = configuration.precision(model, precision).gpu_memory_gb
-    memory = f"{needed:,g} GB of GPU memory on " if needed else ""
-    return (
-        f"needs {memory}{wanted} machines with {entry.gpus // wanted} GPUs each, and"
-        f" {given or 'none'} {'is' if given < 2 else 'are'} named (config/profiles/multinode)"
-    )
 
 
 def _passes(given: int | Passes) -> Passes:
@@ -390,7 +369,7 @@ def _idle_variant(cell: Cell, settings: Settings) -> Wrong:
 
 def _unasked_requests(configuration: Configuration, cell: Cell, settings: Settings) -> Wrong | None:
     """What an engine that is asked by ids cannot do of a request; a harness without tools has none to change."""
-    requests = configuration.requests.get(cell.workload, ())
+    requests = configuration.asked[cell.workload].requests
     if requests and settings.harness.list_files != "names":
         return (
             f"the variant {cell.variant!r} changes what a tool shows, and the requests of {cell.workload!r} run none",

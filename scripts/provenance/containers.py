@@ -10,10 +10,9 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -25,14 +24,9 @@ from docker.types import Mount
 from scripts.common.errors import EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCKER_SOCKET = "/var/run/docker.sock"
-SSH = ("BatchMode=yes", "ExitOnForwardFailure=yes", "ConnectTimeout=20", "ServerAliveInterval=30")
-NODE_SECONDS = 30.0
 SESSION = "tempzero.session"
 OWNER = "tempzero.owner"
 STARTED = "tempzero.owner-started"
-# Of a container on another machine: the address of the one whose session it belongs to, and its own name.
-HEAD = "tempzero.head"
 
 
 def reap(client: docker.DockerClient) -> int:
@@ -55,22 +49,19 @@ def _owner_lives(labels: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def guarded(nodes: Sequence[str] = (), head: str = "") -> Iterator[dict[str, str]]:
+def guarded(locks: Sequence[int] = ()) -> Iterator[dict[str, str]]:
     """The labels of a container that a process removes when this one is gone; no child of this one, so not ended
-    with it. On each of the machines `nodes` it removes those of the `head`, too."""
+    with it. Until then it holds the `locks` (descriptors) too."""
     token = secrets.token_hex(8)
     me = psutil.Process()
     guard = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "scripts.provenance.guard_container"),
-            f"{SESSION}={token}",
-            *([f"{HEAD}={head}", *nodes] if nodes else []),
-        ],
+        [sys.executable, "-m", "scripts.provenance.guard_container", f"{SESSION}={token}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
         start_new_session=True,
+        pass_fds=locks,
     )
     assert guard.stdin is not None
     guard.wait(60)  # it goes on as a process of its own
@@ -82,40 +73,6 @@ def guarded(nodes: Sequence[str] = (), head: str = "") -> Iterator[dict[str, str
     with suppress(OSError):
         guard.stdin.write(b"done\n")
         guard.stdin.close()
-
-
-@contextmanager
-def node_client(node: str) -> Iterator[docker.DockerClient]:
-    """A client of another machine's Docker, whose socket the ssh of this one brings here; EngineError without one.
-
-    The ssh ends with this process, however that ends: what it runs there reads a pipe from here.
-    """
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        socket = Path(folder) / "docker.sock"
-        options = [part for option in SSH for part in ("-o", option)]
-        command = ["ssh", "-T", *options, "-L", f"{socket}:{DOCKER_SOCKET}", node, "cat"]
-        with open(Path(folder) / "said", "w+") as words:
-            ssh = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)
-            assert ssh.stdin is not None
-            stack.callback(ssh.wait)
-            stack.callback(ssh.terminate)
-            stack.callback(ssh.stdin.close)
-            until = time.monotonic() + NODE_SECONDS
-            while not socket.exists() and ssh.poll() is None and time.monotonic() < until:
-                time.sleep(0.1)
-            try:
-                client = docker.DockerClient(base_url=f"unix://{socket}", timeout=3600)
-                client.ping()
-            except DockerException as error:
-                words.seek(0)
-                reason = " ".join(words.read().split()) or str(error)
-                raise EngineError(
-                    f"its Docker cannot be reached ({reason})",
-                    where=node,
-                    remedy=f"see that this works without a password: ssh {node} docker info",
-                ) from error
-            stack.callback(client.close)
-            yield client
 
 
 def link_mounts(folder: Path) -> list[Mount]:

@@ -38,8 +38,7 @@ def pull_image(engine: str, entry: EngineEntry, needed_gb: float = 0.0) -> Engin
     GPUs, their memory or the disk do not suffice, and where the registry has no such image.
     """
     assert entry.image is not None
-    gpus = entry.gpus // entry.nodes
-    record = pull(engine, entry.image, entry.image_gb, gpus=gpus, needed_gb=needed_gb)
+    record = pull(engine, entry.image, entry.image_gb, gpus=entry.gpus, needed_gb=needed_gb)
     return replace(record, kind=entry.kind, runtime=entry.runtime)
 
 

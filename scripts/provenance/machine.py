@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.provenance.gpus import nvidia_smi, query_gpus
+from scripts.provenance.gpus import nvidia_smi, query_gpus, visible_gpus
 from scripts.records.machine import Cores, Gpu, Machine
 
 # Instruction sets that choose another kernel in an engine, so other rounding.
@@ -58,20 +58,13 @@ def _processor() -> tuple[str, set[str]]:
 
 
 def _gpus() -> tuple[list[Gpu], str | None, str | None]:
-    """The GPUs, their driver and the CUDA version it brings; empty and None without any.
-
-    Of several, those that CUDA_VISIBLE_DEVICES names.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    rows = query_gpus("name", "memory.total", "uuid", "driver_version", visible=visible)
-    if not rows:
+    """The visible GPUs, their driver and the CUDA version it brings; empty and None without any."""
+    gpus = visible_gpus()
+    if not gpus:
         return [], None, None
+    drivers = query_gpus("driver_version")
     after = nvidia_smi().partition("CUDA Version:")[2].split()
-    gpus = [
-        Gpu(name=name, memory_bytes=int(mib) * 2**20 if mib.isdigit() else None, uuid=uuid)
-        for name, mib, uuid, _ in rows
-    ]
-    return gpus, rows[0][-1], after[0] if after else None
+    return gpus, drivers[0][0] if drivers else None, after[0] if after else None
 
 
 def _system() -> str:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.provenance.gpus import check_gpu_memory, gpu_memory_gb
+from scripts.provenance.gpus import check_gpu_memory, visible_gpus
 from scripts.quants.evict import have_weights
 from scripts.records.models import Precision
 
@@ -18,7 +18,7 @@ def check_room(model: str, precision: str, entry: Precision, output: Path, *, gp
     weights may well be brought for another machine; that its engine has none is said by the engine.
     """
     name = f"{model} in {precision}"
-    if gpus and gpu_memory_gb():
+    if gpus and visible_gpus():
         check_gpu_memory(gpus, entry.gpu_memory_gb or 0.0, what=name)
     if entry.disk_gb is None or entry.local_path or entry.served or have_weights(output):
         return

@@ -27,8 +27,6 @@ class Config(Record, frozen=True, kw_only=True):
     """Delete the weights of a quant once no cell needs them any more."""
     quantise_in: Literal["process", "docker"]
     """Where weights are quantised."""
-    nodes: list[str] | str | None = None
-    """Machines that serve one engine together, this one first; null is this one alone."""
     endpoint: str | None = None
     """Where a server that runs listens, for the grid external; null in any other."""
     endpoint_model: str | None = None

@@ -14,6 +14,8 @@ class Gpu(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Its memory in bytes; missing where nvidia-smi does not say."""
     uuid: str | None = None
     """Which card of its machine it was; missing in older files."""
+    index: int | None = None
+    """Its number by nvidia-smi; missing in older files, and of a part of a card (MIG)."""
 
 
 class Cores(Record, frozen=True, kw_only=True):
@@ -39,7 +41,7 @@ class Machine(Record, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     """Main memory in bytes."""
     gpus: list[Gpu] | None = None
-    """The visible GPUs, in their order; empty without any."""
+    """The GPUs that the engine had; of one that takes none the visible ones. Empty without any."""
     driver: str | None = None
     """NVIDIA's driver; null without a GPU."""
     cuda: str | None = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.protocol import Engine
+from scripts.engines.slurm_nodes import spans_nodes
 from scripts.engines.start import start_engine
+from scripts.provenance.devices import Devices, hold_gpus
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import Settings
 from scripts.workload.chat import ChatForm
@@ -28,10 +31,21 @@ class Deployment:
     record: EngineRecord | None
     log: Path
 
-    def start(self) -> AbstractContextManager[Engine]:
-        """The running engine, in the cell's environment."""
-        os.environ.update(self.settings.environment)
-        return start_engine(self.settings, self.manifest.parent, self.log, self.record)
+    def gpus(self) -> AbstractContextManager[Devices]:
+        """The GPUs that the engine takes on this machine, held, as the cell's environment leaves them."""
+        settings = self.settings
+        os.environ.update(settings.environment)
+        return hold_gpus(0 if spans_nodes(settings) else settings.gpus // settings.nodes, settings.engine)
+
+    def start_on(self, devices: Devices) -> AbstractContextManager[Engine]:
+        """The running engine on GPUs that are held."""
+        return start_engine(self.settings, self.manifest.parent, self.log, self.record, devices)
+
+    @contextmanager
+    def start(self) -> Iterator[Engine]:
+        """The running engine, on GPUs of its own."""
+        with self.gpus() as devices, self.start_on(devices) as engine:
+            yield engine
 
     def chat_form(self) -> ChatForm | TextForm:
         """The chat form of the quant's own tokenizer; text, for an endpoint whose tokenizer is not named."""

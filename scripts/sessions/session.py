@@ -17,6 +17,7 @@ from scripts.provenance.code import describe_code
 from scripts.provenance.machine import describe_machine
 from scripts.quants.manifest import verify_manifest
 from scripts.records.engine import Described
+from scripts.records.machine import Machine
 from scripts.records.session import SessionRecord, WeightsSum, WorkloadSum
 from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
@@ -54,23 +55,30 @@ def run_session(session: Session, output: Path) -> None:
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
         played, described, refused = Played([], None, 0.0), None, None
-        try:
-            with deployment.start() as engine:
-                played = player.play(engine, folder, session.replays, progress)
-                described = engine.describe()
-        except StartError as error:
-            refused = find_refusal(error.log, error.ended, deployment.settings.asked)
-            if refused is None:
-                raise
-            print(f"the engine refused to start: {refused.sentence}", file=sys.stderr)
+        with deployment.gpus() as devices:
+            machine = describe_machine()  # while the GPUs are this session's
+            try:
+                with deployment.start_on(devices) as engine:
+                    played = player.play(engine, folder, session.replays, progress)
+                    described = engine.describe()
+            except StartError as error:
+                refused = find_refusal(error.log, error.ended, deployment.settings.asked)
+                if refused is None:
+                    raise
+                print(f"the engine refused to start: {refused.sentence}", file=sys.stderr)
         clock = player.chat.clock if isinstance(player.chat, ChatForm) else None
-        found = _record(session, played, described, started, clock)
+        found = _record(session, played, described, machine, started, clock)
         ignored = None if refused else find_ignored(_log(deployment.log), deployment.settings.asked)
         replace(found, refused=refused, ignored=ignored).write(folder / output.name)
 
 
 def _record(
-    session: Session, played: Played, described: Described | None, started: str, clock: str | None
+    session: Session,
+    played: Played,
+    described: Described | None,
+    machine: Machine,
+    started: str,
+    clock: str | None,
 ) -> SessionRecord:
     settings, workload = session.deployment.settings, session.workload
     tuning = None if described is None else described.tuning
@@ -102,7 +110,7 @@ def _record(
         settings=settings,
         argv=[relative(part) for part in sys.orig_argv],
         environment=heeded_environment(settings.environment),
-        machine=describe_machine(),
+        machine=machine,
         code=describe_code(Path()),
         started=started,
         ended=now(),

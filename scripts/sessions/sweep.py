@@ -247,6 +247,7 @@ def run_sweep(session: SweepSession, output: Path) -> None:
         with deployment.start() as engine:
             points = Sweeper(engine, settings, sweep, prompts).run(progress)
             described = engine.describe()
+            machine = describe_machine()  # while the GPUs are this session's
         SweepRecord(
             session=session.number,
             sweep=sweep,
@@ -258,7 +259,7 @@ def run_sweep(session: SweepSession, output: Path) -> None:
             resolved=described,
             argv=[relative(part) for part in sys.orig_argv],
             environment=heeded_environment(settings.environment),
-            machine=describe_machine(),
+            machine=machine,
             code=describe_code(Path()),
             started=started,
             ended=now(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from scripts.common.errors import DataError
 from scripts.records.machine import Machine
@@ -18,7 +19,7 @@ def _compared(record: SessionRecord) -> list[tuple[str, object]]:
         ("precision", record.precision),
         ("engine", record.engine),
         ("variant", record.variant),
-        ("machine.gpus", machine.gpus and [msgspec.structs.replace(gpu, uuid=None) for gpu in machine.gpus]),
+        ("machine.gpus", machine.gpus and [replace(gpu, uuid=None, index=None) for gpu in machine.gpus]),
         ("machine.cpu", machine.cpu),
         ("machine.driver", machine.driver),
         ("machine.instruction_sets", machine.instruction_sets),

@@ -21,11 +21,11 @@ import yaml
 from scripts.common.errors import EngineError, StartError
 from scripts.common.files import sha256_file
 from scripts.engines.container_plan import ContainerPlan
-from scripts.engines.docker_runtime import create_head, given_facts
+from scripts.engines.docker_runtime import create_container, given_facts
 from scripts.engines.refusal import find_refusal
 from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
-from scripts.provenance.containers import HEAD, SESSION, reap
+from scripts.provenance.containers import SESSION, reap
 from scripts.provenance.docker_engine import check_gpus, check_room, connect, image_record
 from scripts.provenance.images import IMAGE, build_image, check_digest, pull_image
 from scripts.quants.manifest import make_manifest, write_manifest
@@ -149,16 +149,18 @@ def test_the_record_names_the_gpus_and_limits_that_docker_was_asked_for(
     """Of a container that is made and not started, since no GPU need be here."""
     box = ContainerSettings(ipc="host", shm_gb=32, cache="/cache")
     wanted = msgspec.structs.replace(settings, container=box, port=18123)
-    plan = ContainerPlan(wanted, record, weights, devices=["1", "0"])
+    plan = ContainerPlan(wanted, record, weights, devices=["GPU-b", "GPU-a"])
     with connect() as client:
-        container = create_head(client, plan, str(record.image_id), 18123, "secret-key", {SESSION: "token"})
+        container = create_container(
+            client, plan, str(record.image_id), 18123, "secret-key", {SESSION: "token"}
+        )
         try:
             facts = given_facts(container, plan)
         finally:
             container.remove(force=True)
             remove_volumes(f"tempzero-{ENGINE}")
     assert facts.device_requests == [
-        DeviceRequest(driver=None, count=0, devices=["0", "1"], capabilities=[["gpu"]])
+        DeviceRequest(driver=None, count=0, devices=["GPU-a", "GPU-b"], capabilities=[["gpu"]])
     ]
     assert facts.ulimits == [
         Ulimit(name="memlock", soft=-1, hard=-1),
@@ -494,91 +496,6 @@ def test_a_build_leaves_one_image_and_is_not_repeated(
     finally:
         for each in named():
             images.remove(each, force=True)
-
-
-OTHERS = """
-import sys, time
-from pathlib import Path
-from scripts.engines.container_plan import ContainerPlan
-from scripts.engines.nodes import serve_workers
-from scripts.provenance.containers import guarded
-from scripts.records.engine import EngineRecord
-from tests.engines.serving import kind_settings
-
-log, image = Path(sys.argv[1]), sys.argv[2]
-nodes, weights = ["head", "one", "me@two"], log.parent / "weights"
-weights.mkdir(exist_ok=True)
-settings = kind_settings("vllm", arguments={"max_num_seqs": 1}, environment={"WORD": "given"}, nodes=3)
-record = EngineRecord(engine="x", kind="vllm", runtime="docker", image=image, digest=None, image_id=image)
-with guarded(nodes[1:], nodes[0]):
-    with serve_workers(ContainerPlan(settings, record, weights, nodes), log) as workers:
-        print([where for where, _ in workers], flush=True)
-        sys.stdin.readline()
-"""
-
-
-def test_on_other_machines_containers_are_started_over_ssh_and_end_with_the_session(tmp_path: Path) -> None:
-    """The ssh here leads to this machine's Docker, and the vLLM there says what it was given; both machines are this
-    one. What a killed session leaves is removed, and what a crash of the head left is, too."""
-    folder, programs, name = tmp_path / "image", tmp_path / "bin", f"others-{os.getpid()}"
-    folder.mkdir()
-    programs.mkdir()
-    (folder / "vllm").write_text(
-        '#!/bin/sh\necho "$*; $WORD; $VLLM_HOST_IP"\nls /tempzero/scripts/engines\nsleep 600\n'
-    )
-    (folder / "vllm").chmod(0o755)
-    (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nCOPY vllm /usr/local/bin/vllm\n")
-    (programs / "ssh").write_text(
-        f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nfor each; do case $each in\n'
-        '*:/var/run/docker.sock) ln -s /var/run/docker.sock "${each%%:*}";; esac; done\nexec cat\n'
-    )
-    (programs / "ssh").chmod(0o755)
-    image = build_image(
-        name, docker_entry(build=Build(folder=str(folder), base="tempzero-base:bookworm"))
-    ).image_id
-    client = docker.from_env()
-
-    def others() -> list[Any]:
-        return list(client.containers.list(all=True, filters={"label": HEAD}, ignore_removed=True))
-
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", OTHERS, str(tmp_path / "engine.log"), str(image)],
-            cwd=ROOT,
-            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    try:
-        left = client.containers.create(image, labels={HEAD: "head one"}).id
-        whole = start()
-        assert whole.stdout is not None and whole.stdin is not None
-        assert whole.stdout.readline() == "['one', 'two']\n"
-        found = others()
-        assert len(found) == 2 and left not in {each.id for each in found}
-        assert all(each.status == "running" for each in found)
-        assert wait_for(lambda: all(b"vllm_patches.py" in each.logs() for each in found), 20)
-        whole.communicate("\n", timeout=60)
-        assert whole.returncode == 0 and not others()
-        for rank, where in ((1, "one"), (2, "two")):
-            flags = f"--max-num-seqs 1 --nnodes 3 --node-rank {rank} --master-addr head --headless"
-            said = (tmp_path / f"engine.node-{rank}.log").read_text()
-            assert said.startswith("serve /weights ") and f"{flags}; given; {where}\n__init__.py\n" in said
-        asked = (tmp_path / "asked").read_text()
-        assert " one cat\n" in asked and " me@two cat\n" in asked
-
-        killed = start()
-        assert killed.stdout is not None and killed.stdout.readline()
-        assert len(others()) == 2
-        killed.kill()
-        killed.wait(60)
-        assert wait_for(lambda: not others(), 40)
-    finally:
-        for each in others():
-            each.remove(force=True)
-        client.images.remove(f"tempzero-{name}:built", force=True)
 
 
 def test_too_little_disk_and_no_gpu_runtime_are_said_with_figures() -> None:

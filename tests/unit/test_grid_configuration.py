@@ -171,7 +171,8 @@ def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
 
 
 def test_an_ablation_says_what_each_change_changes(tree: Path) -> None:
-    (moe,) = grid_record(*load(tree, grid="embedded-causes")).ablations
+    moe, lottery = grid_record(*load(tree, grid="embedded-causes")).ablations
+    assert [each.changed for each in lottery.changes] == [["n_ctx: 4096 → 8192"]]
     assert (moe.model, moe.precision, moe.engine) == ("tinychart-moe", "q6_k", ENGINE)
     assert {each.variant: each.changed for each in moe.changes} == {
         "prompt-cache": ["keep_cache: false → true"],

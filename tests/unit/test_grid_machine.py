@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from scripts.common.errors import EngineError
+from scripts.common.errors import DataError, EngineError
 from scripts.grid.configuration import load_configuration
-from scripts.grid.machine import check_machine
+from scripts.grid.machine import check_chat_forms, check_machine
 from scripts.grid.resolve import Cell, resolve_cells
 from scripts.records.engines import EngineEntry
 
@@ -49,3 +50,20 @@ def test_what_was_run_elsewhere_wants_no_gpu(tmp_path: Path) -> None:
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).touch()
     check(tmp_path, "hopper")
+
+
+def test_a_template_that_refuses_what_is_asked_is_found_before_weights_are_built(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    for name in ("resources/tinychart", "resources/random"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.safetensors"))
+    configuration = load_configuration(tmp_path, {"grid": "embedded"})
+    rows = resolve_cells(configuration)
+    check_chat_forms(configuration, rows)
+    template = tmp_path / "resources/tinychart/chat_template.jinja"
+    template.write_text("{{ raise_exception('no system prompt here') }}")
+    with pytest.raises(DataError, match="tinychart: .*refused the conversation: no system prompt here"):
+        check_chat_forms(configuration, rows)
+    for cell in rows:
+        (tmp_path / cell.folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / cell.folder / "cell.json").touch()
+    check_chat_forms(configuration, rows)  # what is there is asked nothing more

@@ -137,7 +137,8 @@ def test_a_cells_commands_get_its_settings(root: Path) -> None:
     assert plan.workload(*BASE) == "config/workloads/chartist-mini.yaml" and plan.workspace(*BASE) == ()
     assert plan.session_code(*BASE) != plan.force_code(*BASE)
     assert ".envs/llamacpp-" in plan.python(*BASE)
-    assert (plan.cores, plan.gpu, plan.session_gpu_memory(*BASE[:3])) == (1, 0, 0)
+    assert (plan.cores, plan.takes_gpus, plan.session_gpu_memory(*BASE[:3])) == (1, False, 0)
+    assert plan.session_resources == {} and plan.local_gpus == 0
 
 
 def test_engines_are_set_up_from_their_lock_or_their_folder(root: Path) -> None:
@@ -157,7 +158,8 @@ def test_engines_are_set_up_from_their_lock_or_their_folder(root: Path) -> None:
 
 def test_gpus_and_their_memory_follow_from_the_cells_of_the_grid(root: Path) -> None:
     plan = plan_of(root, grid="hopper")
-    assert plan.gpu == 1
+    assert plan.takes_gpus and plan.session_gpus("random-dense", "bf16", "vllm-0.25.1") == 1
+    assert set(plan.session_resources) == {"gpu", "gpu_gb"}
     assert plan.engine_gpu_memory("vllm-0.25.1") == 12
     assert plan.session_gpu_memory("random-dense", "bf16", "vllm-0.25.1") == 6
     assert (

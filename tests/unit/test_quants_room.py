@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from scripts.common.errors import DataError, EngineError
-from scripts.provenance.gpus import check_gpu_memory, gpu_memory_gb
+from scripts.provenance.gpus import check_gpu_memory
 from scripts.quants.manifest import NAME, make_manifest, write_manifest
 from scripts.quants.room import check_room
 from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision
+from tests.nvidia import write_nvidia_smi
 
 
 def pulled(**sizes: float) -> Precision:
@@ -24,14 +25,12 @@ def pulled(**sizes: float) -> Precision:
 
 @pytest.fixture
 def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine whose nvidia-smi lists GPUs of so many MiB; of `-i 1` the second."""
+    """A machine whose nvidia-smi lists GPUs of so many MiB."""
 
     def _cards(*mib: int) -> None:
-        tool = tmp_path / "nvidia-smi"
-        lines = "\n".join(f"echo {each}" for each in mib)
-        tool.write_text(f'#!/bin/sh\nif [ "$1" = -i ]; then echo {mib[-1]}; exit; fi\n{lines}\n')
-        tool.chmod(0o755)
+        write_nvidia_smi(tmp_path, *mib)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     return _cards
 
@@ -89,16 +88,16 @@ def test_too_little_gpu_memory_names_both_figures_and_what_to_do(
     check_room("m", "bf16", entry, tmp_path / NAME, gpus=0)
     with pytest.raises(EngineError, match="wants 200 GB of GPU memory, 1 GPU has 103 GB"):
         check_gpu_memory(1, 200)
-    with pytest.raises(EngineError, match="4 GPUs are wanted and 2 are there"):
+    with pytest.raises(EngineError, match="4 GPUs are wanted and 2 are there, by nvidia-smi"):
         check_gpu_memory(4, 1)
 
 
-def test_only_the_visible_cards_count_for_a_process(cards: Callable[..., None]) -> None:
+def test_only_the_visible_cards_count(cards: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     cards(97887, 8192)
-    assert [round(each) for each in gpu_memory_gb()] == [103, 9]
     check_gpu_memory(1, 100)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with pytest.raises(EngineError, match="the largest quant wants 100 GB of GPU memory, 1 GPU has 9 GB"):
-        check_gpu_memory(1, 100, visible="1")
+        check_gpu_memory(1, 100)
 
 
 def test_without_a_gpu_weights_may_be_brought_and_engines_may_not(

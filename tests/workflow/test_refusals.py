@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from checkouts import CELLS, ENGINE, WORKLOAD, Checkout
 
+from tests.nvidia import write_nvidia_smi
+
 
 def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
     """The command failed with these words, as a message and not as a traceback, and nothing was begun."""
@@ -195,10 +197,7 @@ def test_one_broken_cell_does_not_hide_the_others(fresh: Checkout) -> None:
 def test_too_little_disk_or_gpu_memory_is_said_before_weights_are_brought(fresh: Checkout) -> None:
     """On a machine with one small GPU, by its nvidia-smi."""
     quant = "results/quants/random-dense/bf16"
-    tool = fresh.path / "bin/nvidia-smi"
-    tool.parent.mkdir()
-    tool.write_text("#!/bin/sh\necho 4096\n")
-    tool.chmod(0o755)
+    tool = write_nvidia_smi(fresh.path / "bin", 4096)
     fresh.environment["PATH"] = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
     engine = "results/engines/vllm-0.25.1.json"
     small = fresh.run(

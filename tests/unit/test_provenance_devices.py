@@ -1,0 +1,173 @@
+"""Which GPUs are visible, as CUDA reads CUDA_VISIBLE_DEVICES, and which of these a session has for itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.common.errors import EngineError
+from scripts.provenance.devices import SHARED, hold_gpus
+from scripts.provenance.gpus import VISIBLE, all_gpus, select_gpus, visible_gpus
+from scripts.records.machine import Gpu
+from tests.nvidia import uuid, write_nvidia_smi
+
+ROOT = Path(__file__).parents[2]
+GPUS = [Gpu(name="H100", uuid=uuid(number), index=number) for number in range(4)]
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of four GPUs, the second in two parts, with locks of its own."""
+    write_nvidia_smi(tmp_path / "bin", *[81559] * 4, mig={1: "MIG-aa11 MIG-ab22"})
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for name in (VISIBLE, SHARED):
+        monkeypatch.delenv(name, raising=False)
+
+
+def numbers(gpus: Sequence[Gpu]) -> list[int | None]:
+    return [gpu.index for gpu in gpus]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0,1,2,3", [0, 1, 2, 3]),
+        (" 2 , 0 ", [2, 0]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("1,-1,2", [1]),
+        ("1,7,2", [1]),
+        ("1,1", []),
+        (uuid(3), [3]),
+        (f"{uuid(2)},{uuid(0)}", [2, 0]),
+        ("GPU-2,GPU-1", [2, 1]),
+        ("GPU-", []),
+        ("GPU-2,0", [2]),
+        ("0,GPU-2", [0]),
+        ("GPU-2,GPU-20", []),
+    ],
+)
+def test_numbers_and_uuids_are_read_as_cuda_reads_them(value: str, expected: list[int]) -> None:
+    assert numbers(select_gpus(GPUS, value)) == expected
+
+
+@given(st.text(alphabet="0123456789,-GPUMIabcdef ²\n", max_size=40))
+def test_no_value_names_a_gpu_twice_or_one_that_is_not_there(value: str) -> None:
+    found = select_gpus(GPUS, value)
+    assert len(set(numbers(found))) == len(found) and all(gpu in GPUS for gpu in found)
+
+
+@given(st.lists(st.sampled_from(GPUS), unique=True, min_size=1), st.booleans())
+def test_what_is_named_is_found_in_that_order(chosen: list[Gpu], by_number: bool) -> None:
+    names = [str(gpu.index) if by_number else str(gpu.uuid)[:6] for gpu in chosen]
+    assert select_gpus(GPUS, ",".join(names)) == chosen
+
+
+def test_without_the_variable_all_are_visible_and_parts_of_a_card_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert visible_gpus() == all_gpus() and numbers(all_gpus()) == [0, 1, 2, 3]
+    monkeypatch.setenv(VISIBLE, "MIG-ab")
+    assert visible_gpus() == [Gpu(name="MIG 1g.10gb", uuid="MIG-ab22")]
+    with hold_gpus(1, "x") as devices:
+        assert devices.visible == "MIG-ab22"
+
+
+def test_each_has_its_own_and_the_variables_say_so_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "3,1,0")
+    other = hold(1, "other")
+    assert line(other) == "3"
+    with hold_gpus(2, "two") as two:
+        assert os.environ[VISIBLE] == two.visible == "1,0" and two.uuids == [uuid(1), uuid(0)]
+        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert os.environ[VISIBLE] == "3,1,0" and "CUDA_DEVICE_ORDER" not in os.environ
+    other.kill()
+    other.communicate(timeout=30)
+    with hold_gpus(3, "three") as three:
+        assert numbers(three.gpus) == [3, 1, 0]
+
+
+def test_fewer_than_wanted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VISIBLE, "2")
+    with pytest.raises(
+        EngineError,
+        match=r"vllm-x: 2 GPUs are wanted and 1 is there, by nvidia-smi and CUDA_VISIBLE_DEVICES=2",
+    ):
+        hold_gpus(2, "vllm-x").__enter__()
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(EngineError, match="vllm-x: 1 GPU is wanted and 0 are there"):
+        hold_gpus(1, "vllm-x").__enter__()
+
+
+HOLD = """
+import sys, time
+from scripts.provenance.devices import hold_gpus
+with hold_gpus(int(sys.argv[1]), sys.argv[2]) as devices:
+    print(devices.visible, flush=True)
+    time.sleep(float(sys.argv[3]))
+"""
+
+
+def hold(count: int, name: str, seconds: float = 60) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", HOLD, str(count), name, str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def line(process: subprocess.Popen[str], *, of_errors: bool = False) -> str:
+    stream = process.stderr if of_errors else process.stdout
+    assert stream is not None
+    return stream.readline().strip()
+
+
+def test_who_finds_none_free_waits_in_turn_and_a_killed_session_holds_none() -> None:
+    """The second wants all and waits; the third, for which there is a free one, does not pass it by."""
+    one = hold(1, "one")
+    assert line(one) == "0"
+    every = hold(4, "every", seconds=0.5)
+    assert line(every, of_errors=True) == "every: waiting for 4 of 4 GPUs"
+    late = hold(1, "late", seconds=0)
+    assert line(late, of_errors=True) == "late: waiting for 1 of 4 GPUs"
+    one.kill()
+    assert line(every) == "0,1,2,3"
+    assert line(late) in {"0", "1", "2", "3"}
+    for process in (one, every, late):
+        process.communicate(timeout=30)
+    assert every.returncode == late.returncode == 0
+
+
+def test_a_card_is_held_by_who_inherits_its_lock() -> None:
+    with hold_gpus(4, "all") as devices:
+        guard = subprocess.Popen(["sleep", "60"], pass_fds=devices.locks)
+    late = hold(1, "late", seconds=0)
+    assert "waiting" in line(late, of_errors=True)
+    guard.kill()
+    guard.wait()
+    assert line(late) in {"0", "1", "2", "3"}
+    late.communicate(timeout=30)
+
+
+def test_shared_by_memory_all_take_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARED, "1")
+    with hold_gpus(1, "one") as one, hold_gpus(1, "two") as two:
+        assert numbers(one.gpus) == numbers(two.gpus) == [0]
+
+
+def test_another_users_locks_can_be_taken(tmp_path: Path) -> None:
+    with hold_gpus(1, "one"):
+        pass
+    folder = tmp_path / "tempzero-gpus"
+    assert folder.stat().st_mode & 0o7777 == 0o1777
+    for file in folder.iterdir():
+        file.chmod(0o444)
+    with hold_gpus(1, "one") as again:
+        assert numbers(again.gpus) == [0]
