@@ -11,12 +11,19 @@ stripes that depend on where a row lies, and adds the parts in another order for
 `int4-triton`: compressed-tensors' 4-bit experts are computed as vLLM does where Marlin does not fit: by Triton's
 kernel, and by moe_wna16_gemm where there are at most six (token, expert) pairs an expert, as in decode. The weights
 stay as they are, so a difference that comes or goes with it is the kernel's and not the precision's.
+
+`gdn-warps-4`, `gdn-warps-8`: of the kernel that inverts a 64 × 64 triangle in the prefill of Gated DeltaNet, Triton's
+auto-tuner tries the configurations with so many warps alone. Its result depends on their number, and which is fastest
+is measured anew at each start with an empty cache. `gdn-warps-lottery`: each process takes one of the two by chance.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import secrets
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 VARIABLE = "TEMPZERO_PATCH"
@@ -41,6 +48,26 @@ def _int4_triton() -> None:
     )
 
     compressed_tensors_moe.check_moe_marlin_supports_layer = _never
+
+
+def _gdn_warps(*choices: int) -> None:
+    places = (
+        "vllm.model_executor.layers.fla",
+        "vllm.third_party.flash_linear_attention",
+    )  # up to 0.25.1, 0.32.0
+    home = next(place for place in places if importlib.util.find_spec(place))
+    module = importlib.import_module(f"{home}.ops.solve_tril")
+    keep_warps(module.merge_16x16_to_64x64_inverse_kernel, secrets.choice(choices))
+
+
+def keep_warps(kernel: Any, warps: int) -> None:
+    """Leave the auto-tuner of a Triton kernel the configurations with so many warps; ValueError without any."""
+    while not hasattr(kernel, "configs"):
+        kernel = kernel.fn  # heuristics are wrapped around it
+    kept = [config for config in kernel.configs if config.num_warps == warps]
+    if not kept:
+        raise ValueError(f"{kernel.base_fn.__name__} has no configuration with {warps} warps")
+    kernel.configs = kept
 
 
 def _never(*_: Any, **__: Any) -> bool:
@@ -68,6 +95,9 @@ def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
 PATCHES: dict[str, Callable[[], None]] = {
     "marlin-sorted-tokens": _marlin_sorted_tokens,
     "int4-triton": _int4_triton,
+    "gdn-warps-4": partial(_gdn_warps, 4),
+    "gdn-warps-8": partial(_gdn_warps, 8),
+    "gdn-warps-lottery": partial(_gdn_warps, 4, 8),
 }
 
 

@@ -80,6 +80,17 @@ def counted(metrics: str, name: str) -> int | None:
     return round(sum(map(float, found))) if found else None
 
 
+def read_log(log: str) -> Resolved:
+    """What the log, and the layers' line in it, say of what was resolved; None where neither says."""
+    resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+    resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
+    sums = ALL_REDUCE.search(log)
+    resolved["all_reduce"] = sums and sums[1].replace("'", "")
+    if layers := LAYERS.search(log):
+        resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
+    return resolved
+
+
 class VllmServer(ServerClient):
     """A vLLM server."""
 
@@ -168,13 +179,7 @@ class VllmServer(ServerClient):
     def describe(self) -> Described:
         """Version from the API; `resolved` from the layers and the log, None where neither says."""
         version = self._connection.get("/version")
-        log = self._server.log()
-        resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
-        resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
-        sums = ALL_REDUCE.search(log)
-        resolved["all_reduce"] = sums and sums[1].replace("'", "")
-        if layers := LAYERS.search(log):
-            resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
+        resolved = read_log(self._server.log())
         return Described(
             version=version.get("version") if isinstance(version, dict) else None,
             arguments=self._arguments,

@@ -176,7 +176,7 @@ class Plan:
 
     def session_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell follows from."""
-        unread = () if self.configuration.requests[self.cells[names].workload] else REQUESTS_READER
+        unread = () if self.configuration.asked[self.cells[names].workload].requests else REQUESTS_READER
         return source_digest("run_session", (*self._unused[names[2]], *unread))
 
     def sweep_arguments(self, *names: str) -> str:
@@ -341,11 +341,11 @@ class Plan:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
 
-    def quants_with(self, recipe: str | None) -> str:
-        """A wildcard constraint on the model: those quants, model/precision, that come by a recipe, or by none."""
+    def quants_with(self, *recipes: str | None) -> str:
+        """A wildcard constraint on the model: those quants, model/precision, that come by these recipes, or by none."""
         found = []
         for name, model in self.configuration.models.items():
-            chosen = [each for each, entry in model.precisions.items() if entry.recipe == recipe]
+            chosen = [each for each, entry in model.precisions.items() if entry.recipe in recipes]
             if chosen:
                 found.append(rf"{re.escape(name)}(?=/(?:{one_of(chosen)})/manifest)")
         return "|".join(found) or NONE

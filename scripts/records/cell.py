@@ -22,7 +22,18 @@ CellClass = Literal[
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
 Parts = Literal["first-replay", "within", "between", "none"]
-NEWER = ("agreement", "parts", "volatile", "kernels", "resolved", "resolved_differently", "flags", "ignored")
+CauseKind = Literal["resolved", "cache", "tuned"]
+NEWER = (
+    "agreement",
+    "parts",
+    "cause",
+    "volatile",
+    "kernels",
+    "resolved",
+    "resolved_differently",
+    "flags",
+    "ignored",
+)
 """Keys that files of older versions lack."""
 
 
@@ -77,6 +88,35 @@ class Agreement(Record, frozen=True, kw_only=True):
     """The first replay of each further session against session 00's."""
     first_replay: FirstReplay
     """First replays against the others of their sessions."""
+
+
+class CauseSide(Record, frozen=True, kw_only=True):
+    """Sessions that have one value of a fact, and the same bits."""
+
+    value: str
+    """The value."""
+    sessions: list[int]
+    """Their numbers."""
+
+
+class Cause(Record, frozen=True, kw_only=True):
+    """A fact that a session's start decided, by which the sessions group as their bits do: seen, not proven."""
+
+    kind: CauseKind
+    """A kernel or size that the engine resolved to, a cache that it began with, or a parameter that was tuned."""
+    name: str
+    """What was resolved, which cache, or the kernel that was tuned."""
+    parameter: str | None
+    """The parameter of a kernel that was tuned; null of any other kind."""
+    sides: list[CauseSide]
+    """The sessions by their bits, the largest side first."""
+    equally: int
+    """How many other facts (kernels count once) group them the same way."""
+    varied: int
+    """How many facts are not the same in all sessions."""
+    chance: float
+    """The chance that one of the facts that part them into sides of these sizes would do so as the bits do, were none
+    their cause."""
 
 
 class KnownCandidates(Record, frozen=True, kw_only=True):
@@ -289,6 +329,8 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """How replays agree inside sessions and from session to session; null in files before version 2."""
     parts: Parts | None = None
     """Where replays part, the first that holds; null in files before version 2."""
+    cause: Cause | None = None
+    """What a start decided and groups its sessions as their bits do; null where nothing does, and before version 3."""
     volatile: str | None = None
     """What of its harness is volatile, tool by tool; null where the prompts never part, and before version 2."""
     flips_bootstrap: Interval | None = None

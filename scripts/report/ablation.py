@@ -491,11 +491,9 @@ def _letters(looks: Sequence[Look]) -> dict[str, str]:
     """A, B, … by variant for each distinct pair of hashes, in the order in which they occur."""
     hashes = {look.variant: look.hashes for look in looks}
     order = list(dict.fromkeys(each for each in hashes.values() if each is not None))
-    return {variant: _letter(order.index(each)) for variant, each in hashes.items() if each is not None}
-
-
-def _letter(index: int) -> str:
-    return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
+    return {
+        variant: figures.letter(order.index(each)) for variant, each in hashes.items() if each is not None
+    }
 
 
 def _same_bits(letters: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from scripts.common.words import count as count
-from scripts.records.cell import Cell, Difference, Predicted, Score, Ties, Tokens
+from scripts.records.cell import Cause, Cell, Difference, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
@@ -89,6 +89,39 @@ def parts(found: Cell) -> str:
     return (
         f"{'never within, ' if found.agreement.within.pairs else ''}{sessions_apart(found.hashes)} {of} apart"
     )
+
+
+def cause(found: Cause) -> str:
+    """What groups a cell's sessions as their bits do, and how likely that is by chance."""
+    sides = "; ".join(
+        f"{_sessions(side.sessions)} {_did(found, side.value, index)} {'has' if len(side.sessions) == 1 else 'have'} "
+        f"bits {letter(index)}"
+        for index, side in enumerate(found.sides)
+    )
+    others = ""
+    if found.equally:
+        others = f"; {count(found.equally, 'other fact')} of {found.varied} that vary do so too"
+    return f"{sides}{others}; by chance alone one would in {percent(found.chance)} of such cells"
+
+
+def _did(found: Cause, value: str, index: int) -> str:
+    """What the sessions of the index-th side have in common; the kernel is named once."""
+    if found.kind == "tuned":
+        chosen = f"{value} warps" if found.parameter == "num_warps" else f"{found.parameter} {value}"
+        return f"that chose {chosen}" + ("" if index else f" for `{found.name}`")
+    return (
+        f"with {found.name} {value}" if found.kind == "resolved" else f"that began with {found.name} {value}"
+    )
+
+
+def _sessions(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"session {listed}" if len(numbers) == 1 else f"the {len(numbers)} sessions ({listed})"
+
+
+def letter(index: int) -> str:
+    """A, B, … Z, AA, AB, …: what stands for the bits of the index-th group."""
+    return (letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
 
 
 def first_difference(differences: Sequence[Difference]) -> Difference | None:

@@ -61,6 +61,11 @@ def parted(entries: Sequence[Entry]) -> bool:
     return any(entry.summary and entry.summary.parts for entry in entries)
 
 
+def caused(entries: Sequence[Entry]) -> bool:
+    """Whether any cell names what a start decided and groups its sessions as their bits do."""
+    return any(entry.summary and entry.summary.cause for entry in entries)
+
+
 def leaked(entries: Sequence[Entry]) -> bool:
     """Whether any cell names what of its harness is volatile."""
     return any(entry.summary and entry.summary.volatile for entry in entries)
@@ -114,6 +119,11 @@ def everything(entries: Sequence[Entry]) -> pd.DataFrame:
         said = flag_verdicts(entries)
         for row, entry in zip(rows, entries, strict=True):
             row["flags"] = said[entry.planned.path]
+    if caused(entries):
+        for row, entry in zip(rows, entries, strict=True):
+            row["cause"] = (
+                figures.cause(entry.summary.cause) if entry.summary and entry.summary.cause else None
+            )
     return pd.DataFrame(rows, dtype=object)
 
 

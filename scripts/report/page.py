@@ -38,6 +38,7 @@ LEGEND = """\
   several that are as likely, one session fewer would count, and five would leave 53 % for 45 %.
 {flags}\
 {parts}\
+{cause}\
 {volatile}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
   the reference preferred its token there; `≥`: the other token was not among the candidates listed.{steps}
@@ -78,6 +79,12 @@ PARTS = """\
   logprobs are compared.
 """
 
+CAUSE = """\
+- **what a start decided**: a kernel or size that the engine resolved to, a cache that was empty or kept, or a parameter
+  of a kernel that was tuned, which is the same in all sessions of the same bits and another in each other group. The
+  chance is that of all such facts together that part the sessions into groups of these sizes, were none the cause.
+"""
+
 VOLATILE = """\
 - **volatile in the harness**: which tool's results, or the prompt, part the replays, of which kind that is, and in
   how many places; results/leak.md has the bytes.
@@ -101,6 +108,7 @@ def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[Control
         *_refused(entries),
         "## Each cell",
         markdown_table(frames.details(entries)),
+        *_causes(entries),
         *_questions(entries),
         *_notes(entries),
         "## Controls",
@@ -115,12 +123,14 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     """How to read the table; of a question only where a cell has one."""
     asked = QUESTION if _questions(entries) else ""
     parts = PARTS if frames.parted(entries) else ""
+    cause = CAUSE if frames.caused(entries) else ""
     volatile = VOLATILE if frames.leaked(entries) else ""
     found = [entry.summary for entry in entries if entry.summary]
     steps = any(each.margin_steps is not None for cell in found for each in cell.differences)
     return LEGEND.format(
         first_block=grid.first_block,
         parts=parts,
+        cause=cause,
         volatile=volatile,
         question=asked,
         kernels=KERNELS if any(cell.kernels for cell in found) else "",
@@ -161,6 +171,17 @@ def _of_sessions(found: Cell) -> str:
         return given
     share = figures.percent(share_at_most(0, found.sessions))
     return f"{given}; at most {share} of sessions give another text"
+
+
+def _causes(entries: Sequence[Entry]) -> list[str]:
+    lines = [
+        f"- {entry.name}: {figures.cause(entry.summary.cause)}"
+        for entry in entries
+        if entry.summary and entry.summary.cause
+    ]
+    return _list(
+        "What a start decided, where sessions group by it as their bits do (seen, not proven):", lines
+    )
 
 
 def _questions(entries: Sequence[Entry]) -> list[str]:

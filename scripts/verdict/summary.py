@@ -27,7 +27,7 @@ from scripts.records.cell import (
 from scripts.records.figures import Interval
 from scripts.records.forced import CellForced, Forced, Mode
 from scripts.records.question import QuestionAsked, QuestionFound
-from scripts.verdict import outcomes, parts, question, ties
+from scripts.verdict import causes, outcomes, parts, question, ties
 from scripts.verdict.agreement import check_agreement
 from scripts.verdict.bootstrap import LEAST_SESSIONS, flips_bootstrap
 from scripts.verdict.classes import FIRST_BLOCK, TIE_MARGIN, cell_class, difference_class
@@ -137,6 +137,7 @@ def summarise(
         flips_per_1000_tokens=flips_per_1000(events, exposure),
         agreement=parts.agreement(hashes),
         parts=parts.parts(hashes),
+        cause=causes.find_cause(hashes, [each.record for each in sessions]),
         volatile=_volatile(replays, said),
         flips_bootstrap=_bootstrap(replays, said),
         at_most=at_most(events, exposure),

@@ -21,6 +21,7 @@ import json, os, sys, torch, triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.cache import get_cache_manager
+from scripts.engines.vllm_patches import keep_warps
 
 rank, seconds = int(sys.argv[1]), json.loads(sys.argv[2])
 torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=2)
@@ -48,6 +49,13 @@ read = merge_kernel.check_disk_cache((48, "torch.bfloat16"), merge_kernel.config
 path = get_cache_manager("ab" * 32).put(b"compiled", "merge_kernel.cubin")
 print(json.dumps({"read": read, "kernel": path, "caching": merge_kernel.cache_results}))
 torch.distributed.barrier()
+
+keep_warps(triton.heuristics({"H": lambda arguments: 48})(merge_kernel), 8)
+assert [config.num_warps for config in merge_kernel.configs] == [8, 8]
+try:
+    keep_warps(merge_kernel, 16)
+except ValueError as error:
+    assert "merge_kernel has no configuration with 16 warps" in str(error)
 """
 
 

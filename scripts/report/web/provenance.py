@@ -10,6 +10,7 @@ from scripts.common.files import canonical_json
 from scripts.records.base import Record, Value
 from scripts.records.manifest import Manifest
 from scripts.records.session import SessionRecord
+from scripts.verdict.causes import tuned_parameters
 
 Row = tuple[str, str]
 Values = dict[str, Value]
@@ -35,6 +36,8 @@ def provenance(records: Sequence[SessionRecord], manifest: Manifest | None) -> l
     parts: dict[str, list[Values]] = {
         "engine": [_engine(each) for each in records],
         "resolved by the engine": [_values(each.resolved) for each in records],
+        "caches as it began": [dict((each.caches or {}).items()) for each in records],
+        "tuned": [_tuned(each) for each in records],
         "settings": [_pick(_values(each.settings), SETTINGS) for each in records],
         "weights": weights,
         "workload": [_values(each.workload) for each in records],
@@ -92,6 +95,10 @@ def _values(record: Record | None) -> Values:
 
 def _pick(values: Values, keys: Sequence[str]) -> Values:
     return {key: values[key] for key in keys if key in values}
+
+
+def _tuned(record: SessionRecord) -> Values:
+    return {" ".join(name): value for name, value in sorted(tuned_parameters(record.tuned or []).items())}
 
 
 def _engine(record: SessionRecord) -> Values:

@@ -1,0 +1,133 @@
+"""What a session's start decided and groups the sessions of a cell as their bits do.
+
+A session has one state: the bits that all its replays share. A fact of a session (what it resolved to, a cache that was
+empty or kept, one parameter of a kernel that was tuned) groups the sessions too. Where both groupings are the same,
+session for session, the fact is named. That is seen and not proven: the fewer the sessions, and the more facts vary,
+the likelier that one fits by chance. Said beside it is how likely: with sessions of given states, each grouping into
+sides of the same sizes is as likely as any other for a fact that has nothing to do with the bits, and as many facts as
+group them into such sides had their try.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scripts.common.files import canonical_json
+from scripts.records.base import Value
+from scripts.records.cell import Cause, CauseKind, CauseSide, ReplayHashes
+from scripts.records.session import SessionRecord
+from scripts.records.tuning import Tuned
+from scripts.verdict.grouping import groups
+from scripts.verdict.sessions import State, least_replays, states
+
+NOT_TUNED = "not tuned"
+
+
+class Fact(NamedTuple):
+    """What a fact is about: what was resolved, which cache, or a parameter of which kernel."""
+
+    kind: CauseKind
+    name: str
+    parameter: str = ""
+
+
+KINDS: tuple[CauseKind, ...] = ("resolved", "cache", "tuned")
+"""Of several facts that group alike one of the first of these kinds is named."""
+
+
+def find_cause(hashes: Sequence[ReplayHashes], records: Sequence[SessionRecord]) -> Cause | None:
+    """The fact by which a cell's sessions group as their bits do; None where none does, or no session differs.
+
+    `records`: one a session, in the order of their numbers. Nor is one named where replays of one session differ, or
+    where no two sessions are alike: any fact that is another in each would do.
+    """
+    numbers = sorted({each.session for each in hashes})
+    return name_cause(states(hashes, least_replays(hashes)), _facts(records), numbers)
+
+
+def name_cause(
+    found: Sequence[State], facts: Mapping[Fact, Sequence[str]], numbers: Sequence[int]
+) -> Cause | None:
+    """The same from the sessions' states, the values of each fact in them, and their numbers, all in one order."""
+    sides = groups(found)
+    if None in found or not 1 < len(sides) < len(found):
+        return None
+    varying = {fact: groups(values) for fact, values in facts.items() if len(set(values)) > 1}
+    fitting = [fact for fact, grouped in varying.items() if grouped == sides]
+    if not fitting:
+        return None
+    chosen = min(fitting, key=_first)
+    sizes = sorted(map(len, sides))
+    tried = {str(grouped) for grouped in varying.values() if sorted(map(len, grouped)) == sizes}
+    return Cause(
+        kind=chosen.kind,
+        name=chosen.name,
+        parameter=chosen.parameter or None,
+        sides=[
+            CauseSide(value=facts[chosen][side[0]], sessions=[numbers[index] for index in side])
+            for side in sorted(sides, key=lambda each: (-len(each), each))
+        ],
+        equally=len({fact[:2] for fact in fitting}) - 1,
+        varied=len({fact[:2] for fact in varying}),
+        chance=min(1.0, len(tried) / ways_to_group(sizes)),
+    )
+
+
+def ways_to_group(sizes: Sequence[int]) -> int:
+    """In how many ways sessions can be grouped into sides of these sizes."""
+    alike = math.prod(math.factorial(times) for times in Counter(sizes).values())
+    return math.factorial(sum(sizes)) // (math.prod(map(math.factorial, sizes)) * alike)
+
+
+def _first(fact: Fact) -> tuple[int, str, bool, str]:
+    """By which of several facts the first is named."""
+    return KINDS.index(fact.kind), fact.name, fact.parameter != "num_warps", fact.parameter
+
+
+def _facts(records: Sequence[SessionRecord]) -> dict[Fact, list[str]]:
+    """The values of each fact that every session's record has; a kernel that others tuned is `not tuned` in it."""
+    resolved = [{} if each.resolved is None else each.resolved.resolved for each in records]
+    columns = {
+        **_columns("resolved", [{name: _say(value) for name, value in each.items()} for each in resolved]),
+        **_columns("cache", [{**(each.caches or {})} for each in records]),
+    }
+    if all(each.tuned is not None for each in records):
+        tuned = [tuned_parameters(each.tuned or []) for each in records]
+        for name in dict.fromkeys(name for each in tuned for name in each):
+            columns[Fact("tuned", *name)] = [each.get(name, NOT_TUNED) for each in tuned]
+    return columns
+
+
+def _columns(kind: CauseKind, values: Sequence[Mapping[str, str]]) -> dict[Fact, list[str]]:
+    shared = [name for name in values[0] if all(name in each for each in values)]
+    return {Fact(kind, name): [each[name] for each in values] for name in shared}
+
+
+def tuned_parameters(tuned: Sequence[Tuned]) -> dict[tuple[str, str], str]:
+    """(kernel, parameter) → its value; where sizes or ranks chose unlike ones, all of them."""
+    chosen: dict[tuple[str, str], dict[str, dict[int | None, str]]] = defaultdict(lambda: defaultdict(dict))
+    for each in tuned:
+        for parameter, value in each.config.items():
+            ranks: Sequence[int | None] = each.ranks or [None]
+            for rank in ranks:
+                chosen[each.kernel, parameter][each.key][rank] = _say(value)
+    return {
+        name: _one_or_all(
+            {f"for {key}": _one_or_all({f"on rank {rank}": said for rank, said in by_rank.items()}, ", ")
+             for key, by_rank in by_key.items()}, "; ",
+        )
+        for name, by_key in chosen.items()
+    }  # fmt: skip
+
+
+def _one_or_all(values: Mapping[str, str], between: str) -> str:
+    if len(found := {*values.values()}) == 1:
+        return found.pop()
+    return between.join(f"{value} {where}" for where, value in sorted(values.items()))
+
+
+def _say(value: Value) -> str:
+    return value if isinstance(value, str) else canonical_json(value)
