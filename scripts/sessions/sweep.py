@@ -98,8 +98,11 @@ def _free(engine: Engine, ids: Sequence[int], sweep: SweepAsked, top_logprobs: i
     made = engine.generate(ids, max_tokens=sweep.tokens, stop_ids=[], top_logprobs=top_logprobs)
     if made.chosen is None or made.top is None:
         raise UnsupportedError("this engine offers no logprobs, so bits cannot be compared")
-    digests = [digest(chosen, top) for chosen, top in zip(made.chosen, made.top, strict=True)]
-    return Pass(made.output_ids, digests, made.chosen)
+    chosen = [each for each in made.chosen if each is not None]
+    if len(chosen) < len(made.output_ids):
+        raise UnsupportedError("this engine gives no logprobs of some ids, so bits cannot be compared")
+    digests = [digest(*each) for each in zip(chosen, made.top, strict=True)]
+    return Pass(made.output_ids, digests, chosen)
 
 
 TAKE: dict[SweepMode, Callable[[Engine, Sequence[int], SweepAsked, int], Pass]] = {
