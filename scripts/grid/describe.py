@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.common.words import count
@@ -20,7 +20,7 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     """One line: the grid, why it was chosen, its size, what it pulls and what it costs."""
     run = [cell for cell in cells if cell.planned is None]
     planned = len(cells) - len(run)
-    asked = " and ".join(configuration.workloads)
+    asked = " and ".join(_asked(configuration))
     most = "at most " if any(cell.question for cell in run) else ""
     size = [
         count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
@@ -44,6 +44,13 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     if configuration.config.partial:
         parts.insert(1, "partial: only what exists is in the table")
     return "; ".join(part for part in parts if part)
+
+
+def _asked(configuration: Configuration) -> Iterator[str]:
+    """The workloads' names, with how ids are drawn where that is not greedily."""
+    for name, workload in configuration.asked.items():
+        drawn = ", ".join(f"{key} {value:g}" for key, value in workload.sampling.as_json().items())
+        yield name if workload.sampling.greedy else f"{name} ({drawn})"
 
 
 def describe_rest(
