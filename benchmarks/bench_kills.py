@@ -1,6 +1,6 @@
 """Random kills of a small grid: whether the same command always completes it, with the same bits, and leaves nothing.
 
-    python -m benchmarks.bench_kills [--kills 100] [--seed 0] [--slurm]
+    python -m benchmarks.bench_kills [--kills 100] [--minutes N] [--seed 0] [--slurm]
 
 Each round begins without a session. The command is started and, after a time drawn from its whole length, hit by a
 signal drawn from KILL, TERM and INT, sent to Snakemake, to its process group (in a terminal that is Ctrl-C), or to a
@@ -167,6 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=100, help="how many signals are sent at least")
     parser.add_argument("--seed", type=int, default=0, help="what targets, signals and times are drawn from")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no round is begun after these")
     parser.add_argument("--slurm", action="store_true", help="through Slurm")
     given = parser.parse_args()
     random.seed(given.seed)
@@ -181,7 +182,8 @@ def main() -> None:
         whole = time.monotonic() - begun
         sent: Counter[str] = Counter()
         rounds, failed = 0, []
-        while sum(sent.values()) < given.kills:
+        begun = time.monotonic()
+        while sum(sent.values()) < given.kills and time.monotonic() - begun < 60 * given.minutes:
             workflow.clear()
             (workflow.folder / "output.log").write_bytes(b"")
             rounds += 1
