@@ -53,7 +53,7 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             return plan
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
-        print(describe_rest(Path(), plan.rows), file=sys.stderr)
+        print(describe_rest(Path(), plan.rows, configuration.engines, plan.local_gpus), file=sys.stderr)
         if unproven := describe_unproven(configuration, plan.rows):
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)

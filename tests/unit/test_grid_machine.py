@@ -38,6 +38,14 @@ def test_without_gpus_a_grid_that_wants_them_is_refused(tmp_path: Path) -> None:
     check(tmp_path, "embedded", "hopper")
 
 
+def test_a_grid_that_wants_more_gpus_than_there_are_is_refused(tmp_path: Path) -> None:
+    two = [cell for cell in cells("hopper-cards") if cell.engine == "vllm-0.25.1-tp2"]
+    engines = {"vllm-0.25.1-tp2": EngineEntry(kind="vllm", runtime="process", arguments={}, gpus=2)}
+    with pytest.raises(EngineError, match="2 NVIDIA GPUs are wanted, and nvidia-smi names 1 here"):
+        check_machine(tmp_path, two, engines, lambda: ["NVIDIA H100"])
+    check_machine(tmp_path, two, engines, lambda: ["NVIDIA H100"] * 2)
+
+
 def test_what_was_run_elsewhere_wants_no_gpu(tmp_path: Path) -> None:
     waiting = [cell for cell in cells("hopper") if cell.planned is None]
     for cell in waiting[1:]:
