@@ -159,8 +159,8 @@ class Sweeper:
         def look(prompt: int, value: int, purpose: Purpose) -> None:
             point = self._look(prompt, value, purpose)
             points.append(point)
-            told = f"{sweep.axis.replace('_', ' ')} {value}"
-            progress.turn(prompt, told, purpose, point.passes * point.positions, point.seconds)
+            where = f"{sweep.axis.replace('_', ' ')} {value}, {purpose}"
+            progress.step(prompt, where, point.passes * point.positions, point.seconds)
 
         self._warm_up()
         with self._loaded(None):
@@ -243,7 +243,8 @@ def run_sweep(session: SweepSession, output: Path) -> None:
     with session_folder(output.parent) as folder:
         started = now()
         prompts = build_prompts(deployment.chat_form(), session.workload, sweep.prompts, sweep.longest)
-        progress = Progress(deployment.title(f"sweep {sweep.name}, session {session.number}"), sweep.prompts)
+        title = deployment.title(f"sweep {sweep.name}, session {session.number}")
+        progress = Progress(title, sweep.prompts, unit="prompt")
         with deployment.start() as engine:
             points = Sweeper(engine, settings, sweep, prompts).run(progress)
             described = engine.describe()

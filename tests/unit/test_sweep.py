@@ -18,7 +18,7 @@ from scripts.common.errors import ConfigError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import digest
 from scripts.grid.configuration import load_configuration
-from scripts.grid.describe import describe_grid
+from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.resolve import resolve_cells
 from scripts.grid.sweeps import curves
 from scripts.make_report import read_page
@@ -306,10 +306,12 @@ def test_a_sweep_that_cannot_be_is_refused_with_its_place(
     assert "an unlike sweep 'a'" in refusal("{name: a, axis: prompt_tokens, values: [4]}", block=3)
 
 
-def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path) -> None:
+def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path, tmp_path: Path) -> None:
     configuration = load_configuration(root, {"grid": "hopper-curves"})
     found = curves(configuration, resolve_cells(configuration))
     assert [cell.precision for cell in found["prompt-tokens"]] == ["int4", "bf16"]
-    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(
-        configuration, resolve_cells(configuration)
+    cells = resolve_cells(configuration)
+    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(configuration, cells)
+    assert describe_rest(tmp_path, cells, configuration.engines).startswith(
+        "8 of 8 sessions are not there yet"
     )
