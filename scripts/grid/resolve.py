@@ -185,7 +185,7 @@ def _arguments(config: Config, engine: EngineEntry, variant: Variant) -> Argumen
         arguments["ctx_size"] = context * slots
     if engine.runtime == "external":  # text mode counts characters
         unit = CHARACTERS_A_TOKEN if config.tokenizer is None else 1
-        arguments = {**engine.arguments, "max_model_len": config.endpoint_context * unit}
+        arguments["max_model_len"] = config.endpoint_context * unit
     return arguments
 
 
