@@ -11,6 +11,8 @@ from scripts.verdict.rates import at_most
 
 READINGS = {
     "harness": "the prompts differed before the model did",
+    "refusal": "an answer was refused or filtered, and not every time",
+    "not-greedy": "the server does not take the most likely token",
     "unclassified": "the texts differ, and without logprobs nothing says how near a tie it was",
     "wide": "the texts differ where no tie explains it",
     "first-block": "the texts differ among the first tokens",
@@ -21,7 +23,7 @@ READINGS = {
 
 
 def verdict_lines(entries: Sequence[Entry], results: str = "results") -> list[str]:
-    """Four lines a cell (one, where it was not run), and where the report is."""
+    """Four lines a cell (one, where it was not run) and what else was read of it, and where the report is."""
     found = [line for entry in entries for line in _cell_lines(entry)]
     return [*found, f"report: {results}/report.html, every figure in {results}/table.csv"]
 
@@ -39,9 +41,10 @@ def _cell_lines(entry: Entry) -> list[str]:
         + (
             "not known, without logprobs of the whole"
             if found.logprobs_identical is None
-            else f"{figures.k_of_n(found.logprobs_identical, found.replays)} replays equal"
+            else f"{figures.bits_k_of_n(found)} replays equal"
         ),
         _first_difference(found),
+        *(each.sentence for each in found.readings),
     ]
 
 
