@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.common.words import count
@@ -20,7 +20,7 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     """One line: the grid, why it was chosen, its size, what it pulls and what it costs."""
     run = [cell for cell in cells if cell.planned is None]
     planned = len(cells) - len(run)
-    asked = " and ".join(configuration.workloads)
+    asked = " and ".join(_asked(configuration))
     most = "at most " if any(cell.question for cell in run) else ""
     size = [
         count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
@@ -46,10 +46,17 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def _asked(configuration: Configuration) -> Iterator[str]:
+    """The workloads' names, with how ids are drawn where that is not greedily."""
+    for name, workload in configuration.asked.items():
+        drawn = ", ".join(f"{key} {value:g}" for key, value in workload.sampling.as_json().items())
+        yield name if workload.sampling.greedy else f"{name} ({drawn})"
+
+
 def describe_rest(
     root: Path, cells: Sequence[Cell], engines: Mapping[str, EngineEntry], gpus: int = 0
 ) -> str:
-    """One line: how many sessions of the grid are not there yet, and about how long they take.
+    """One line: how many sessions of the grid, of sweeps too, are not there yet, and about how long they take.
 
     `gpus`: how many GPUs they share out here.
     """
@@ -62,6 +69,10 @@ def describe_rest(
             missing, total = missing + absent, total + len(needed)
             waiting += [(engines[cell.engine].gpus, cell.seconds / cell.sessions)] * absent
             open_ended |= bool(cell.question) and absent > 0
+            if cell.sweep is not None:
+                absent = sum(not (root / file).is_file() for file in cell.sweep_files)
+                missing, total = missing + absent, total + cell.sweep.sessions
+                waiting += [(engines[cell.engine].gpus, cell.sweep.session_seconds)] * absent
     if not missing:
         return f"all {count(total, 'session')} are there"
     most = "at most " if open_ended else ""
