@@ -61,8 +61,8 @@ def read_cell_files(folder: Path, summary: Cell, decode: Decode | None) -> CellF
             pairs += [pair_texts(found, turns, others, decode) for found in own]
         if computed is not None and replay.logprobs_sha256 not in unequal:
             equal = replay.logprobs_sha256 in (reference.logprobs_sha256, None)
-            others = {} if equal else _computed(replay)
-            unequal[replay.logprobs_sha256] = {} if equal else _unequal_bits(computed, others, turns)
+            theirs = {} if equal else _computed(replay)
+            unequal[replay.logprobs_sha256] = {} if equal else _unequal_bits(computed, theirs, turns)
     counts = [tokens[replay.transcript_sha256] for replay in replays]
     lanes = lay_lanes([counts[index], *counts])
     rows = []
