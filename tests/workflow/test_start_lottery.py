@@ -59,5 +59,10 @@ def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fr
         bits.setdefault(drawn, set()).update(each["logprobs"]["sha256"] for each in session["files"])
     assert len(bits) > 1 and set(bits) <= {1, 4, 16, 512}
     assert all(len(each) == 1 for each in bits.values()), "the state that was drawn decides the bits"
+    cause = json.loads((cell / "cell.json").read_text())["cause"]
+    assert (cause["kind"], cause["name"], cause["equally"]) == ("resolved", "n_ubatch", 0)
+    assert {int(side["value"]) for side in cause["sides"]} == set(bits)
+    table = (results / "table.md").read_text(encoding="utf-8")
+    assert f"- {MODEL} {PRECISION}, start-lottery: " in table and f" with n_ubatch {min(bits)} " in table
     page = (fresh.path / PAGE).read_text(encoding="utf-8")
     assert "`start-lottery-placebo` does not remove it" in page
