@@ -16,9 +16,35 @@ from scripts.records.session import Refusal
 from scripts.records.transcript import Candidate
 
 DifferenceKind = Literal["harness", "model"]
-DifferenceClass = Literal["harness", "unclassified", "wide", "first-block", "near-tie"]
+DifferenceClass = Literal[
+    "harness", "refusal", "not-greedy", "unclassified", "wide", "first-block", "near-tie"
+]
 CellClass = Literal[
-    "harness", "unclassified", "wide", "first-block", "near-tie", "logits-only", "none observed"
+    "harness",
+    "refusal",
+    "not-greedy",
+    "unclassified",
+    "wide",
+    "first-block",
+    "near-tie",
+    "logits-only",
+    "none observed",
+]
+ReadingKind = Literal[
+    "not greedy",
+    "some bits missing",
+    "several back ends",
+    "cut prompt",
+    "server's prompt changed",
+    "hidden tokens",
+    "refused",
+    "other ends",
+    "first answer",
+    "busy",
+    "queued",
+    "preempted",
+    "speculation",
+    "characters",
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
 Parts = Literal["first-replay", "within", "between", "none"]
@@ -88,6 +114,34 @@ class Agreement(Record, frozen=True, kw_only=True):
     """The first replay of each further session against session 00's."""
     first_replay: FirstReplay
     """First replays against the others of their sessions."""
+
+
+class Bits(Record, frozen=True, kw_only=True):
+    """Over how much bits were judged, where logprobs are there for a part only."""
+
+    positions: int
+    """Generated tokens in all replays, of a chat endpoint their first characters as far as these are known."""
+    with_bits: int
+    """Those of them that have a logprob and candidates."""
+    turns: int
+    """Turns in all replays."""
+    turns_with_bits: int
+    """Those of them with a bit at all."""
+    replays: int
+    """Replays with a bit at all: the N of k/N in bits."""
+
+
+class Reading(Record, frozen=True, kw_only=True):
+    """What the harness reads of a deployment beside the verdict."""
+
+    kind: ReadingKind
+    """What it is."""
+    count: int
+    """In how many of `of` it was seen."""
+    of: int
+    """Positions, answers or replays that were looked at, as the sentence says."""
+    sentence: str
+    """For a reader, with the evidence."""
 
 
 class CauseSide(Record, frozen=True, kw_only=True):
@@ -358,6 +412,10 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """The engine's arguments and variables → their JSON values; null where they were not recorded, as `kernels` is."""
     ignored: dict[str, str] | None = None
     """Of what its variant sets → what the engine's log says of not heeding it; null in older files."""
+    bits: Bits | None = None
+    """Over how much bits were judged; null where that is all there is."""
+    readings: list[Reading] = []
+    """What else was read of the deployment; empty where nothing was, and in files before version 3."""
     status: Literal["done"] = "done"
     """What became of the cell."""
     reason: None = None
@@ -371,7 +429,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 0 had no status in its forced modes, 1 did not say where replays part, 2 not what computed them."""
-        said = {**dict.fromkeys(NEWER), **content}
+        said = {**dict.fromkeys(NEWER), "readings": [], **content}
         if isinstance(differences := said.get("differences"), list):
             said["differences"] = [
                 {"margin_steps": None, **each} if isinstance(each, dict) else each for each in differences

@@ -309,6 +309,8 @@ def draw_curve(records: Sequence[SweepRecord], target: Path) -> None:
         flips.minorticks_off()
         for axes in (bits, flips):
             axes.grid(linewidth=0.3)
+            top = max(axes.get_ylim()[1], 1.0)
+            axes.set_ylim(-0.04 * top, top)
         bits.legend(loc="best", fontsize=7)
 
 

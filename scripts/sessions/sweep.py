@@ -98,8 +98,11 @@ def _free(engine: Engine, ids: Sequence[int], sweep: SweepAsked, top_logprobs: i
     made = engine.generate(ids, max_tokens=sweep.tokens, stop_ids=[], top_logprobs=top_logprobs)
     if made.chosen is None or made.top is None:
         raise UnsupportedError("this engine offers no logprobs, so bits cannot be compared")
-    digests = [digest(chosen, top) for chosen, top in zip(made.chosen, made.top, strict=True)]
-    return Pass(made.output_ids, digests, made.chosen)
+    chosen = [each for each in made.chosen if each is not None]
+    if len(chosen) < len(made.output_ids):
+        raise UnsupportedError("this engine gives no logprobs of some ids, so bits cannot be compared")
+    digests = [digest(*each) for each in zip(chosen, made.top, strict=True)]
+    return Pass(made.output_ids, digests, chosen)
 
 
 TAKE: dict[SweepMode, Callable[[Engine, Sequence[int], SweepAsked, int], Pass]] = {
@@ -156,8 +159,8 @@ class Sweeper:
         def look(prompt: int, value: int, purpose: Purpose) -> None:
             point = self._look(prompt, value, purpose)
             points.append(point)
-            told = f"{sweep.axis.replace('_', ' ')} {value}"
-            progress.turn(prompt, told, purpose, point.passes * point.positions, point.seconds)
+            where = f"{sweep.axis.replace('_', ' ')} {value}, {purpose}"
+            progress.step(prompt, where, point.passes * point.positions, point.seconds)
 
         self._warm_up()
         with self._loaded(None):
@@ -240,7 +243,8 @@ def run_sweep(session: SweepSession, output: Path) -> None:
     with session_folder(output.parent) as folder:
         started = now()
         prompts = build_prompts(deployment.chat_form(), session.workload, sweep.prompts, sweep.longest)
-        progress = Progress(deployment.title(f"sweep {sweep.name}, session {session.number}"), sweep.prompts)
+        title = deployment.title(f"sweep {sweep.name}, session {session.number}")
+        progress = Progress(title, sweep.prompts, unit="prompt")
         with deployment.start() as engine:
             points = Sweeper(engine, settings, sweep, prompts).run(progress)
             described = engine.describe()

@@ -440,7 +440,7 @@ def test_another_figure_in_the_tables_is_named(archive: Path, tmp_path: Path) ->
     assert said[1] == "results/table.csv:3 class: it says 'wide', from the cells follows 'near-tie'"
     assert said[2] == "results/controls.json ok: it says False, from the cells follows True"
     assert said[4] == f"{REPORT}, finding, row 2, column 3: it says '4/4', from the cells follows '3/4'"
-    assert said[5] == f"{REPORT}, details, row 1, column 6: it says '3 × 2', from the cells follows '2 × 2'"
+    assert said[5] == f"{REPORT}, details, row 1, column 7: it says '3 × 2', from the cells follows '2 × 2'"
 
 
 def test_an_end_of_a_line_within_a_row_of_figures_is_named(unpacked: Unpacked) -> None:
@@ -812,3 +812,22 @@ def test_the_code_that_is_archived_is_the_checkouts(tmp_path: Path) -> None:
     assert all(
         "__pycache__" not in name and not name.endswith((".pyc", ".safetensors", ".gguf")) for name in names
     )
+
+
+def test_rows_of_two_archives_join_in_one_table_each_with_its_source(archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "hers.zip"
+    shutil.copyfile(archive, other)
+    output = tmp_path / "joined.md"
+    done = command("join", str(archive), str(other), "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    page = output.read_text()
+    rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")]
+    assert rows[0] == "source" and set(rows[1:]) == {"1", "2"}
+    assert page.count(sha256_file(archive)) == 2 and "`hers.zip`" in page
+
+
+def test_an_archive_that_does_not_follow_from_its_files_is_not_joined(archive: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(archive.read_bytes()[:-10])
+    done = command("join", str(archive), str(broken))
+    assert done.returncode == 1 and "does not follow from what was measured" in done.stderr
