@@ -34,7 +34,7 @@ if not PLAN.partial:
         priority: first(4, PLAN.force_priority)
         conda:
             "../envs/workflow.yaml"
-        threads: first(3, PLAN.session_cores)
+        threads: PLAN.session_cores
         resources:
             **PLAN.session_resources,
             **needs(4, PLAN.sweep_needs),
