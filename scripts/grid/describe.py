@@ -56,7 +56,7 @@ def _asked(configuration: Configuration) -> Iterator[str]:
 def describe_rest(
     root: Path, cells: Sequence[Cell], engines: Mapping[str, EngineEntry], gpus: int = 0
 ) -> str:
-    """One line: how many sessions of the grid are not there yet, and about how long they take.
+    """One line: how many sessions of the grid, of sweeps too, are not there yet, and about how long they take.
 
     `gpus`: how many GPUs they share out here.
     """
@@ -69,6 +69,10 @@ def describe_rest(
             missing, total = missing + absent, total + len(needed)
             waiting += [(engines[cell.engine].gpus, cell.seconds / cell.sessions)] * absent
             open_ended |= bool(cell.question) and absent > 0
+            if cell.sweep is not None:
+                absent = sum(not (root / file).is_file() for file in cell.sweep_files)
+                missing, total = missing + absent, total + cell.sweep.sessions
+                waiting += [(engines[cell.engine].gpus, cell.sweep.session_seconds)] * absent
     if not missing:
         return f"all {count(total, 'session')} are there"
     most = "at most " if open_ended else ""

@@ -157,7 +157,8 @@ class Cause(Record, frozen=True, kw_only=True):
     """A fact that a session's start decided, by which the sessions group as their bits do: seen, not proven."""
 
     kind: CauseKind
-    """A kernel or size that the engine resolved to, a cache that it began with, or a parameter that was tuned."""
+    """A kernel or size that the engine resolved to or the cards that it got, a cache that it began with, or a parameter
+    that was tuned."""
     name: str
     """What was resolved, which cache, or the kernel that was tuned."""
     parameter: str | None

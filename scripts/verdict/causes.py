@@ -34,6 +34,7 @@ class Fact(NamedTuple):
     parameter: str = ""
 
 
+GPU = "GPU"
 KINDS: tuple[CauseKind, ...] = ("resolved", "cache", "tuned")
 """Of several facts that group alike one of the first of these kinds is named."""
 
@@ -82,16 +83,21 @@ def ways_to_group(sizes: Sequence[int]) -> int:
     return math.factorial(sum(sizes)) // (math.prod(map(math.factorial, sizes)) * alike)
 
 
-def _first(fact: Fact) -> tuple[int, str, bool, str]:
-    """By which of several facts the first is named."""
-    return KINDS.index(fact.kind), fact.name, fact.parameter != "num_warps", fact.parameter
+def _first(fact: Fact) -> tuple[bool, int, str, bool, str]:
+    """By which of several facts the first is named: one that an engine chose before the card that it got."""
+    kind = KINDS.index(fact.kind)
+    return fact.name == GPU, kind, fact.name, fact.parameter != "num_warps", fact.parameter
 
 
 def _facts(records: Sequence[SessionRecord]) -> dict[Fact, list[str]]:
     """The values of each fact that every session's record has; a kernel that others tuned is `not tuned` in it."""
     resolved = [{} if each.resolved is None else each.resolved.resolved for each in records]
+    values = [
+        {name: _say(value) for name, value in each.items()} | _cards(record)
+        for each, record in zip(resolved, records, strict=True)
+    ]
     columns = {
-        **_columns("resolved", [{name: _say(value) for name, value in each.items()} for each in resolved]),
+        **_columns("resolved", values),
         **_columns("cache", [{**(each.caches or {})} for each in records]),
     }
     if all(each.tuned is not None for each in records):
@@ -99,6 +105,14 @@ def _facts(records: Sequence[SessionRecord]) -> dict[Fact, list[str]]:
         for name in dict.fromkeys(name for each in tuned for name in each):
             columns[Fact("tuned", *name)] = [each.get(name, NOT_TUNED) for each in tuned]
     return columns
+
+
+def _cards(record: SessionRecord) -> dict[str, str]:
+    """Which cards of its machine a session had, by their numbers; nothing where it took none, or they have none."""
+    gpus = (record.machine and record.machine.gpus) or []
+    taken = record.settings is not None and record.settings.gpus == len(gpus) > 0
+    known = taken and all(gpu.index is not None for gpu in gpus)
+    return {GPU: ", ".join(str(gpu.index) for gpu in gpus)} if known else {}
 
 
 def _columns(kind: CauseKind, values: Sequence[Mapping[str, str]]) -> dict[Fact, list[str]]:

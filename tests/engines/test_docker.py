@@ -21,7 +21,7 @@ import yaml
 from scripts.common.errors import EngineError, StartError
 from scripts.common.files import sha256_file
 from scripts.engines.container_plan import ContainerPlan
-from scripts.engines.docker_runtime import create_container, given_facts
+from scripts.engines.docker_runtime import create_container, find_image, given_facts
 from scripts.engines.refusal import find_refusal
 from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
@@ -417,7 +417,7 @@ def test_an_image_that_is_gone_is_said(
     settings: Settings, record: EngineRecord, weights: Path, tmp_path: Path
 ) -> None:
     gone = msgspec.structs.replace(record, image_id="sha256:" + "0" * 64)
-    with pytest.raises(EngineError, match="is not here any more"):
+    with pytest.raises(EngineError, match="is not here"):
         with start_engine(settings, weights, tmp_path / "engine.log", gone):
             pass
 
@@ -447,6 +447,9 @@ def test_an_image_is_pulled_by_its_digest_and_another_in_its_place_is_refused(
     record = pull_image("x", pinned)
     assert record.digest == first and record.image == pinned.image
     assert pull_image("x", pinned) == record, "what is there is not pulled again"
+    with connect() as client:
+        client.images.remove(str(record.image_id), force=True)
+        assert find_image(client, record) == record.image_id, "as on a machine of a cluster that lacks it"
 
     registry.swap()  # under the digest of each it now has the other
     wrong = f"{registry.address}/tool@{second}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scripts.common.errors import EngineError
 from scripts.provenance.devices import SHARED, hold_gpus
-from scripts.provenance.gpus import VISIBLE, all_gpus, select_gpus, visible_gpus
+from scripts.provenance.gpus import SLURM_JOB, VISIBLE, all_gpus, select_gpus, visible_gpus
 from scripts.records.machine import Gpu
 from tests.nvidia import uuid, write_nvidia_smi
 
@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    for name in (VISIBLE, SHARED):
+    for name in (VISIBLE, SHARED, SLURM_JOB):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -127,6 +127,18 @@ def line(process: subprocess.Popen[str], *, of_errors: bool = False) -> str:
     stream = process.stderr if of_errors else process.stdout
     assert stream is not None
     return stream.readline().strip()
+
+
+def test_in_a_job_of_slurm_only_those_that_it_gave_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SLURM_JOB, "7")
+    with pytest.raises(
+        EngineError, match="vllm: 1 GPU is wanted, and Slurm gave this job none\n  → .* export"
+    ):
+        with hold_gpus(1, "vllm"):
+            pass
+    monkeypatch.setenv(VISIBLE, "2")
+    with hold_gpus(1, "vllm") as devices:
+        assert devices.uuids == [uuid(2)]
 
 
 def test_who_finds_none_free_waits_in_turn_and_a_killed_session_holds_none() -> None:

@@ -18,7 +18,7 @@ from scripts.common.errors import ConfigError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import digest
 from scripts.grid.configuration import load_configuration
-from scripts.grid.describe import describe_grid
+from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.resolve import resolve_cells
 from scripts.grid.sweeps import curves
 from scripts.make_report import read_page
@@ -198,6 +198,8 @@ def test_passes_are_compared_while_their_ids_agree() -> None:
     free = compare([one, one, other], prompt=0, value=9, purpose="listed", free=True, seconds=1.0)
     assert (free.positions, free.unequal, free.flips, free.first, free.largest) == (2, 1, 1, 1, 0.0)
     assert (free.passes, free.differing) == (3, 1) and free.usual == free.digests[0]
+    loaded = compare([other, other], prompt=0, value=9, purpose="listed", free=True, seconds=1.0, alone=one)
+    assert (loaded.passes, loaded.unlike, loaded.differing, loaded.unequal) == (2, 2, 2, 1)
     forced = compare([one, one, other], prompt=0, value=9, purpose="listed", free=False, seconds=1.0)
     assert (forced.positions, forced.unequal, forced.flips, forced.largest) == (3, 1, 1, 0.5)
 
@@ -259,6 +261,8 @@ def test_sessions_that_part_give_a_range_and_one_session_its_own_threshold() -> 
     assert "equal to 128, unequal from 149, sessions part between" in words([step(129), step(149)], sweep)
     assert "another start of the engine was not looked at" in words([step(129)], sweep)
     assert "unequal at every value that was looked at, 32 to 2,048" in words([step(1), step(1)], sweep)
+    rare = msgspec.structs.replace(sweep, passes=40, confirm=2)
+    assert "so rarely that the place may be chance" in words([step(129, 0.4)], rare)
     some = words([step(129), step(9999)], sweep)
     assert "equal to 128, not always unequal at 2,048 either" in some
     assert "unequal to 299, equal from 300" in words([lambda length: 0.9 * (length < 300)] * 2, sweep)
@@ -306,10 +310,12 @@ def test_a_sweep_that_cannot_be_is_refused_with_its_place(
     assert "an unlike sweep 'a'" in refusal("{name: a, axis: prompt_tokens, values: [4]}", block=3)
 
 
-def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path) -> None:
+def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path, tmp_path: Path) -> None:
     configuration = load_configuration(root, {"grid": "hopper-curves"})
     found = curves(configuration, resolve_cells(configuration))
     assert [cell.precision for cell in found["prompt-tokens"]] == ["int4", "bf16"]
-    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(
-        configuration, resolve_cells(configuration)
+    cells = resolve_cells(configuration)
+    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(configuration, cells)
+    assert describe_rest(tmp_path, cells, configuration.engines).startswith(
+        "8 of 8 sessions are not there yet"
     )

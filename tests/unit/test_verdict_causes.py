@@ -17,6 +17,7 @@ from scripts.report import figures
 from scripts.verdict.causes import Fact, name_cause, tuned_parameters, ways_to_group
 from scripts.verdict.grouping import groups
 from scripts.verdict.summary import summarise
+from tests.engines.serving import kind_settings
 from tests.unit.cells import PlantedReplay, part, write_cell
 
 KERNEL = "merge_16x16_to_64x64_inverse_kernel"
@@ -130,3 +131,20 @@ def test_the_choice_of_one_session_in_five_is_named_with_its_chance(tmp_path: Pa
 def test_a_cell_whose_choices_do_not_fit_names_none(tmp_path: Path) -> None:
     assert summarise(write(tmp_path / "cell", [(8, 2), (8, 3), (4, 2), (4, 5)], odd=[2])).cause is None
     assert summarise(write(tmp_path / "same", [(8, 2), (4, 3)], odd=[])).cause is None
+
+
+def test_the_card_that_a_session_had_is_a_fact_and_named_last(tmp_path: Path) -> None:
+    settings = kind_settings("vllm", gpus=1).as_json()
+    on = [
+        {"machine": {"gpus": [{"name": "H100", "index": card}]}, "settings": settings} for card in (0, 1, 0)
+    ]
+    replays: list[PlantedReplay] = [{"daily": [part([1, 2, 3], [7, 8, last])]} for last in (9, 10, 9)]
+    folder = write_cell(tmp_path / "cell", [[replay] * 2 for replay in replays], records=on)
+    found = summarise(folder).cause
+    assert found is not None
+    assert figures.cause(found).startswith(
+        "the 2 sessions (0, 2) with GPU 0 have bits A; session 1 with GPU 1 has bits B"
+    )
+    chosen = {Fact("resolved", "GPU"): [*"001"], Fact("tuned", KERNEL, "num_warps"): [*"884"]}
+    named = name_cause([*"AAB"], chosen, [0, 1, 2])
+    assert named is not None and (named.kind, named.name) == ("tuned", KERNEL)
