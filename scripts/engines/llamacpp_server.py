@@ -22,7 +22,8 @@ from scripts.records.settings import COLD, GREEDY, Sampling
 ENDS = {"eos": "stop", "limit": "length"}
 RESOLVED = {
     "quantisation": r"file type\s*=\s*(.+)",
-    "flash_attention": r"flash_attn\s*=\s*(\w+)",
+    # "auto" is resolved further down in the log.
+    "flash_attention": r"(?:flash_attn\s*=\s*|Flash Attention (?:not supported, set to )?)(enabled|disabled)",
     "kv_cache_dtype": r"K \((\w+)\)",
     "n_batch": r"n_batch\s*=\s*(\d+)",
     "n_ubatch": r"n_ubatch\s*=\s*(\d+)",

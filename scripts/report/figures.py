@@ -44,6 +44,16 @@ def k_of_n(k: int | None, n: int) -> str:
     return DASH if k is None else f"{k}/{n}"
 
 
+def bits_k_of_n(found: Cell) -> str:
+    """k/N in bits, of replays that have any; and of how much, where a part of what was generated has none."""
+    bits = found.bits
+    if bits is None or found.logprobs_identical is None:
+        return k_of_n(found.logprobs_identical, found.replays)
+    shares = [(bits.turns_with_bits, bits.turns), (bits.with_bits, bits.positions)]
+    least = min(some / all_ for some, all_ in shares if all_)
+    return f"{k_of_n(found.logprobs_identical, bits.replays)} of {percent(least)}"
+
+
 def span(interval: Interval | Predicted | Rate | None) -> str:
     """An interval's bounds, two significant digits each; a dash for None."""
     return DASH if interval is None else f"{significant(interval.low)} to {significant(interval.high)}"
