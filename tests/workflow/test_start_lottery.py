@@ -74,5 +74,14 @@ def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fr
     assert {each["value"] for each in cause["sides"]} == {"1", "512"}
     assert "n_ubatch" in (results / "table.md").read_text(encoding="utf-8")
     assert all(bits == drawn[each] for each, bits in placebo.items()), "the placebo changes none"
+    cell = json.loads((results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/start-lottery/cell.json").read_text())
+    assert (cell["cause"]["kind"], cell["cause"]["name"], cell["cause"]["equally"]) == (
+        "resolved",
+        "n_ubatch",
+        0,
+    )
+    assert {value for side in cell["cause"]["sides"] for value in side["values"]} == {"1", "512"}
+    table = (results / "table.md").read_text(encoding="utf-8")
+    assert f"- {MODEL} {PRECISION}, start-lottery: " in table and " with n_ubatch 512 ha" in table
     page = (fresh.path / PAGE).read_text(encoding="utf-8")
     assert ("`start-lottery-placebo` does not remove it" in page) is (len(placebo) == 2)
