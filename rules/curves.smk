@@ -34,9 +34,10 @@ if not PLAN.partial:
         priority: first(4, PLAN.force_priority)
         conda:
             "../envs/workflow.yaml"
-        threads: first(3, PLAN.session_cores)
+        threads: PLAN.session_cores
         resources:
             **PLAN.session_resources,
+            **needs(4, PLAN.sweep_needs),
         params:
             code=first(4, PLAN.sweep_code),
             python=first(4, PLAN.python),
@@ -46,7 +47,7 @@ if not PLAN.partial:
             " {wildcards.engine}, {wildcards.variant}."
         shell:
             "{params.python} -m scripts.sweep_cell {params.arguments} --session {wildcards.session}"
-            " --workload {input.workload} --manifest {input.manifest} --engine-record {input.engine}"
+            " --workload {input.workload:q} --manifest {input.manifest} --engine-record {input.engine}"
             " --engine-log {log.engine} --output {output} 2>&1 | tee -i {log.sweep} >&2"
 
 

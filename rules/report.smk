@@ -19,7 +19,10 @@ rule report:
         cells=PLAN.summaries(PLAN.shown),
         sessions=PLAN.session_records(PLAN.shown),
         manifests=[manifest(quant, is_gone(*quant)) for quant in PLAN.manifests()],
-        pages=[*PAGES, *(file for file in PLAN.side if Path(file).is_file())],
+        pages=[
+            *PAGES,
+            *(file for file in [*PLAN.side, *CURVES] if Path(file).is_file()),
+        ],
         grid=GRID,
     output:
         report(REPORT, caption="captions/report.rst", category="Report"),

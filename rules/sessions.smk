@@ -30,7 +30,7 @@ rule run_session:
     priority: first(5, PLAN.session_priority)
     conda:
         "../envs/workflow.yaml"
-    threads: first(3, PLAN.session_cores)
+    threads: PLAN.session_cores
     resources:
         **PLAN.session_resources,
         **needs(4, PLAN.session_needs),
@@ -84,7 +84,7 @@ rule force_cell:
     priority: first(4, PLAN.force_priority)
     conda:
         "../envs/workflow.yaml"
-    threads: first(3, PLAN.session_cores)
+    threads: PLAN.session_cores
     resources:
         **PLAN.session_resources,
         **needs(4, PLAN.forced_needs),

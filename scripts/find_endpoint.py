@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from scripts.common.command import run
+from scripts.engines.abilities import describe
 from scripts.engines.external import find_interface
 
 
@@ -17,8 +19,13 @@ def main(
     model: Annotated[str | None, "the model it is asked for (default: the first that it names)"] = None,
     output: Annotated[Path, "the record to write"],
 ) -> None:
-    """Ask, write the record."""
-    find_interface(engine, endpoint, model).write(output)
+    """Ask, say what can be asked, write the record."""
+    record = find_interface(engine, endpoint, model)
+    print(
+        f"What can be asked of {record.model} at {endpoint}:\n{describe(record.abilities or {})}",
+        file=sys.stderr,
+    )
+    record.write(output)
 
 
 if __name__ == "__main__":

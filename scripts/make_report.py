@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -24,15 +26,25 @@ def main(
     """Read, draw, write."""
     made = Grid.read(grid)
     entries = read_entries(made, results)
-    pages = [(path.stem, _read_page(path)) for path in page or ()]
+    pages = [(path.stem, read_page(path)) for path in page or ()]
     write_whole(output, render_report(made, entries, read_controls(made, entries), results, pages))
 
 
-def _read_page(path: Path) -> str:
+def read_page(path: Path) -> str:
+    """The text of a page, with the figures that lie beside it inside."""
+
+    def inside(match: re.Match[str]) -> str:
+        drawn = base64.b64encode(_read(path.parent / match[1], "figure of the page")).decode()
+        return f"(data:image/svg+xml;base64,{drawn})"
+
+    return re.sub(r"(?<=\])\(([\w.-]+\.svg)\)", inside, _read(path, "page").decode())
+
+
+def _read(path: Path, what: str) -> bytes:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError("the page is missing", where=str(path)) from error
+        raise DataError(f"the {what} is missing", where=str(path)) from error
 
 
 if __name__ == "__main__":

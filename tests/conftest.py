@@ -27,6 +27,10 @@ def _has_chromium() -> bool:
     return all(shutil.which(each) and _answers(each, "--version") for each in programs)
 
 
+def _has_podman() -> bool:
+    return shutil.which("podman") is not None and _answers("podman", "info")
+
+
 def _answers(*command: str) -> bool:
     try:
         return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
@@ -37,6 +41,7 @@ def _answers(*command: str) -> bool:
 NEEDS = {
     "needs_gpu": ("an NVIDIA GPU", _has_gpu),
     "needs_docker": ("a Docker engine", _has_docker),
+    "needs_podman": ("Podman", _has_podman),
     "needs_chromium": ("Chromium and chromedriver", _has_chromium),
 }
 

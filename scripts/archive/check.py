@@ -30,7 +30,7 @@ from scripts.verdict.forced import summarise_forced
 from scripts.workload.spec import load_workload
 from scripts.workload.workloads import Workload
 
-_REPLAY = re.compile(r"replay-(\d+)\.(transcript|logprobs|timing)\.jsonl")
+_REPLAY = re.compile(r"replay-(\d+)\.(transcript|logprobs|timing|answers)\.jsonl")
 # What reading a file raises that was changed in any way: its record's error, or a folder stands in its place.
 BROKEN = (TempzeroError, OSError)
 _ROUNDING = 1e-6  # seconds: a turn's time is written with six digits
@@ -155,8 +155,8 @@ def _check_files(folder: Path, record: ArchivedSession, where: str) -> Iterator[
                 where, f"it lists {name} with the sha256 {listed[name][:12]}…, the file has {digest[:12]}…"
             )
     numbers = sorted({entry.replay for entry in record.files})
-    timings = {f"replay-{number:02d}.timing.jsonl" for number in numbers}
-    for name in sorted(there - set(listed) - timings):
+    unlisted = {f"replay-{number:02d}.{kind}.jsonl" for number in numbers for kind in ("timing", "answers")}
+    for name in sorted(there - set(listed) - unlisted):
         yield Disagreement(where, f"{name} is there, and it does not list it")
     for counted, what in (
         (record.files, "replays"),

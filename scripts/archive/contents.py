@@ -21,6 +21,7 @@ from scripts.records.settings import Settings
 GRID = "results/grid.json"
 TABLES = ("results/table.md", "results/table.csv", "results/controls.json")
 REPORT = "results/report.html"
+WARM = "results/warm.md"  # in a reference table; an archive has no side tables
 COMMIT = "code/commit.json"
 PATCH = "code/changes.patch"
 METADATA = "ro-crate-metadata.json"

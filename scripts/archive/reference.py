@@ -16,7 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.archive.check import Disagreement, check_records, refuse_disagreements
-from scripts.archive.contents import GRID, SUMS, TABLES, ablation_keys, page_file, result_files, workload_file
+from scripts.archive.contents import (
+    GRID,
+    SUMS,
+    TABLES,
+    WARM,
+    ablation_keys,
+    page_file,
+    result_files,
+    workload_file,
+)
 from scripts.archive.rejudge import Counts, judge_cells, make_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.configs import load_yaml
@@ -28,6 +37,7 @@ from scripts.report.controls import read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import everything
 from scripts.report.page import render_page
+from scripts.report.warm import make_warm
 
 PACKED = "cells.tar.xz"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**28}]
@@ -41,6 +51,8 @@ def pack_reference(root: Path, folder: Path) -> int:
     grid = Grid.read(root / GRID)
     refuse_disagreements(root, grid, "run what is named again: snakemake --cores 1 -R SESSION_JSON")
     files = [*result_files(root, report=False), *workload_files(root, grid)]
+    if grid.warm and not (root / WARM).is_file():
+        raise DataError("the file is missing", where=WARM, remedy=f"make it: snakemake --cores 1 {WARM}")
     folder.mkdir(parents=True, exist_ok=True)
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)
@@ -60,8 +72,8 @@ def workload_files(root: Path, grid: Grid) -> list[str]:
 
 
 def pages(grid: Grid) -> list[str]:
-    """What lies beside the packed file to be read: the tables and the pages of ablations, from the root."""
-    return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid))]
+    """What lies beside the packed file to be read: the tables, the pages of ablations, of cold and warm answers."""
+    return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid)), *([WARM] if grid.warm else [])]
 
 
 def write_pages(folder: Path) -> None:
@@ -80,6 +92,7 @@ def write_pages(folder: Path) -> None:
             TABLES[0]: render_page(grid, entries, read_controls(grid, entries)),
             TABLES[1]: everything(entries).to_csv(index=False, lineterminator="\n"),
             **{page_file(key): make_page(grid, root / "results", key) for key in ablation_keys(grid)},
+            **({WARM: make_warm(grid, root / "results")} if grid.warm else {}),
         }
         for page, text in made.items():
             (folder / Path(page).name).write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.archive.check import BROKEN, Disagreement, failed
-from scripts.archive.contents import METADATA, REPORT, SUMS, ablation_keys, archived_cells, page_file
+from scripts.archive.contents import METADATA, REPORT, SUMS, WARM, ablation_keys, archived_cells, page_file
 from scripts.archive.crate import render_crate, unlike_crate
 from scripts.archive.shown import shown_tables
 from scripts.archive.unequal import Unequal, unequal, unlike
@@ -25,6 +25,7 @@ from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import details, everything, finding
 from scripts.report.page import render_page
+from scripts.report.warm import make_warm
 from scripts.verdict.summary import judge
 
 Found = Iterator[Disagreement]
@@ -74,7 +75,7 @@ def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
 
 
 def make_pages(root: Path, grid: Grid, counts: Counts) -> Found:
-    """Where table, controls, pages of ablations and the report's tables under `root` are not what the cells give."""
+    """Where tables, controls, pages beside them and the report's tables under `root` are not what the cells give."""
     results = root / "results"
     try:
         entries = read_entries(grid, results)
@@ -99,6 +100,14 @@ def make_pages(root: Path, grid: Grid, counts: Counts) -> Found:
             continue
         yield from _compare(root, page_file(key), _lines(root / page_file(key), page))
         counts.pages += 1
+    if (root / WARM).is_file():
+        try:
+            page = make_warm(grid, results)
+        except BROKEN as error:
+            yield failed(root, WARM, "it cannot be made again", error)
+        else:
+            yield from _compare(root, WARM, _lines(root / WARM, page))
+            counts.pages += 1
     if (root / REPORT).is_file():
         yield from _compare(root, REPORT, _shown(root / REPORT, shown))
         counts.pages += 1

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from scripts.records.engine import Described
 from scripts.records.settings import GREEDY, Sampling
-from scripts.records.transcript import Candidate, FinishReason
+from scripts.records.transcript import Candidate, FinishReason, NativeCall, ServerSaid
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,23 @@ class Generation:
 
     `output_ids`: the ids generated, the stop id included where one ended it.
     `chosen`: logprob of each output id, nat. `top`: for each position the k most likely
-    `(id, logprob)`, best first, equal ones by id. Both are None where an engine offers no logprobs.
+    `(id, logprob)`, best first, equal ones by id. Both are None where an engine offers no logprobs; a position
+    without one is None in `chosen` and empty in `top`. `thoughts`, `native_calls`, `refusal`: what a chat endpoint
+    gives beside the text; `output_ids` hold it too.
     `cached_tokens`: how many ids of the prompt the engine took from its cache, as it counts; None where it does not
-    say. It is no part of the answer, and equal generations may differ in it.
+    say. `said`: what a server that was not started here said of itself beside the answer. Both are no part of the
+    answer, and equal generations may differ in them.
     """
 
     output_ids: list[int]
     finish_reason: FinishReason
-    chosen: list[float] | None
+    chosen: Sequence[float | None] | None
     top: list[list[Candidate]] | None
     cached_tokens: int | None = field(default=None, compare=False)
+    thoughts: str | None = None
+    native_calls: tuple[NativeCall, ...] = ()
+    refusal: str | None = None
+    said: ServerSaid | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -171,11 +171,13 @@ def _shared(
             at = parting.place.offset
             known[turn.scenario] = _known(logprobs, at), _known(computed, at)
             count = min(count, at + 1)
-        for index in range(count):
-            yield (
-                (turn.output_ids[index], logprobs.chosen[index], logprobs.top[index]),
-                (said.output_ids[index], computed.chosen[index], computed.top[index]),
-            )
+        for index in range(min(count, len(logprobs.chosen), len(computed.chosen))):
+            mine, theirs = logprobs.chosen[index], computed.chosen[index]
+            if mine is not None and theirs is not None:
+                yield (
+                    (turn.output_ids[index], mine, logprobs.top[index]),
+                    (said.output_ids[index], theirs, computed.top[index]),
+                )
 
 
 def _is_past(turn: Turn, parting: FirstDifference) -> bool:
@@ -190,9 +192,8 @@ def _recorded(replay: Replay) -> Iterator[tuple[Turn, TurnLogprobs]]:
 
 
 def _known(logprobs: TurnLogprobs, at: int) -> KnownCandidates | None:
-    if at >= len(logprobs.chosen):
-        return None
-    return KnownCandidates(chosen=logprobs.chosen[at], top=logprobs.top[at])
+    chosen = logprobs.chosen[at] if at < len(logprobs.chosen) else None
+    return None if chosen is None else KnownCandidates(chosen=chosen, top=logprobs.top[at])
 
 
 def _parting(

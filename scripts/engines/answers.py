@@ -44,19 +44,21 @@ def scores(
 
 def generation(
     ids: list[int],
-    chosen: list[float] | None,
+    chosen: Sequence[float | None] | None,
     top: list[Candidates] | None,
     *,
     max_tokens: int,
     stop_ids: Sequence[int],
     cached_tokens: int | None = None,
+    ended: str | None = None,
 ) -> Generation:
     """A generation, checked: as many logprobs as ids, and ended by a stop id or by its length alone.
 
-    Raises ValueError for anything else.
+    `ended`: what a server that was not started here says has ended it, which is then as it is. Raises ValueError for
+    anything else.
     """
-    if chosen is not None and top is not None and not len(ids) == len(chosen) == len(top):
-        raise ValueError(f"{len(ids)} ids with {len(chosen)} logprobs and {len(top)} lists of candidates")
+    if ended is not None:
+        return Generation(ids, ended, chosen, top, cached_tokens)
     stopped = [index for index, each in enumerate(ids) if each in stop_ids]
     if stopped and stopped[0] != len(ids) - 1:
         raise ValueError(f"the generation went on after the stop id {ids[stopped[0]]}")
@@ -68,10 +70,10 @@ def generation(
 
 @contextmanager
 def checked(what: str, failure: Callable[[str], EngineError]) -> Iterator[None]:
-    """A KeyError, IndexError, TypeError or ValueError while an answer is read becomes an EngineError."""
+    """Whatever a wrong shape raises while an answer is read becomes an EngineError."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise failure(
             f"the answer to {what} has an unexpected shape ({type(error).__name__}: {error})"
         ) from error

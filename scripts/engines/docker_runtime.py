@@ -12,6 +12,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
+from docker.utils import parse_repository_tag
 
 from scripts.common.errors import EngineError
 from scripts.engines.container_facts import container_facts
@@ -22,14 +23,15 @@ from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_rea
 from scripts.engines.server_kinds import MODEL, Client, command
 from scripts.provenance.containers import guarded, reap, remove_container, said
 from scripts.provenance.devices import NO_DEVICES, Devices
-from scripts.provenance.docker_engine import connect
+from scripts.provenance.docker_engine import connect, refuse_gpus_of_podman
+from scripts.provenance.images import pull
 from scripts.records.engine import EngineRecord
 from scripts.records.machine import ContainerFacts
 from scripts.records.settings import Settings
 
 PORT = 8000  # inside the container
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # inside the container; outside only 127.0.0.1 leads to it
-STOP_SECONDS = 20
+STOP_SECONDS = 10  # less than a scheduler waits between SIGTERM and SIGKILL
 
 
 @contextmanager
@@ -49,6 +51,8 @@ def serve_container(
     log.write_bytes(b"")
     with ExitStack() as stack:
         client = stack.enter_context(connect())
+        if settings.gpus:
+            refuse_gpus_of_podman(client)
         reap(client)
         plan = ContainerPlan(settings, record, weights, devices.uuids)
         image = find_image(client, record)
@@ -73,16 +77,26 @@ def serve_container(
 
 
 def find_image(client: docker.DockerClient, record: EngineRecord) -> str:
-    """The id of the record's image, verified to be here; EngineError where it is not, or another under its name."""
+    """The id of the record's image, which is pulled by its digest where another machine of a cluster recorded it.
+
+    EngineError where it cannot be had, or has another id.
+    """
+    with suppress(ImageNotFound):
+        return str(client.images.get(record.image_id).id)
+    where = f"the image {record.image} ({str(record.image_id)[:19]})"
     remedy = (
         f"delete results/engines/{record.engine}.json and run the command again: the image is then had anew"
     )
-    try:
-        return str(client.images.get(record.image_id).id)
-    except ImageNotFound as error:
+    if record.digest is None or record.image is None:
         raise EngineError(
-            f"the image {record.image} ({str(record.image_id)[:19]}) is not here any more", remedy=remedy
-        ) from error
+            f"{where} is not here",
+            remedy=f"{remedy}; on a machine of a cluster, bring it there: docker save, docker load",
+        )
+    repository, _ = parse_repository_tag(record.image.partition("@")[0])
+    found = pull(record.engine, f"{repository}@{record.digest}", None)
+    if found.image_id != record.image_id:
+        raise EngineError(f"{where} is another where its digest leads: {found.image_id}", remedy=remedy)
+    return str(found.image_id)
 
 
 def create_container(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from scripts.common.errors import ConfigError, EngineError
 from scripts.common.protocol import Engine
+from scripts.engines.abilities import find_abilities, find_kind
 from scripts.engines.http import Connection, Server
 from scripts.engines.openai_server import OpenAIServer
 from scripts.engines.server_kinds import SERVER_KINDS
@@ -16,8 +18,6 @@ from scripts.records.engine import EngineRecord
 from scripts.records.settings import Settings
 
 KEY_VARIABLE = "TEMPZERO_API_KEY"
-# Who answers these with 200 is that kind of server; anything else is a chat endpoint.
-SIGNS = {"sglang": "/get_model_info", "vllm": "/version", "llamacpp": "/props"}
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def use_external(settings: Settings, weights: Path, log: Path, record: EngineRec
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("the server was not started here: its log is elsewhere\n", encoding="utf-8")
-    server = reach(settings.endpoint or "")
+    server = replace(reach(settings.endpoint or ""), abilities=record.abilities or {})
     kind = record.interface if (weights / "tokenizer.json").is_file() else "openai"
     engine = SERVER_KINDS[kind].client if kind in SERVER_KINDS else OpenAIServer
     with closing(engine(server, settings.arguments, record.model or "")) as client:
@@ -64,9 +64,7 @@ def find_interface(engine: str, endpoint: str, model: str | None) -> EngineRecor
                 where=endpoint,
                 remedy=f"set {KEY_VARIABLE} to its key; it is sent and never written anywhere",
             )
-        interface = next(
-            (name for name, path in SIGNS.items() if connection.status("GET", path) == 200), "openai"
-        )
+        interface = find_kind(connection)
         known = _models(connection)
         version = connection.get("/version").get("version") if interface == "vllm" else None
     finally:
@@ -78,6 +76,9 @@ def find_interface(engine: str, endpoint: str, model: str | None) -> EngineRecor
             where=endpoint,
             remedy=f"set endpoint_model to one of: {', '.join(known)}" if known else "set endpoint_model",
         )
+    abilities = find_abilities(server, interface, chosen)
+    if not abilities["token ids"].can:
+        interface = "openai"
     return EngineRecord(
         engine=engine,
         kind="openai",
@@ -87,11 +88,12 @@ def find_interface(engine: str, endpoint: str, model: str | None) -> EngineRecor
         interface=interface,
         model=chosen,
         server_version=version,
+        abilities=abilities,
     )
 
 
 def _models(connection: Connection) -> list[str]:
     try:
-        return [str(each["id"]) for each in connection.get("/v1/models")["data"]]
-    except (EngineError, KeyError, TypeError):
+        return [str(each["id"]) for each in connection.found("/v1/models")["data"]]
+    except (KeyError, TypeError):
         return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from scripts.common.errors import EngineError, UnsupportedError
 from scripts.common.protocol import Generation, Scores
@@ -15,11 +16,14 @@ from scripts.engines.answers import Candidates, checked, generation, ordered, re
 from scripts.engines.http import ServerClient
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.records.settings import GREEDY, Sampling
+from scripts.records.settings import COLD, GREEDY, Sampling
 
+# What the server says has ended a generation, by the names of the transcript; others are as they are.
+ENDS = {"eos": "stop", "limit": "length"}
 RESOLVED = {
     "quantisation": r"file type\s*=\s*(.+)",
-    "flash_attention": r"flash_attn\s*=\s*(\w+)",
+    # "auto" is resolved further down in the log.
+    "flash_attention": r"(?:flash_attn\s*=\s*|Flash Attention (?:not supported, set to )?)(enabled|disabled)",
     "kv_cache_dtype": r"K \((\w+)\)",
     "n_batch": r"n_batch\s*=\s*(\d+)",
     "n_ubatch": r"n_ubatch\s*=\s*(\d+)",
@@ -51,40 +55,56 @@ class LlamaCppServer(ServerClient):
         body: dict[str, Value] = {
             "prompt": list(prompt_ids),
             "n_predict": max_tokens,
-            "samplers": ["temperature"] if sampling.top_p is None else ["temperature", "top_p"],
             **sampling.body(),
             "n_probs": top_logprobs,
-            "post_sampling_probs": False,
             "return_tokens": True,
-            "cache_prompt": bool(self._arguments.get("cache_prompt", False)),
-            "stream": False,
-            "stop": [],
-            "dry_multiplier": 0.0,
-            "repeat_penalty": 1.0,
-            "logit_bias": [],
         }
+        ours = self._server.ours
+        if ours:
+            body |= {
+                "samplers": ["temperature"] if sampling.top_p is None else ["temperature", "top_p"],
+                "post_sampling_probs": False,
+                "cache_prompt": bool(self._arguments.get("cache_prompt", False)),
+                "stream": False,
+                "stop": [],
+                "dry_multiplier": 0.0,
+                "repeat_penalty": 1.0,
+                "logit_bias": [],
+            }
         answer = self._connection.post("/completion", body)
         with checked("/completion", self._server.failure):
             ids = require_ids(answer["tokens"])
-            if answer.get("truncated"):
+            if ours and answer.get("truncated"):
                 raise ValueError("the server cut the prompt or ran out of context")
             rows = answer.get("completion_probabilities") or []
-            chosen: list[float] | None = None
+            chosen: list[float | None] | None = None
             top: list[Candidates] | None = None
             if [row["id"] for row in rows] == ids:
-                chosen = [float(row["logprob"]) for row in rows]
                 top = [
                     ordered(
                         [(each["id"], float(each["logprob"])) for each in row["top_logprobs"]], top_logprobs
                     )
                     for row in rows
                 ]
+                # A server that drafts writes 0 and no candidates for tokens that it did not compute one by one.
+                chosen = [
+                    float(row["logprob"]) if each else None for row, each in zip(rows, top, strict=True)
+                ]
             elif len(rows) >= len(ids):
                 raise ValueError("the logprobs are of other ids than those generated")
             cached = answer.get("timings", {}).get("cache_n")
-            return generation(
-                ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, cached_tokens=cached
+            ended = "truncated" if answer.get("truncated") else answer.get("stop_type")
+            ended = None if ours else ENDS.get(ended, ended)
+            made = generation(
+                ids,
+                chosen,
+                top,
+                max_tokens=max_tokens,
+                stop_ids=stop_ids,
+                cached_tokens=cached,
+                ended=ended,
             )
+        return replace(made, said=self.said(answer))
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Refused: the server gives no logprobs of a prompt."""
@@ -101,10 +121,13 @@ class LlamaCppServer(ServerClient):
     def reset(self) -> None:
         """Empty each slot's cache, where there is one: another prompt takes its place.
 
-        Without `cache_prompt` every request reads its whole prompt again, and nothing is left to empty.
+        Without `cache_prompt` every request reads its whole prompt again, and nothing is left to empty. A server that
+        was not started here is left as it is, but for the variant `cold-cache`.
         """
-        if self._arguments.get("cache_prompt"):
+        if self._arguments.get("cache_prompt") or (not self._server.ours and self._arguments.get(COLD)):
             slots = self._arguments.get("parallel", 1)
+            if not self._server.ours:
+                slots = self._connection.get("/props").get("total_slots", 1)
             assert isinstance(slots, int)
             for slot in range(slots):
                 short: dict[str, Value] = {"prompt": [0], "n_predict": 1, "cache_prompt": False}
@@ -124,7 +147,11 @@ class LlamaCppServer(ServerClient):
                     "moe_backend": None,
                     **{name: match[1].strip() if match else None for name, match in found.items()},
                 },
-                cache_reset=True,
-                context_between_turns="kept" if self._arguments.get("cache_prompt") else "read again",
+                cache_reset=self._server.ours or bool(self._arguments.get(COLD)),
+                context_between_turns="kept"
+                if self._arguments.get("cache_prompt")
+                else "read again"
+                if self._server.ours
+                else "unknown",
                 container=self._server.given,
             )

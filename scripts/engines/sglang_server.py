@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer, experts_per_token, split_layers
 from scripts.records.base import Value
 from scripts.records.engine import Described
-from scripts.records.settings import GREEDY, Sampling
+from scripts.records.settings import COLD, GREEDY, Sampling
 
 RESET_SECONDS = 30.0
 RESOLVED = {
@@ -53,15 +54,15 @@ class SglangServer(ServerClient):
         sampling: Sampling = GREEDY,
     ) -> Generation:
         """Decoding by the server's own sampler."""
+        ours = self._server.ours
+        # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
+        ends = {"stop_token_ids": list(stop_ids), "ignore_eos": not stop_ids, "skip_special_tokens": False}
         answer = self._ask(
             prompt_ids,
             top_logprobs,
             -1,
             max_new_tokens=max_tokens,
-            stop_token_ids=list(stop_ids),
-            # SGLang would stop at the model's own end as well, and with ignore_eos at no id at all.
-            ignore_eos=not stop_ids,
-            skip_special_tokens=False,
+            **(ends if ours else {}),
             **_drawn(sampling),
         )
         with checked("/generate", self._server.failure):
@@ -74,14 +75,18 @@ class SglangServer(ServerClient):
                 and list(answer["output_ids"])[: len(ids)] != ids[: len(answer["output_ids"])]
             ):
                 raise ValueError("the logprobs are of other ids than those generated")
-            return generation(
+            chosen = [float(each[0]) for each in found]
+            ended = None if ours else str(meta["finish_reason"]["type"])
+            made = generation(
                 ids,
-                [float(each[0]) for each in found],
+                chosen,
                 top,
                 max_tokens=max_tokens,
                 stop_ids=stop_ids,
                 cached_tokens=meta.get("cached_tokens"),
+                ended=ended,
             )
+        return replace(made, said=self.said(answer))
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Prefill, `logprob_start_len` 0; the one id generated besides is thrown away."""
@@ -103,7 +108,9 @@ class SglangServer(ServerClient):
         )
 
     def reset(self) -> None:
-        """Empty the radix cache."""
+        """Empty the radix cache; of a server that was not started here for the variant `cold-cache` alone."""
+        if not self._server.ours and not self._arguments.get(COLD):
+            return
         until = time.monotonic() + RESET_SECONDS
         while (status := self._connection.status("POST", "/flush_cache")) != 200:
             if time.monotonic() > until or status not in (400, 503):
@@ -125,11 +132,25 @@ class SglangServer(ServerClient):
                 version=said.get("version"),
                 arguments=self._arguments,
                 resolved={name: said.get(key) for name, key in RESOLVED.items()},
-                cache_reset=True,
-                context_between_turns="read again" if self._arguments.get("disable_radix_cache") else "kept",
+                cache_reset=self._server.ours or bool(self._arguments.get(COLD)),
+                context_between_turns="unknown"
+                if not self._server.ours
+                else "read again"
+                if self._arguments.get("disable_radix_cache")
+                else "kept",
                 container=self._server.given,
                 tuning=self._server.tuning(),
             )
+
+    def names_experts(self) -> bool:
+        """Whether an answer holds the experts, asked for them."""
+        body: dict[str, Value] = {
+            "input_ids": list(range(16, 32)),
+            "sampling_params": {"temperature": 0.0, "max_new_tokens": 1},
+            "return_routed_experts": True,
+        }
+        answer = self._connection.post("/generate", body)
+        return isinstance(answer, dict) and (answer.get("meta_info") or {}).get("routed_experts") is not None
 
     def _layers(self, meta: Mapping[str, Any], ids: int) -> list[Layer] | None:
         """The experts of all `ids` but the last, layer by layer; None where the server was not started to return them.

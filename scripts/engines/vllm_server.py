@@ -17,6 +17,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from scripts.engines.answers import Candidates, checked, generation, ordered, re
 from scripts.engines.http import ServerClient
 from scripts.engines.routing import ASKED, Layer
 from scripts.records.engine import Described, PrefixCacheCount, Resolved, Speculation
-from scripts.records.settings import GREEDY, Sampling
+from scripts.records.settings import COLD, GREEDY, Sampling
+from scripts.records.transcript import ServerSaid
 
 FORCED = "tempzero_force"
 COUNTED = (
@@ -35,6 +37,11 @@ COUNTED = (
 )
 LAYERS = re.compile(r"tempzero resolved: (\{.*\})")  # what vllm_force.py writes
 RESET_SECONDS = 30.0
+NEAR = 0.5  # nat
+NOT_FORCED = (
+    "not possible on this server: asked to decode ids that it would not choose, it decodes others, or gives no"
+    " logprobs of its own choice (it was not started with scripts.engines.vllm_force)"
+)
 _PLACEHOLDER = "token_id:"
 
 # What vLLM's log says of what it made of its arguments; the first that is found counts.
@@ -80,10 +87,23 @@ def counted(metrics: str, name: str) -> int | None:
     return round(sum(map(float, found))) if found else None
 
 
+def read_log(log: str) -> Resolved:
+    """What the log, and the layers' line in it, say of what was resolved; None where neither says."""
+    resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
+    resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
+    sums = ALL_REDUCE.search(log)
+    resolved["all_reduce"] = sums and sums[1].replace("'", "")
+    if layers := LAYERS.search(log):
+        resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
+    return resolved
+
+
 class VllmServer(ServerClient):
     """A vLLM server."""
 
     _can_reset: bool | None = None
+    _can_force: bool | None = None
+    _said: ServerSaid | None = None
 
     def generate(
         self,
@@ -94,20 +114,25 @@ class VllmServer(ServerClient):
         top_logprobs: int,
         sampling: Sampling = GREEDY,
     ) -> Generation:
-        """Decoding by the server's own sampler."""
+        """Decoding by the server's own sampler. One that was not started here ends where it wants to."""
+        ours = self._server.ours
+        ends = {"stop_token_ids": list(stop_ids), "ignore_eos": True} if ours else {}
         choice, cached = self._complete(
-            prompt_ids,
-            max_tokens=max_tokens,
-            stop_token_ids=list(stop_ids),
-            ignore_eos=True,
-            logprobs=top_logprobs,
-            **sampling.body(),
+            prompt_ids, max_tokens=max_tokens, logprobs=top_logprobs, **ends, **sampling.body()
         )
         with checked("/v1/completions", self._server.failure):
             ids, chosen, top = _decoded(choice, top_logprobs)
-            return generation(
-                ids, chosen, top, max_tokens=max_tokens, stop_ids=stop_ids, cached_tokens=cached
+            ended = None if ours else str(choice.get("finish_reason"))
+            made = generation(
+                ids,
+                chosen,
+                top,
+                max_tokens=max_tokens,
+                stop_ids=stop_ids,
+                cached_tokens=cached,
+                ended=ended,
             )
+        return replace(made, said=self._said)
 
     def score(self, ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Prefill, `prompt_logprobs`; the one id that the API wants generated besides is thrown away."""
@@ -130,7 +155,31 @@ class VllmServer(ServerClient):
     def force(self, prompt_ids: Sequence[int], output_ids: Sequence[int], *, top_logprobs: int) -> Scores:
         """Decode the given ids one by one; the logprobs are those before the server was held to them."""
         self._refuse_speculation()
-        wanted = list(output_ids)
+        if not self._server.ours and not self.can_force():
+            raise UnsupportedError(NOT_FORCED, remedy="force it in prefill, or have the workflow start it")
+        return self._force(prompt_ids, list(output_ids), top_logprobs)
+
+    def can_force(self) -> bool:
+        """Whether the server decodes ids that it would not choose, and gives the logprobs of its own choice there.
+
+        A server without our processor takes the request, and answers what it would have answered anyway.
+        """
+        if self._can_force is None:
+            prompt = list(range(16, 32))
+            free, _ = self._complete(prompt, max_tokens=2, logprobs=2)
+            with checked("/v1/completions", self._server.failure):
+                ids, _, top = _decoded(free, 2)
+                other = next(each for each in top[0] if each[0] != ids[0])
+            try:
+                made = self._force(prompt, [other[0], ids[0]], 2)
+            except EngineError:
+                self._can_force = False
+            else:
+                # Another shape of batch may move the last bits; of a processor's own distribution it would be 0.
+                self._can_force = abs(made.chosen[0] - other[1]) < NEAR
+        return self._can_force
+
+    def _force(self, prompt_ids: Sequence[int], wanted: list[int], top_logprobs: int) -> Scores:
         choice, _ = self._complete(
             prompt_ids,
             max_tokens=len(wanted),
@@ -147,15 +196,17 @@ class VllmServer(ServerClient):
             return scores(len(prompt_ids), chosen, top, self._layers(choice))
 
     def reset(self) -> None:
-        """Empty the prefix cache. A server that somebody else started may lack the route; `describe` says so."""
-        if self._can_reset is False:
-            return
+        """Empty the prefix cache. One that was not started here is left as it is, but for the variant `cold-cache`."""
+        if not self._server.ours:
+            if not self._arguments.get(COLD):
+                return
+            if self._can_reset is None and self._connection.status("POST", "/reset_prefix_cache") != 200:
+                raise UnsupportedError(
+                    "not possible on this server: it has no route that resets its prefix cache",
+                    remedy="start it with VLLM_SERVER_DEV_MODE=1, or leave out the variant cold-cache",
+                )
         until = time.monotonic() + RESET_SECONDS
         while True:
-            if not self._server.ours and self._can_reset is None:
-                self._can_reset = self._connection.status("POST", "/reset_prefix_cache") == 200
-                if not self._can_reset:
-                    return
             answer = self._connection.post("/reset_prefix_cache", {})
             self._can_reset = True
             # Some versions answer with an empty object, or with a status alone.
@@ -168,13 +219,7 @@ class VllmServer(ServerClient):
     def describe(self) -> Described:
         """Version from the API; `resolved` from the layers and the log, None where neither says."""
         version = self._connection.get("/version")
-        log = self._server.log()
-        resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
-        resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
-        sums = ALL_REDUCE.search(log)
-        resolved["all_reduce"] = sums and sums[1].replace("'", "")
-        if layers := LAYERS.search(log):
-            resolved |= {name: ", ".join(values) for name, values in json.loads(layers[1]).items()}
+        resolved = read_log(self._server.log())
         return Described(
             version=version.get("version") if isinstance(version, dict) else None,
             arguments=self._arguments,
@@ -200,10 +245,15 @@ class VllmServer(ServerClient):
         return prefix_cache(self._connection.send("GET", "/metrics").text)
 
     def _refuse_speculation(self) -> None:
-        if self._arguments.get("speculative_config"):
+        if self._arguments.get("speculative_config") or (self._said and "drafted" in self._said.counters):
             raise UnsupportedError(
                 "with speculative decoding vLLM's logprobs of a prompt are wrong, and no id can be forced"
             )
+
+    def names_experts(self) -> bool:
+        """Whether a choice holds the experts, without being asked for them."""
+        choice, _ = self._complete(list(range(16, 32)), max_tokens=1)
+        return choice.get("routed_experts") is not None
 
     def _layers(self, choice: Mapping[str, Any]) -> list[Layer] | None:
         """The experts that the answer names, layer by layer; None where the server was not started to return them."""
@@ -224,14 +274,14 @@ class VllmServer(ServerClient):
             "model": self._model,
             "prompt": list(prompt),
             "temperature": 0.0,
-            "n": 1,
-            "add_special_tokens": False,
-            "skip_special_tokens": False,
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             **wanted,
         }
+        if self._server.ours:
+            body |= {"n": 1, "add_special_tokens": False, "skip_special_tokens": False}
         answer = self._connection.post("/v1/completions", body)
+        self._said = self.said(answer)
         with checked("/v1/completions", self._server.failure):
             choice: dict[str, Any] = answer["choices"][0]
             seen = choice.get("prompt_token_ids")

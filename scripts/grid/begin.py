@@ -14,7 +14,7 @@ from scripts.grid.configuration import load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
 from scripts.grid.guard import hold_folder, lead_jobs, unfinished
 from scripts.grid.lock import FolderHeldError
-from scripts.grid.machine import check_machine
+from scripts.grid.machine import check_chat_forms, check_machine
 from scripts.grid.plan import GRID, Plan
 from scripts.grid.resolve import resolve_cells
 from scripts.grid.so_far import make_so_far
@@ -53,13 +53,15 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
             return plan
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
-        print(describe_rest(Path(), plan.rows), file=sys.stderr)
+        print(describe_rest(Path(), plan.rows, configuration.engines, plan.local_gpus), file=sys.stderr)
         if unproven := describe_unproven(configuration, plan.rows):
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
         if is_main and not asked.looks:
-            if wants_sessions(plan) and not asked.executor:
-                check_machine(Path(), plan.rows, configuration.engines, list_gpus)
+            if wants_sessions(plan):
+                if not asked.executor:
+                    check_machine(Path(), plan.rows, configuration.engines, list_gpus)
+                check_chat_forms(configuration, plan.rows)
             _hold(plan)
             plan.note_deletions()
             _share_gpus("gpu_gb" in asked.resources and not asked.executor)

@@ -21,7 +21,7 @@ from scripts.records.engines import EngineEntry, Engines, Variant
 from scripts.records.grid import Config, GridFile
 from scripts.records.models import Model, Precision
 from scripts.workload.spec import load_workload
-from scripts.workload.workloads import Request, Workload
+from scripts.workload.workloads import Workload
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Configuration:
 
     `grid_name`, `why`: the grid that is made and the reason in words. `grid`: its file's content.
     `overrides`: what the command line gave, as texts. `workloads`: by name, each workload's file and those it reads.
-    `requests`: by name, those of a workload that has some.
+    `asked`: what each of them asks.
     """
 
     root: Path
@@ -50,7 +50,7 @@ class Configuration:
     engines: dict[str, EngineEntry]
     variants: dict[str, Variant]
     workloads: dict[str, tuple[str, ...]]
-    requests: dict[str, tuple[Request, ...]]
+    asked: dict[str, Workload]
 
     @property
     def grid_file(self) -> str:
@@ -97,7 +97,7 @@ def load_configuration(
         engines=tools.engines,
         variants=tools.variants,
         workloads={name: files for name, (files, _) in workloads.items()},
-        requests={name: read.requests for name, (_, read) in workloads.items()},
+        asked={name: read for name, (_, read) in workloads.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.common.words import count
@@ -11,6 +11,7 @@ from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
 from scripts.grid.side_tables import compared_pairs, leak_records, reap_records, warm_records
 from scripts.grid.sweeps import curves
+from scripts.records.engines import EngineEntry
 from scripts.records.grid import Control, Grid, GridCell
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
@@ -19,7 +20,7 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     """One line: the grid, why it was chosen, its size, what it pulls and what it costs."""
     run = [cell for cell in cells if cell.planned is None]
     planned = len(cells) - len(run)
-    asked = " and ".join(configuration.workloads)
+    asked = " and ".join(_asked(configuration))
     most = "at most " if any(cell.question for cell in run) else ""
     size = [
         count(len(cells), "cell") + (f" ({planned} planned, not run)" if planned else ""),
@@ -45,23 +46,55 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def describe_rest(root: Path, cells: Sequence[Cell]) -> str:
-    """One line: how many sessions of the grid are not there yet, and about how long they take."""
-    seconds, missing, total, open_ended = 0.0, 0, 0, False
+def _asked(configuration: Configuration) -> Iterator[str]:
+    """The workloads' names, with how ids are drawn where that is not greedily."""
+    for name, workload in configuration.asked.items():
+        drawn = ", ".join(f"{key} {value:g}" for key, value in workload.sampling.as_json().items())
+        yield name if workload.sampling.greedy else f"{name} ({drawn})"
+
+
+def describe_rest(
+    root: Path, cells: Sequence[Cell], engines: Mapping[str, EngineEntry], gpus: int = 0
+) -> str:
+    """One line: how many sessions of the grid, of sweeps too, are not there yet, and about how long they take.
+
+    `gpus`: how many GPUs they share out here.
+    """
+    missing, total, open_ended = 0, 0, False
+    waiting: list[tuple[int, float]] = []
     for cell in cells:
         if cell.planned is None:
             needed = sessions_needed(root, cell)
             absent = sum(not (root / file).is_file() for file in needed)
             missing, total = missing + absent, total + len(needed)
-            seconds += cell.seconds * absent / cell.sessions
+            waiting += [(engines[cell.engine].gpus, cell.seconds / cell.sessions)] * absent
             open_ended |= bool(cell.question) and absent > 0
+            if cell.sweep is not None:
+                absent = sum(not (root / file).is_file() for file in cell.sweep_files)
+                missing, total = missing + absent, total + cell.sweep.sessions
+                waiting += [(engines[cell.engine].gpus, cell.sweep.session_seconds)] * absent
     if not missing:
         return f"all {count(total, 'session')} are there"
     most = "at most " if open_ended else ""
+    seconds = sum(each for _, each in waiting)
+    beside = f", {_duration(wall_seconds(waiting, gpus))} on {gpus} GPUs" if gpus > 1 else ""
     return (
         f"{most}{missing:,} of {count(total, 'session')} are not there yet: "
-        f"{most or 'about '}{_duration(seconds)} one after another"
+        f"{most or 'about '}{_duration(seconds)} one after another{beside}"
     )
+
+
+def wall_seconds(sessions: Sequence[tuple[int, float]], gpus: int) -> float:
+    """How long sessions, each with its number of GPUs and its seconds, take on so many GPUs; the widest come first.
+
+    Processor cores are taken to suffice. A session that takes no GPU, or more than there are, takes one, or all.
+    """
+    free = [0.0] * gpus  # when each GPU is
+    for width, seconds in sorted(sessions, reverse=True):
+        taken = min(max(1, width), gpus)
+        free.sort()
+        free[:taken] = [free[taken - 1] + seconds] * taken
+    return max(free, default=0.0)
 
 
 def describe_unproven(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -148,9 +181,13 @@ def _row(configuration: Configuration, cell: Cell) -> GridCell:
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
     quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
-    pulled = [entry for entry in (configuration.precision(*quant) for quant in quants) if entry.repository]
+    pulled = [
+        entry
+        for entry in (configuration.precision(*quant) for quant in quants)
+        if entry.repository or entry.package
+    ]
     engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
-    images = {entry.image or name: entry.download_gb for name, entry in engines.items()}
+    images = {entry.image or entry.lock or name: entry.download_gb for name, entry in engines.items()}
     total = sum(entry.disk_gb or 0 for entry in pulled) + sum(images.values())
     unknown = sum(entry.disk_gb is None for entry in pulled)
     text = f"pulls {total:,.1f} GB" if total else "pulls no weights"
@@ -158,8 +195,8 @@ def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
 
 
 def _setups(configuration: Configuration, run: Sequence[Cell]) -> list[str]:
-    engines = dict.fromkeys(cell.engine for cell in run)
-    return [setup for name in engines if (setup := configuration.engines[name].setup)]
+    setups = dict.fromkeys(configuration.engines[cell.engine].setup for cell in run)
+    return [setup for setup in setups if setup]
 
 
 def _cost(configuration: Configuration, run: Sequence[Cell]) -> str:

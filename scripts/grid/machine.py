@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from scripts.common.errors import EngineError
-from scripts.grid.resolve import Cell
+from scripts.common.errors import DataError, EngineError
+from scripts.grid.configuration import Configuration
+from scripts.grid.resolve import Cell, built_from
 from scripts.records.engines import EngineEntry
+from scripts.workload.chat import ChatForm
+from scripts.workload.episode import opening_prompt
 
 
 def check_machine(
@@ -30,6 +33,42 @@ def check_machine(
             f"{', '.join(sorted(waiting))}: {some} wanted, and nvidia-smi names {there or 'none'} here",
             remedy="--config grid=embedded needs none; -n in place of --cores says what this grid would do",
         )
+
+
+def check_chat_forms(configuration: Configuration, cells: Iterable[Cell]) -> None:
+    """Render what is asked first of every cell whose tokenizer lies here; DataError or ConfigError where that fails.
+
+    Else weights would be drawn and quantised for what cannot be asked. Those of a hub are checked as they are pulled.
+    """
+    seen: set[tuple[Path, str]] = set()
+    for cell in cells:
+        folder = (
+            None
+            if cell.planned or not _waits(configuration.root, cell)
+            else _chat_folder(configuration, cell)
+        )
+        if folder is None or (folder, cell.workload) in seen:
+            continue
+        seen.add((folder, cell.workload))
+        chat, workload = ChatForm(folder), configuration.asked[cell.workload]
+        for episode in workload.episodes if workload.requests else workload.episodes[:1]:
+            try:
+                opening_prompt(chat, workload, episode)
+            except DataError as error:
+                raise DataError(
+                    f"{episode.name}: {error.what}", where=str(folder), remedy=error.remedy
+                ) from error
+
+
+def _chat_folder(configuration: Configuration, cell: Cell) -> Path | None:
+    """The folder here with the tokenizer of a cell's model; None where it comes with the weights, or there is none."""
+    root, config = configuration.root, configuration.config
+    if configuration.engines[cell.engine].runtime == "external":
+        return Path(config.tokenizer) if config.tokenizer else None
+    entry = configuration.precision(*built_from(configuration, cell)[-1])
+    given = entry.chat or entry.source
+    homes = [root / given, (root / given).parent] if given else []
+    return next((home for home in homes if (home / "tokenizer.json").is_file()), None)
 
 
 def _waits(root: Path, cell: Cell) -> bool:

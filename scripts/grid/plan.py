@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from scripts.archive.contents import code_files
 from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
@@ -216,8 +218,7 @@ class Plan:
 
     def session_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell follows from."""
-        unread = () if self.configuration.requests[self.cells[names].workload] else REQUESTS_READER
-        return source_digest("run_session", (*self._unused[names[2]], *unread))
+        return source_digest("run_session", (*self._unused[names[2]], *self._unread(*names)))
 
     def sweep_arguments(self, *names: str) -> str:
         """A cell's folder, settings and sweep, as sweep_cell takes them."""
@@ -227,7 +228,11 @@ class Plan:
 
     def sweep_code(self, *names: str) -> str:
         """The digest of the sources that a session of a cell's sweep follows from."""
-        return source_digest("sweep_cell", self._unused[names[2]])
+        return source_digest("sweep_cell", (*self._unused[names[2]], *self._unread(*names)))
+
+    def _unread(self, *names: str) -> tuple[str, ...]:
+        """What a cell that is asked scenarios never comes to use."""
+        return () if self.configuration.asked[self.cells[names].workload].requests else REQUESTS_READER
 
     def force_code(self, *names: str) -> str:
         """The digest of the sources that a forced replay of a cell follows from."""
@@ -281,9 +286,11 @@ class Plan:
         """Processor cores of a session: the most that an engine of the grid takes."""
         return max((entry.cores for entry in self._engines_used), default=1)
 
-    def session_cores(self, model: str, precision: str, engine: str) -> int:
-        """Processor cores of a session."""
-        return self.engine(engine).cores
+    @property
+    def session_cores(self) -> int | Callable[[Names], int]:
+        """Processor cores of a session; one number where all engines take as many, which Snakemake looks up faster."""
+        alike = len({entry.cores for entry in self._engines_used}) < 2
+        return self.cores if alike else first(3, lambda _model, _precision, engine: self.engine(engine).cores)
 
     @property
     def takes_gpus(self) -> bool:
@@ -362,6 +369,14 @@ class Plan:
         passes = sum(cell.forced.by_mode.values())
         return playing_needs(cell.estimate, passes, quant, self.engine(cell.engine))
 
+    def sweep_needs(self, *names: str) -> Needs:
+        """What a session of a cell's sweep takes at most, by the sweep's own estimate."""
+        cell = self.cells[names]
+        assert cell.sweep is not None
+        quant = self.configuration.precision(cell.model, cell.precision)
+        estimate = msgspec.structs.replace(cell.estimate, start_seconds=cell.sweep.session_seconds)
+        return playing_needs(estimate, 0, quant, self.engine(cell.engine))
+
     def weights_needs(self, model: str, precision: str) -> Needs:
         """What it takes at most to make the weights of a quant."""
         quant = self.configuration.precision(model, precision)
@@ -381,11 +396,11 @@ class Plan:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
 
-    def quants_with(self, recipe: str | None) -> str:
-        """A wildcard constraint on the model: those quants, model/precision, that come by a recipe, or by none."""
+    def quants_with(self, *recipes: str | None) -> str:
+        """A wildcard constraint on the model: those quants, model/precision, that come by these recipes, or by none."""
         found = []
         for name, model in self.configuration.models.items():
-            chosen = [each for each, entry in model.precisions.items() if entry.recipe == recipe]
+            chosen = [each for each, entry in model.precisions.items() if entry.recipe in recipes]
             if chosen:
                 found.append(rf"{re.escape(name)}(?=/(?:{one_of(chosen)})/manifest)")
         return "|".join(found) or NONE

@@ -185,7 +185,7 @@ def _arguments(config: Config, engine: EngineEntry, variant: Variant) -> Argumen
         arguments["ctx_size"] = context * slots
     if engine.runtime == "external":  # text mode counts characters
         unit = CHARACTERS_A_TOKEN if config.tokenizer is None else 1
-        arguments = {**engine.arguments, "max_model_len": config.endpoint_context * unit}
+        arguments["max_model_len"] = config.endpoint_context * unit
     return arguments
 
 
@@ -369,7 +369,7 @@ def _idle_variant(cell: Cell, settings: Settings) -> Wrong:
 
 def _unasked_requests(configuration: Configuration, cell: Cell, settings: Settings) -> Wrong | None:
     """What an engine that is asked by ids cannot do of a request; a harness without tools has none to change."""
-    requests = configuration.requests.get(cell.workload, ())
+    requests = configuration.asked[cell.workload].requests
     if requests and settings.harness.list_files != "names":
         return (
             f"the variant {cell.variant!r} changes what a tool shows, and the requests of {cell.workload!r} run none",

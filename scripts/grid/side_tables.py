@@ -77,9 +77,13 @@ def _caches_nothing(settings: Settings) -> bool:
 def _without_cache(cell: Cell, settings: Settings) -> str:
     """What a cell has in common with the one that keeps its prefix cache: all but the cache and its counter."""
     key, _ = KEEPS_NOTHING.get(settings.kind, ("", None))
-    arguments = {name: value for name, value in settings.arguments.items() if name not in (key, COUNTING)}
+    arguments, asked = (
+        {name: value for name, value in given.items() if name not in (key, COUNTING)}
+        for given in (settings.arguments, settings.asked)
+    )
     harness = replace(settings.harness, prefix_cache="emptied")
-    return f"{replace(settings, variant='', harness=harness, arguments=arguments)} {cell.workload}"
+    rest = replace(settings, variant="", harness=harness, arguments=arguments, asked=asked)
+    return f"{rest} {cell.workload}"
 
 
 def comparisons(configuration: Configuration, cells: Sequence[Cell]) -> list[Comparison]:

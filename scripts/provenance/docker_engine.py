@@ -1,11 +1,15 @@
-"""Reaching Docker, and finding out beforehand whether it can do what an engine wants, in words and with figures."""
+"""Reaching Docker, or Podman through Docker's interface, and whether it can do what an engine wants, found out
+beforehand, in words and with figures."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import docker
@@ -15,19 +19,82 @@ from scripts.common.errors import EngineError
 from scripts.provenance.gpus import check_gpu_memory
 from scripts.records.engine import BaseImage
 
+PODMAN_SOCKET = "podman/podman.sock"  # below XDG_RUNTIME_DIR, or root's below /run
+START_SECONDS = 30.0
+IDLE_SECONDS = 60
+
 
 @contextmanager
 def connect() -> Iterator[docker.DockerClient]:
-    """A client of the Docker engine; EngineError, with what to do, where there is none or no right to it."""
-    try:
-        client = docker.from_env(timeout=600)
-        client.ping()
-    except DockerException as error:
-        raise _unreachable(error) from error
-    try:
+    """A client of the container engine: of the one that DOCKER_HOST names, else of Docker, else of Podman.
+
+    Podman answers through Docker's interface, rootless too: at its socket, or where there is none, from a service that
+    is started for as long as the client is used. EngineError, with what to do, where there is no engine or no right to
+    it.
+    """
+    with ExitStack() as stack:
+        try:
+            client = _reach(None)
+        except DockerException as error:
+            address = None if "DOCKER_HOST" in os.environ else stack.enter_context(_podman())
+            if address is None:
+                raise _unreachable(error) from error
+            try:
+                client = _reach(address)
+            except DockerException as refusal:
+                raise EngineError(f"Podman does not answer ({refusal})", where=address) from refusal
+        stack.callback(client.close)
         yield client
-    finally:
-        client.close()
+
+
+def is_podman(client: docker.DockerClient) -> bool:
+    """Whether it is Podman that answers."""
+    components = client.version().get("Components") or []
+    return any("podman" in str(each.get("Name")).lower() for each in components)
+
+
+def _reach(address: str | None) -> docker.DockerClient:
+    client = docker.DockerClient(address, timeout=600) if address else docker.from_env(timeout=600)
+    client.ping()
+    return client
+
+
+@contextmanager
+def _podman() -> Iterator[str | None]:
+    """Where Podman listens; None where it is not installed. Of one's own sockets the rootless one comes first."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    for socket in (Path(runtime) / PODMAN_SOCKET, Path("/run") / PODMAN_SOCKET):
+        if os.access(socket, os.R_OK | os.W_OK):
+            yield f"unix://{socket}"
+            return
+    program = shutil.which("podman")
+    if program is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "podman.sock"
+        # In a session of its own: a cancelled job still removes its container. Should this process be killed, the
+        # service ends by itself once nobody has asked it for a while.
+        command = [program, "system", "service", f"--time={IDLE_SECONDS}", f"unix://{socket}"]
+        with open(Path(folder) / "said", "w+") as said:
+            service = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+            )
+            try:
+                until = time.monotonic() + START_SECONDS
+                while not socket.exists():
+                    if service.poll() is not None or time.monotonic() > until:
+                        said.seek(0)
+                        raise EngineError(
+                            f"Podman's service does not start ({' '.join(said.read().split())})",
+                            where=program,
+                            remedy="see that this works: podman info",
+                        )
+                    time.sleep(0.05)
+                yield f"unix://{socket}"
+            finally:
+                service.terminate()
+                service.wait()
 
 
 def _unreachable(error: DockerException) -> EngineError:
@@ -42,7 +109,7 @@ def _unreachable(error: DockerException) -> EngineError:
     return EngineError(
         f"Docker cannot be reached ({text})",
         where=where,
-        remedy="install Docker, or start it: sudo systemctl start docker",
+        remedy="install Docker, or start it: sudo systemctl start docker; Podman does too",
     )
 
 
@@ -66,6 +133,7 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
     """EngineError where GPUs are wanted and Docker cannot give them, there are fewer, or their memory is too small."""
     if not gpus:
         return
+    refuse_gpus_of_podman(client)
     info = client.info()
     if "nvidia" not in info.get("Runtimes", {}) and not info.get("CDISpecDirs"):
         raise EngineError(
@@ -73,6 +141,15 @@ def check_gpus(client: docker.DockerClient, gpus: int, needed_gb: float = 0.0) -
             remedy="install the NVIDIA container toolkit: sudo nvidia-ctk runtime configure --runtime=docker",
         )
     check_gpu_memory(gpus, needed_gb)
+
+
+def refuse_gpus_of_podman(client: docker.DockerClient) -> None:
+    """EngineError where Podman answers: it makes a container for which GPUs are asked, and gives it none."""
+    if is_podman(client):
+        raise EngineError(
+            "Podman gives no GPU to a container that is asked for through Docker's interface",
+            remedy="use Docker, or an engine of the runtime `process` (config/engines.yaml)",
+        )
 
 
 def image_record(client: docker.DockerClient, name: str) -> BaseImage:

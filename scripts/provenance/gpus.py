@@ -12,6 +12,7 @@ from scripts.common.words import count
 from scripts.records.machine import Gpu
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLURM_JOB = "SLURM_JOB_ID"
 MIG = re.compile(r"^\s+(MIG \S+) +Device +\d+: \(UUID: (MIG-\S+)\)$", re.MULTILINE)  # a line of nvidia-smi -L
 
 
@@ -45,8 +46,13 @@ def all_gpus() -> list[Gpu]:
 
 
 def visible_gpus() -> list[Gpu]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process, in its order; all where it is not set."""
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process, in its order; all where it is not set.
+
+    In a job of Slurm none where it is not set: Slurm sets it for those that it gave, and others may have the rest.
+    """
     value = os.environ.get(VISIBLE)
+    if value is None and SLURM_JOB in os.environ:
+        return []
     found = all_gpus()
     if value is None or not found:
         return found
@@ -80,6 +86,12 @@ def select_gpus(gpus: Sequence[Gpu], value: str) -> list[Gpu]:
 def not_enough(wanted: int, there: int, what: str) -> EngineError:
     """That so many GPUs are wanted by `what` and fewer are there, and why."""
     value = os.environ.get(VISIBLE)
+    if value is None and SLURM_JOB in os.environ:
+        return EngineError(
+            f"{what}: {count(wanted, 'GPU')} {'is' if wanted == 1 else 'are'} wanted, and Slurm gave this job none",
+            remedy="leave the rule its resource `gpu`, and name a partition that has GPUs (slurm_partition); "
+            f"where Slurm does not count them, export {VISIBLE}",
+        )
     here = f"{there} {'is' if there == 1 else 'are'} there"
     seen = "by nvidia-smi" if value is None else f"by nvidia-smi and {VISIBLE}={value}"
     return EngineError(

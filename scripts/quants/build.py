@@ -79,10 +79,39 @@ def _llama_quantize(
     )
 
 
+def _package(root: Path, entry: Precision, quants: Path, aside: Path, quantiser: Quantiser) -> WeightsSource:
+    """The GGUF file of a Python package."""
+    from scripts.quants.package import unpack_package
+
+    return unpack_package(entry, aside / GGUF)
+
+
+def _dequantise(
+    root: Path, entry: Precision, quants: Path, aside: Path, quantiser: Quantiser
+) -> WeightsSource:
+    """The GGUF file of the precision `from` in bf16, as a checkpoint and as a GGUF file."""
+    from scripts.quants.dequantise import dequantise
+
+    assert entry.from_ is not None
+    source = quants / entry.from_
+    verify_manifest(source / NAME)
+    for name in CHAT_FILES:
+        shutil.copyfile(source / name, aside / name)
+    dequantise(source / GGUF, aside, aside / GGUF)
+    return WeightsSource(
+        recipe="dequantise",
+        from_=entry.from_,
+        from_manifest_sha256=sha256_file(source / NAME),
+        gguf=version("gguf"),
+    )
+
+
 def write_gguf_manifest(folder: Path, model: str, precision: str, source: WeightsSource) -> None:
     """Write the manifest of a quant with a GGUF file, whose types it names, and of the experts how many were pruned."""
     types = tensor_types(folder / GGUF)
     quantised = describe_groups(types, widened=("F32",))
+    if source.recipe == "dequantise":
+        quantised = f"what {source.from_} holds, rounded to bf16"
     if source.experts is not None:
         before = source.experts.before
         quantised += f"; {before - source.experts.after} of {before} experts pruned (REAP)"
@@ -92,7 +121,12 @@ def write_gguf_manifest(folder: Path, model: str, precision: str, source: Weight
     write_manifest(folder, about)
 
 
-RECIPES: dict[str, Recipe] = {"gguf-bf16": _gguf_bf16, "llama-quantize": _llama_quantize}
+RECIPES: dict[str, Recipe] = {
+    "dequantise": _dequantise,
+    "gguf-bf16": _gguf_bf16,
+    "llama-quantize": _llama_quantize,
+    "package": _package,
+}
 
 
 def build_quant(

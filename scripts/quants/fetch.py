@@ -21,6 +21,7 @@ from scripts.quants.hashes import cached_sha256
 from scripts.quants.manifest import make_manifest, write_manifest
 from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision, TokenizerSource
+from scripts.workload.chat import check_chat_form
 
 WEIGHTS = ("*.safetensors",)
 TOKENIZER = (
@@ -28,6 +29,7 @@ TOKENIZER = (
     "tokenizer_config.json",
     "chat_template.jinja",
     "chat_template.json",
+    "generation_config.json",
     "vocab.json",
     "merges.txt",
 )
@@ -60,6 +62,8 @@ def fetch_quant(model: str, precision: str, entry: Precision, output: Path) -> N
         _serve(model, precision, entry, folder)
         return
     source = _link(Path(entry.local_path), folder) if entry.local_path else _pull(entry, folder)
+    if entry.local_path:
+        _check_conversation(folder)
     _check_complete(folder)
     about = partial(make_manifest, folder, model=model, precision=precision, source=source)
     if any(folder.glob("*.safetensors")):
@@ -84,6 +88,7 @@ def _serve(model: str, precision: str, entry: Precision, folder: Path) -> None:
         for name in TOKENIZER:
             if (Path(path) / name).is_file():
                 shutil.copyfile(Path(path) / name, folder / name)
+        check_chat_form(folder)
     quantised = entry.quantised or "unknown"
     source = WeightsSource(served=True, mode="text" if path is None else "tokens")
     write_manifest(
@@ -113,11 +118,13 @@ def _link(source: Path, folder: Path) -> WeightsSource:
 
 def _pull(entry: Precision, folder: Path) -> WeightsSource:
     assert entry.repository is not None
-    revision = _pull_files(entry.repository, entry.revision, [*(entry.files or WEIGHTS), *BESIDE], folder)
+    revision = _pull_files(entry.repository, entry.revision, BESIDE, folder)
     beside = entry.tokenizer
     if beside is not None:
         found = _pull_files(beside.repository, beside.revision, [*TOKENIZER, CONFIG], folder)
         beside = TokenizerSource(repository=beside.repository, revision=found)
+    _check_conversation(folder)  # before the weights, which can take days
+    _pull_files(entry.repository, revision, entry.files or WEIGHTS, folder)
     return WeightsSource(
         repository=entry.repository,
         revision=revision,
@@ -203,13 +210,18 @@ def _is_wanted(name: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _check_complete(folder: Path) -> None:
-    """Every shard that the index names is there, and what a conversation needs."""
+def _check_conversation(folder: Path) -> None:
+    """What a conversation needs is there, and the chat template can be rendered."""
     for name in ("tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
             raise DataError(
                 f"there is no {name}", where=str(folder), remedy="name a `tokenizer` in config/models.yaml"
             )
+    check_chat_form(folder)
+
+
+def _check_complete(folder: Path) -> None:
+    """Every shard that the index names is there."""
     index = folder / "model.safetensors.index.json"
     shards = set(read_json(index)["weight_map"].values()) if index.is_file() else set()
     missing = sorted(shard for shard in shards if not (folder / shard).is_file())

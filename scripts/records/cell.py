@@ -16,9 +16,35 @@ from scripts.records.session import Refusal
 from scripts.records.transcript import Candidate
 
 DifferenceKind = Literal["harness", "model"]
-DifferenceClass = Literal["harness", "unclassified", "wide", "first-block", "near-tie"]
+DifferenceClass = Literal[
+    "harness", "refusal", "not-greedy", "unclassified", "wide", "first-block", "near-tie"
+]
 CellClass = Literal[
-    "harness", "unclassified", "wide", "first-block", "near-tie", "logits-only", "none observed"
+    "harness",
+    "refusal",
+    "not-greedy",
+    "unclassified",
+    "wide",
+    "first-block",
+    "near-tie",
+    "logits-only",
+    "none observed",
+]
+ReadingKind = Literal[
+    "not greedy",
+    "some bits missing",
+    "several back ends",
+    "cut prompt",
+    "server's prompt changed",
+    "hidden tokens",
+    "refused",
+    "other ends",
+    "first answer",
+    "busy",
+    "queued",
+    "preempted",
+    "speculation",
+    "characters",
 ]
 Account = Literal["consistent", "contradicted", "not testable"]
 Parts = Literal["first-replay", "within", "between", "none"]
@@ -90,20 +116,49 @@ class Agreement(Record, frozen=True, kw_only=True):
     """First replays against the others of their sessions."""
 
 
-class CauseSide(Record, frozen=True, kw_only=True):
-    """Sessions that have one value of a fact, and the same bits."""
+class Bits(Record, frozen=True, kw_only=True):
+    """Over how much bits were judged, where logprobs are there for a part only."""
 
-    value: str
-    """The value."""
+    positions: int
+    """Generated tokens in all replays, of a chat endpoint their first characters as far as these are known."""
+    with_bits: int
+    """Those of them that have a logprob and candidates."""
+    turns: int
+    """Turns in all replays."""
+    turns_with_bits: int
+    """Those of them with a bit at all."""
+    replays: int
+    """Replays with a bit at all: the N of k/N in bits."""
+
+
+class Reading(Record, frozen=True, kw_only=True):
+    """What the harness reads of a deployment beside the verdict."""
+
+    kind: ReadingKind
+    """What it is."""
+    count: int
+    """In how many of `of` it was seen."""
+    of: int
+    """Positions, answers or replays that were looked at, as the sentence says."""
+    sentence: str
+    """For a reader, with the evidence."""
+
+
+class CauseSide(Record, frozen=True, kw_only=True):
+    """Sessions of the same bits."""
+
+    values: list[str]
+    """The values that the fact has in them, and in no others."""
     sessions: list[int]
     """Their numbers."""
 
 
 class Cause(Record, frozen=True, kw_only=True):
-    """A fact that a session's start decided, by which the sessions group as their bits do: seen, not proven."""
+    """A fact that a session's start decided and that tells its bits: seen, not proven."""
 
     kind: CauseKind
-    """A kernel or size that the engine resolved to, a cache that it began with, or a parameter that was tuned."""
+    """A kernel or size that the engine resolved to or the cards that it got, a cache that it began with, or a parameter
+    that was tuned."""
     name: str
     """What was resolved, which cache, or the kernel that was tuned."""
     parameter: str | None
@@ -111,12 +166,11 @@ class Cause(Record, frozen=True, kw_only=True):
     sides: list[CauseSide]
     """The sessions by their bits, the largest side first."""
     equally: int
-    """How many other facts (kernels count once) group them the same way."""
+    """How many other facts (kernels count once) tell them as well."""
     varied: int
     """How many facts are not the same in all sessions."""
     chance: float
-    """The chance that one of the facts that part them into sides of these sizes would do so as the bits do, were none
-    their cause."""
+    """The chance that this fact, or one that would fit as rarely, fits the bits, were none their cause."""
 
 
 class KnownCandidates(Record, frozen=True, kw_only=True):
@@ -330,7 +384,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     parts: Parts | None = None
     """Where replays part, the first that holds; null in files before version 2."""
     cause: Cause | None = None
-    """What a start decided and groups its sessions as their bits do; null where nothing does, and before version 3."""
+    """What a start decided and tells the bits of its sessions; null where nothing does, and before version 3."""
     volatile: str | None = None
     """What of its harness is volatile, tool by tool; null where the prompts never part, and before version 2."""
     flips_bootstrap: Interval | None = None
@@ -359,6 +413,10 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     """The engine's arguments and variables → their JSON values; null where they were not recorded, as `kernels` is."""
     ignored: dict[str, str] | None = None
     """Of what its variant sets → what the engine's log says of not heeding it; null in older files."""
+    bits: Bits | None = None
+    """Over how much bits were judged; null where that is all there is."""
+    readings: list[Reading] = []
+    """What else was read of the deployment; empty where nothing was, and in files before version 3."""
     status: Literal["done"] = "done"
     """What became of the cell."""
     reason: None = None
@@ -372,7 +430,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:
         """Version 0 had no status in its forced modes, 1 did not say where replays part, 2 not what computed them."""
-        said = {**dict.fromkeys(NEWER), **content}
+        said = {**dict.fromkeys(NEWER), "readings": [], **content}
         if isinstance(differences := said.get("differences"), list):
             said["differences"] = [
                 {"margin_steps": None, **each} if isinstance(each, dict) else each for each in differences

@@ -33,6 +33,17 @@ class BaseImage(Record, frozen=True, kw_only=True):
     """Its size; null where Docker does not say."""
 
 
+class Ability(Record, frozen=True, kw_only=True):
+    """What became of asking a server that runs for something."""
+
+    can: bool
+    """Whether it can."""
+    said: str
+    """By what that is known, for a reader."""
+    path: str | None = None
+    """Where it is asked, where there are several such paths."""
+
+
 class EngineRecord(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """What an engine is, exactly: an image by digest, an environment by its lock, or a server that runs elsewhere."""
 
@@ -66,6 +77,8 @@ class EngineRecord(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """The model that a server that runs is asked for."""
     server_version: str | None = None
     """The version that a server that runs says it has."""
+    abilities: dict[str, Ability] | None = None
+    """What can be asked of a server that runs → what became of asking it."""
 
     @classmethod
     def parse(cls, content: object, where: str) -> Self:

@@ -21,7 +21,7 @@ from scripts.records.manifest import Evicted, Manifest
 from scripts.records.question import QuestionRound
 from scripts.records.session import SessionRecord
 from scripts.records.sweep import SweepRecord
-from scripts.records.transcript import Turn, TurnLogprobs, TurnTiming
+from scripts.records.transcript import Turn, TurnAnswered, TurnLogprobs, TurnTiming
 
 FOLDER = Path("scripts/records/schema")
 
@@ -42,6 +42,7 @@ FILES: dict[str, type[Record]] = {
     "sweep": SweepRecord,
     "logprobs-line": TurnLogprobs,
     "timing-line": TurnTiming,
+    "answers-line": TurnAnswered,
     "transcript-line": Turn,
 }
 

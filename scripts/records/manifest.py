@@ -41,7 +41,7 @@ class WeightsSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     source: str | None = None
     """The folder, from the root, of the checkpoint or of the config.json they were drawn after."""
     from_: str | None = msgspec.field(name="from", default=None)
-    """The precision that was quantised or pruned."""
+    """The precision that was quantised, dequantised or pruned."""
     from_manifest_sha256: str | None = None
     """The sha256 of its manifest."""
     type: str | None = None
@@ -66,6 +66,10 @@ class WeightsSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The standard deviation of their logits."""
     attention_scale: float | None = None
     """The norms of their queries and keys."""
+    package: str | None = None
+    """NAME==VERSION of the Python package that held them."""
+    package_sha256: str | None = None
+    """The sha256 of its file."""
     repository: str | None = None
     """The hub's OWNER/NAME."""
     revision: str | None = None

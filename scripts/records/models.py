@@ -9,7 +9,7 @@ import msgspec
 from scripts.records.base import Record
 from scripts.records.settings import Architecture
 
-Recipe = Literal["gguf-bf16", "llama-quantize", "model-free-ptq", "random", "reap"]
+Recipe = Literal["dequantise", "gguf-bf16", "llama-quantize", "model-free-ptq", "package", "random", "reap"]
 
 
 class Calibration(Record, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ class Precision(Record, frozen=True, kw_only=True, omit_defaults=True):
     attention_scale: float = 1.0
     """The norms of queries and keys (random)."""
     from_: str | None = msgspec.field(name="from", default=None)
-    """The precision of the same model that is quantised or pruned."""
+    """The precision of the same model that is quantised, dequantised or pruned."""
     type: str | None = None
     """llama.cpp's name of what is made (llama-quantize)."""
     scheme: str | None = None
@@ -60,6 +60,10 @@ class Precision(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The share of each layer's experts that is pruned (reap)."""
     calibration: Calibration | None = None
     """What the experts' saliency is taken from (reap)."""
+    package: str | None = None
+    """NAME==VERSION of the Python package that holds them (package)."""
+    sha256: str | None = None
+    """The sha256 of the package's file (package)."""
     files: list[str] | None = None
     """Of a repository, the weights that are pulled; all its safetensors where this is left out."""
     tokenizer: TokenizerSource | None = None

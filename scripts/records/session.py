@@ -57,6 +57,19 @@ class LoadRecord(Record, frozen=True, kw_only=True):
     """What was done with caches between episodes, in words."""
 
 
+class Waits(Record, frozen=True, kw_only=True):
+    """How often a server that was not started here had to be waited for; nothing was asked again once it had begun."""
+
+    answers: int
+    """Answers that were waited for."""
+    refusals: int
+    """How often the server was busy (429, 503)."""
+    seconds: float
+    """How long was waited, in all."""
+    reconnections: int
+    """How often a connection that had been left open was closed before a byte of the answer came."""
+
+
 class WorkloadSum(Record, frozen=True, kw_only=True):
     """The workload that was played."""
 
@@ -120,6 +133,8 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """Seconds from the first replay's start to the last one's end."""
     load: LoadRecord | None = None
     """The requests beside the replay; null at a concurrency of 1."""
+    waits: Waits | None = None
+    """How often the server was waited for; null where it never was."""
     sampling: Sampling | None = None
     """How each id was drawn; null is greedily."""
     template_time: str | None = None

@@ -59,6 +59,10 @@ class Sampling(Record, frozen=True, kw_only=True, omit_defaults=True):
 GREEDY = Sampling()
 
 
+COLD = "cold_cache"
+"""The argument of a server that runs already whose caches are emptied between episodes all the same."""
+
+
 class HarnessSettings(Record, frozen=True, kw_only=True):
     """What the harness does."""
 
@@ -112,6 +116,11 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Whether a server's tuning results are kept from session to session."""
     endpoint: str | None = None
     """Where a server that runs already listens: http://HOST:PORT/v1."""
+
+    @property
+    def as_it_is(self) -> bool:
+        """Whether it is a server that runs already, of which nothing is reset."""
+        return self.runtime == "external" and not self.arguments.get(COLD)
 
     @property
     def context(self) -> int:

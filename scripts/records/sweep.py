@@ -54,7 +54,8 @@ class SweepAsked(Record, frozen=True, kw_only=True):
 class SweepPoint(Record, frozen=True, kw_only=True):
     """Passes of one prompt at one value, compared position by position.
 
-    In the mode free a position counts while all passes have the same ids before it.
+    In the mode free a position counts while all passes have the same ids before it. Over requests in flight the usual
+    pass at the smallest value is compared with them too.
     """
 
     prompt: int
@@ -77,6 +78,8 @@ class SweepPoint(Record, frozen=True, kw_only=True):
     """The largest |Δ logprob| of one id between two passes, nat."""
     seconds: float
     """How long the passes took."""
+    unlike: int | None = None
+    """Over requests in flight, passes with other bits than most had at the smallest value; else null."""
 
     @property
     def passes(self) -> int:
@@ -90,8 +93,8 @@ class SweepPoint(Record, frozen=True, kw_only=True):
 
     @property
     def differing(self) -> int:
-        """How many passes have other bits than the largest group of equal ones."""
-        return self.passes - self.digests.count(self.usual)
+        """How many passes have other bits than the largest group of equal ones; over requests in flight, `unlike`."""
+        return self.passes - self.digests.count(self.usual) if self.unlike is None else self.unlike
 
 
 class SweepRecord(FileRecord, frozen=True, kw_only=True):

@@ -32,7 +32,8 @@ LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (G
 
 LEGEND = """\
 - **pass**: one prompt computed once; passes of a session are computed one after the other by one engine process. A pass
-  *differs* where its bits are not those of the largest group of equal passes.
+  *differs* where its bits are not those of the largest group of equal passes; over requests in flight, where they
+  are not those that most passes of the prompt had at the smallest value.
 - **equal to A, unequal from B**: of the values that were looked at, no pass differed at A, and some did at B, its
   neighbour; found by bisection between listed values. The passes on which this rests were taken after A and B had been
   chosen, at both and at the next value on either side.
@@ -182,7 +183,7 @@ def _describe_prompt(curve: Curve, prompt: int) -> str:
     kinds = {tuple(each.equal < each.unequal for each in trail) for trail in trails}
     if len(kinds) > 1 or not trails[0] or not all(each.is_sharp for trail in trails for each in trail):
         seen = [is_unequal(points) for (_, each), points in sorted(curve.points.items()) if each == prompt]
-        return _range(seen)
+        return _range(seen, confirmed=any(each.confirmed for trail in trails for each in trail))
     said = []
     for same in zip(*trails, strict=True):
         if len({each.span for each in same}) == 1:
@@ -195,8 +196,11 @@ def _describe_prompt(curve: Curve, prompt: int) -> str:
     return ", ".join(said)
 
 
-def _range(seen: Sequence[dict[int, bool]]) -> str:
-    """Between which values one prompt's sessions become unequal, where they do so at no one value."""
+def _range(seen: Sequence[dict[int, bool]], *, confirmed: bool) -> str:
+    """Between which values one prompt's sessions become unequal, where they do so at no one value.
+
+    `confirmed`: whether further passes were taken beside a threshold.
+    """
     unequal = sorted({value for each in seen for value, state in each.items() if state})
     values = sorted({value for each in seen for value in each})
     if not unequal:
@@ -210,6 +214,8 @@ def _range(seen: Sequence[dict[int, bool]]) -> str:
         if above
         else f"not always unequal at {values[-1]:,} either"
     )
+    if below and above and values.index(above[0]) == values.index(below[-1]) + 1:
+        return f"{start}, {end}{', but so rarely that the place may be chance' if confirmed else ''}"
     return f"{start}, {end}, now and then between"
 
 
@@ -309,6 +315,8 @@ def draw_curve(records: Sequence[SweepRecord], target: Path) -> None:
         flips.minorticks_off()
         for axes in (bits, flips):
             axes.grid(linewidth=0.3)
+            top = max(axes.get_ylim()[1], 1.0)
+            axes.set_ylim(-0.04 * top, top)
         bits.legend(loc="best", fontsize=7)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.records.cell import Cell
+from scripts.records.cell import Cell, CellClass
 from scripts.report import figures
 from scripts.report.entries import Entry
 from scripts.verdict.rates import at_most
 
-READINGS = {
+READINGS: dict[CellClass, str] = {
     "harness": "the prompts differed before the model did",
+    "refusal": "the server answered in some replays and refused in others",
+    "not-greedy": "the texts differ where the most likely token was not taken: no tie",
     "unclassified": "the texts differ, and without logprobs nothing says how near a tie it was",
     "wide": "the texts differ where no tie explains it",
     "first-block": "the texts differ among the first tokens",
@@ -21,7 +23,7 @@ READINGS = {
 
 
 def verdict_lines(entries: Sequence[Entry], results: str = "results") -> list[str]:
-    """Four lines a cell (one, where it was not run), and where the report is."""
+    """Four lines a cell and what else is read of its server (one line, where it was not run); where the report is."""
     found = [line for entry in entries for line in _cell_lines(entry)]
     return [*found, f"report: {results}/report.html, every figure in {results}/table.csv"]
 
@@ -30,18 +32,18 @@ def _cell_lines(entry: Entry) -> list[str]:
     found = entry.summary
     if found is None:
         return [f"{entry.name}: {entry.not_run}"]
-    reading = READINGS.get(found.class_)
     return [
-        f"{entry.name}: {found.class_}{f' ({reading})' if reading else ''}",
+        f"{entry.name}: {found.class_} ({READINGS[found.class_]})",
         f"text: {figures.k_of_n(found.text_identical, found.replays)} replays equal, in "
         f"{figures.count(found.sessions, 'session')}, {found.tokens.mean:,.0f} tokens a replay",
         "bits: "
         + (
             "not known, without logprobs of the whole"
             if found.logprobs_identical is None
-            else f"{figures.k_of_n(found.logprobs_identical, found.replays)} replays equal"
+            else f"{figures.bits_k_of_n(found)} replays equal"
         ),
         _first_difference(found),
+        *(f"also: {reading.sentence}" for reading in found.readings),
     ]
 
 

@@ -41,6 +41,7 @@ class Load:
         self._streams = settings.harness.concurrency - 1
         key, value = KEEPS_NOTHING.get(settings.kind, ("", None))
         self._keeps_nothing = bool(key) and settings.arguments.get(key) == value
+        self._left = settings.as_it_is
         self._gate = threading.Condition()
         self._halted = self._ended = False
         self._asking = self._made = self._tokens = 0
@@ -96,7 +97,7 @@ class Load:
         """Empty the engine's caches between episodes, where there is anything in them."""
         if not self._streams:
             self._engine.reset()
-        elif not self._keeps_nothing:
+        elif not (self._keeps_nothing or self._left):
             with self._all_halted():
                 self._engine.reset()
 
@@ -113,6 +114,8 @@ class Load:
             in_flight=InFlight(mean=sum(seen) / len(seen), min=min(seen)) if seen else None,
             caches_between_episodes="nothing is kept from request to request"
             if self._keeps_nothing
+            else "left as they are"
+            if self._left
             else "emptied, the streams halted",
         )
 

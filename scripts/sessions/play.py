@@ -13,9 +13,9 @@ from pathlib import Path
 from scripts.common.errors import ConfigError
 from scripts.common.files import sha256_file
 from scripts.common.protocol import Engine
-from scripts.records.session import FileSum, LoadRecord, ReplayFiles
+from scripts.records.session import FileSum, LoadRecord, ReplayFiles, Waits
 from scripts.records.settings import Settings
-from scripts.records.transcript import TurnTiming
+from scripts.records.transcript import ServerSaid, TurnAnswered, TurnLogprobs, TurnTiming
 from scripts.sessions.load import Load
 from scripts.sessions.progress import Progress
 from scripts.workload.chat import ChatForm
@@ -28,24 +28,33 @@ WARM_UP_TOKENS = 16
 
 @dataclass(frozen=True)
 class Replay:
-    """What one replay came to: its files' names and hashes, tokens generated, seconds in the engine."""
+    """What one replay came to: its files' names and hashes, tokens generated, seconds in the engine.
+
+    `said`: what a server that was not started here said of itself, turn by turn.
+    """
 
     files: ReplayFiles
     tokens: int
     seconds: float
+    said: list[ServerSaid]
 
 
 @dataclass
 class ReplayWriter:
-    """The three files of replay `number` in `folder`, written episode by episode; tokens and seconds so far."""
+    """The files of replay `number` in `folder`, written episode by episode; tokens and seconds so far.
+
+    `said`: what a server that was not started here said of itself, turn by turn.
+    """
 
     folder: Path
     number: int
     tokens: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
+    said: list[ServerSaid] = field(default_factory=list, init=False)
+    _has_logprobs: bool = field(default=False, init=False)
 
     def path(self, kind: str) -> Path:
-        """The file of a kind: transcript, logprobs or timing."""
+        """The file of a kind: transcript, logprobs, timing or answers."""
         return self.folder / f"replay-{self.number:02d}.{kind}.jsonl"
 
     def write(self, played: PlayedTurn) -> None:
@@ -59,23 +68,28 @@ class ReplayWriter:
             prompt_tokens=played.prompt_tokens,
             cached_tokens=played.cached_tokens,
         )
-        for kind, record in (("transcript", turn), ("logprobs", played.logprobs), ("timing", timing)):
+        none = TurnLogprobs(scenario=turn.scenario, turn=turn.turn, chosen=[], top=[])
+        self._has_logprobs = self._has_logprobs or played.logprobs is not None
+        records = {"transcript": turn, "logprobs": played.logprobs or none, "timing": timing}
+        if played.said is not None:
+            self.said.append(played.said)
+            records["answers"] = TurnAnswered(scenario=turn.scenario, turn=turn.turn, said=played.said)
+        for kind, record in records.items():
             with open(self.path(kind), "a", encoding="utf-8") as stream:
-                stream.write(record.line() if record else "")
+                stream.write(record.line())
         self.tokens, self.seconds = self.tokens + made, self.seconds + played.seconds
 
     def done(self) -> Replay:
         """What it came to; without a file of logprobs where the engine offered none."""
         logprobs = self.path("logprobs")
-        has_logprobs = logprobs.stat().st_size > 0
-        if not has_logprobs:
+        if not self._has_logprobs:
             logprobs.unlink()
         files = ReplayFiles(
             replay=self.number,
             transcript=_file_sum(self.path("transcript")),
-            logprobs=_file_sum(logprobs) if has_logprobs else None,
+            logprobs=_file_sum(logprobs) if self._has_logprobs else None,
         )
-        return Replay(files, self.tokens, self.seconds)
+        return Replay(files, self.tokens, self.seconds, self.said)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,19 @@ class Played:
     replays: list[Replay]
     load: LoadRecord | None
     wall_seconds: float
+
+    @property
+    def waits(self) -> Waits | None:
+        """How often the server was waited for; None where it never was."""
+        waited = [each for replay in self.replays for each in replay.said if each.waits or each.reconnections]
+        if not waited:
+            return None
+        return Waits(
+            answers=len(waited),
+            refusals=sum(each.waits for each in waited),
+            seconds=round(sum(each.wait_seconds for each in waited), 3),
+            reconnections=sum(each.reconnections for each in waited),
+        )
 
 
 @dataclass(frozen=True)
@@ -136,7 +163,12 @@ class Player:
         return Played(played, load.describe(), time.time() - begun)
 
     def warm_up(self, engine: Engine) -> None:
-        """Throw away a first short answer: what follows a start can differ from all later ones."""
+        """Throw away a first short answer: what follows a start can differ from all later ones.
+
+        A server that runs already was started by nobody, and its first answer is one that its user meets.
+        """
+        if self.settings.runtime == "external":
+            return
         prompt = opening_prompt(self.chat, self.workload, self.workload.episodes[0])
         engine.generate(prompt, max_tokens=WARM_UP_TOKENS, stop_ids=self.chat.stop_ids, top_logprobs=1)
         engine.reset()

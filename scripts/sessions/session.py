@@ -97,6 +97,7 @@ def _record(
         replay_seconds=[each.seconds for each in played.replays],
         wall_seconds=played.wall_seconds,
         load=played.load,
+        waits=played.waits,
         questions=workload.questions,
         sampling=None if workload.sampling.greedy else workload.sampling,
         template_time=clock,

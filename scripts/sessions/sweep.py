@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class Pass:
     digests: list[str]
     chosen: list[float]
 
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits over its ids and digests."""
+        return sha256_bytes(canonical_json([self.ids, self.digests]).encode())[:16]
+
 
 def build_prompts(
     chat: ChatForm | TextForm, workload: Workload, prompts: int, length: int
@@ -98,8 +104,11 @@ def _free(engine: Engine, ids: Sequence[int], sweep: SweepAsked, top_logprobs: i
     made = engine.generate(ids, max_tokens=sweep.tokens, stop_ids=[], top_logprobs=top_logprobs)
     if made.chosen is None or made.top is None:
         raise UnsupportedError("this engine offers no logprobs, so bits cannot be compared")
-    digests = [digest(chosen, top) for chosen, top in zip(made.chosen, made.top, strict=True)]
-    return Pass(made.output_ids, digests, made.chosen)
+    chosen = [each for each in made.chosen if each is not None]
+    if len(chosen) < len(made.output_ids):
+        raise UnsupportedError("this engine gives no logprobs of some ids, so bits cannot be compared")
+    digests = [digest(*each) for each in zip(chosen, made.top, strict=True)]
+    return Pass(made.output_ids, digests, chosen)
 
 
 TAKE: dict[SweepMode, Callable[[Engine, Sequence[int], SweepAsked, int], Pass]] = {
@@ -110,17 +119,26 @@ TAKE: dict[SweepMode, Callable[[Engine, Sequence[int], SweepAsked, int], Pass]] 
 
 
 def compare(
-    passes: Sequence[Pass], *, prompt: int, value: int, purpose: Purpose, free: bool, seconds: float
+    passes: Sequence[Pass],
+    *,
+    prompt: int,
+    value: int,
+    purpose: Purpose,
+    free: bool,
+    seconds: float,
+    alone: Pass | None = None,
 ) -> SweepPoint:
     """What passes of one prompt at one value show; `free`: their ids are the model's own and end the comparison where
-    they part."""
+    they part. `alone`: what they are compared with besides each other."""
+    digests = [each.digest for each in passes]
+    passes = [*passes, *([] if alone is None else [alone])]
     columns = list(zip(*(each.ids for each in passes), strict=True))
     flipped = [index for index, ids in enumerate(columns) if len(set(ids)) > 1]
     positions = min(flipped[0] + 1 if free and flipped else len(columns), len(columns))
     unequal = [
         index
-        for index, digests in enumerate(zip(*(each.digests[:positions] for each in passes), strict=True))
-        if len(set(digests)) > 1
+        for index, bits in enumerate(zip(*(each.digests[:positions] for each in passes), strict=True))
+        if len(set(bits)) > 1
     ]
     chosen = zip(*(each.chosen[:positions] for each in passes), strict=True)
     apart = [max(each) - min(each) for index, each in enumerate(chosen) if not free or index not in flipped]
@@ -128,13 +146,14 @@ def compare(
         prompt=prompt,
         value=value,
         purpose=purpose,
-        digests=[sha256_bytes(canonical_json([each.ids, each.digests]).encode())[:16] for each in passes],
+        digests=digests,
         positions=positions,
         unequal=len(unequal),
         flips=1 if free and flipped else len(flipped),
         first=unequal[0] if unequal else None,
         largest=max(apart, default=0.0),
         seconds=round(seconds, 6),
+        unlike=None if alone is None else len(digests) - digests.count(alone.digest),
     )
 
 
@@ -145,6 +164,7 @@ class Sweeper:
         self, engine: Engine, settings: Settings, sweep: SweepAsked, prompts: Sequence[Sequence[int]]
     ) -> None:
         self._engine, self._settings, self._sweep, self._prompts = engine, settings, sweep, prompts
+        self._alone: dict[int, Pass] = {}
 
     def run(self, progress: Progress) -> list[SweepPoint]:
         """All points of the session: the listed values of every prompt, then, prompt by prompt, the thresholds."""
@@ -156,8 +176,8 @@ class Sweeper:
         def look(prompt: int, value: int, purpose: Purpose) -> None:
             point = self._look(prompt, value, purpose)
             points.append(point)
-            told = f"{sweep.axis.replace('_', ' ')} {value}"
-            progress.turn(prompt, told, purpose, point.passes * point.positions, point.seconds)
+            where = f"{sweep.axis.replace('_', ' ')} {value}, {purpose}"
+            progress.step(prompt, where, point.passes * point.positions, point.seconds)
 
         self._warm_up()
         with self._loaded(None):
@@ -182,8 +202,14 @@ class Sweeper:
             begun = time.perf_counter()
             passes = [self._take(ids) for _ in range(count)]
             seconds = time.perf_counter() - begun
+        alone = None
+        if sweep.axis == "in_flight":  # the smallest value comes first
+            usual = Counter(each.digest for each in passes).most_common(1)[0][0]
+            alone = self._alone.setdefault(prompt, next(each for each in passes if each.digest == usual))
         free = sweep.mode == "free"
-        return compare(passes, prompt=prompt, value=value, purpose=purpose, free=free, seconds=seconds)
+        return compare(
+            passes, prompt=prompt, value=value, purpose=purpose, free=free, seconds=seconds, alone=alone
+        )
 
     def _take(self, ids: Sequence[int]) -> Pass:
         self._load.reset()
@@ -240,7 +266,8 @@ def run_sweep(session: SweepSession, output: Path) -> None:
     with session_folder(output.parent) as folder:
         started = now()
         prompts = build_prompts(deployment.chat_form(), session.workload, sweep.prompts, sweep.longest)
-        progress = Progress(deployment.title(f"sweep {sweep.name}, session {session.number}"), sweep.prompts)
+        title = deployment.title(f"sweep {sweep.name}, session {session.number}")
+        progress = Progress(title, sweep.prompts, unit="prompt")
         with deployment.start() as engine:
             points = Sweeper(engine, settings, sweep, prompts).run(progress)
             described = engine.describe()

@@ -140,8 +140,7 @@ def _sglang(said: Resolved) -> Kernels:
 
 
 def _llama_cpp(said: Resolved) -> Kernels:
-    flash = said.get("flash_attention")
-    attention = {"enabled": "flash", "1": "flash", "disabled": "plain", "0": "plain"}.get(str(flash), UNKNOWN)
+    attention = {"enabled": "flash", "disabled": "plain"}.get(str(said.get("flash_attention")), UNKNOWN)
     return Kernels(
         experts="ggml",
         dense="ggml",

@@ -62,13 +62,20 @@ class Noise:
             return
         start = _token(shape, path.own.start)
         known = int(np.count_nonzero(~np.isnan(arrays.margin[start:])))
-        self.chosen.add_zeros((replays - 1) * (shape.tokens - start))
+        self.chosen.add_zeros((replays - 1) * int(np.count_nonzero(~np.isnan(arrays.chosen[start:]))))
         self.margin.add_zeros((replays - 1) * known)
         self._ties += int(np.count_nonzero(arrays.margin[start + flipped :] == 0))
         end = min(_token(shape, path.own.shared), shape.tokens) if alone else shape.tokens
         if end > start:
             kept = StreamLogprobs(arrays.chosen[start:end].copy(), arrays.margin[start:end].copy())
             self._centres[path.own] = _Centre(start, kept)
+
+    def add_unknown(self, shape: Shape, path: Path) -> None:
+        """Add a trajectory of which no replay has logprobs: whoever comes along it later finds nothing known."""
+        if path.own is not None:
+            start = _token(shape, path.own.start)
+            nothing = np.full(shape.tokens - start, np.nan)
+            self._centres[path.own] = _Centre(start, StreamLogprobs(nothing, nothing))
 
     def add_further(self, arrays: StreamLogprobs, shape: Shape, path: Path, replays: int) -> None:
         """Add another logprobs file of a trajectory whose first one was added before."""

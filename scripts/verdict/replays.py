@@ -31,7 +31,10 @@ class Session:
 
 @dataclass(frozen=True)
 class Replay:
-    """One pass of the workload: its two files and their sha256 (logprobs None for a text-only engine)."""
+    """One pass of the workload: its two files and their sha256 (logprobs None for a text-only engine).
+
+    `said_so`: where there are none, its session lists it without them.
+    """
 
     session: int
     number: int
@@ -39,6 +42,7 @@ class Replay:
     transcript_sha256: str
     logprobs: Path | None
     logprobs_sha256: str | None
+    said_so: bool = False
 
 
 def find_sessions(cell: Path) -> list[Session]:
@@ -80,14 +84,14 @@ def _read_session(number: int, folder: Path) -> Session:
 def find_replays(sessions: list[Session]) -> list[Replay]:
     """All replays of the sessions in reading order (session, then replay), hashed.
 
-    Refused (DataError): a transcript without its logprobs or logprobs without their transcript, a gap in
+    Refused (DataError): a transcript without its logprobs, where others have theirs and its session does
+    not list it without, or logprobs without their transcript, a gap in
     the numbers (against session.json's `files` or `replays` where it has them), a file that session.json
     does not list, a file whose sha256 is not the one recorded there.
     """
     replays = [replay for session in sessions for replay in _session_replays(session)]
-    with_logprobs = [replay for replay in replays if replay.logprobs is not None]
-    if with_logprobs and len(with_logprobs) < len(replays):
-        lacking = next(replay for replay in replays if replay.logprobs is None)
+    lacking = next((replay for replay in replays if replay.logprobs is None and not replay.said_so), None)
+    if lacking is not None and any(replay.logprobs is not None for replay in replays):
         raise DataError(
             "the logprobs file is missing: other replays of the cell have theirs",
             where=str(lacking.transcript).replace(".transcript.", ".logprobs."),
@@ -142,7 +146,9 @@ def _hashed(session: Session, transcript: Path, logprobs: Path | None, listed: R
         if listed.logprobs:
             where = str(transcript).replace(".transcript.", ".logprobs.")
             raise DataError("the file is missing", where=where, remedy=AGAIN)
-        return Replay(session.number, listed.replay, transcript, text, None, None)
+        return Replay(
+            session.number, listed.replay, transcript, text, None, None, listed.transcript is not None
+        )
     bits = _checked_sha256(logprobs, listed.logprobs)
     return Replay(session.number, listed.replay, transcript, text, logprobs, bits)
 

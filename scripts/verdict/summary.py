@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from scripts.common.errors import DataError
 from scripts.records.cell import (
@@ -19,7 +20,6 @@ from scripts.records.cell import (
     Cell,
     CellNotDone,
     Difference,
-    KnownCandidates,
     ReplayHashes,
     ReplayName,
     Ties,
@@ -37,9 +37,11 @@ from scripts.verdict.differences import FirstDifference, in_ids, in_words
 from scripts.verdict.forced import check_turns, deterministic, read_passes
 from scripts.verdict.grouping import groups, identical, largest_group
 from scripts.verdict.kernels import flags, kernels, resolved_differently
-from scripts.verdict.logprobs import Spot, read_arrays
+from scripts.verdict.logprobs import Counted, Known, Spot, count_bits, read_arrays
 from scripts.verdict.noise import Noise
+from scripts.verdict.partial import bits_keys, judged_bits
 from scripts.verdict.rates import at_most, flips_per_1000
+from scripts.verdict.readings import Evidence, read_evidence, readings
 from scripts.verdict.replays import AGAIN, Replay, find_replays, find_sessions
 from scripts.verdict.steps import logit_step
 from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
@@ -72,12 +74,20 @@ class Said:
 class Computed:
     """What the logprobs say: the noise, and each replay's candidates where it first differed.
 
-    `reference`: what the reference knew at those places. `others`: the same by replay's index.
+    `reference`: what the reference knew at those places. `others`: the same by replay's index. `counted`: how much
+    there is of each replay, None without a file.
     """
 
     noise: Noise
-    reference: dict[Spot, KnownCandidates]
-    others: dict[int, dict[Spot, KnownCandidates]]
+    reference: dict[Spot, Known]
+    others: dict[int, dict[Spot, Known]]
+    counted: list[Counted | None]
+
+    @property
+    def not_greedy(self) -> tuple[int, int]:
+        """At how many positions another id was more likely than the chosen one, and of how many that is known."""
+        there = [each for each in self.counted if each is not None]
+        return sum(each.not_greedy for each in there), sum(each.with_bits for each in there)
 
 
 def summarise(
@@ -96,7 +106,13 @@ def summarise(
     check_agreement(sessions)
     replays = find_replays(sessions)
     said = read_said(replays)
-    computed = read_computed(replays, said) if replays[0].logprobs is not None else None
+    described = sessions[0].record.resolved
+    text = described is not None and described.mode == "text"
+    recorded = any(replay.logprobs is not None for replay in replays)
+    computed = read_computed(replays, said, text=text) if recorded else None
+    evidence = read_evidence(replays)
+    bits = judged_bits(replays, computed.counted, evidence, text=text) if computed else None
+    same = said.walked[0].replays[0]
     forced, near_ties = read_forced(cell, replays, said)
     noise = computed.noise.summary() if computed else None
     p99 = noise.margin.p99 if noise and noise.margin else None
@@ -104,7 +120,15 @@ def summarise(
     steps = _Steps(computed)
     differences = [
         _difference(
-            index, replays, found, computed, steps, p99, first_block=first_block, tie_margin=tie_margin
+            (same, index),
+            replays,
+            found,
+            computed,
+            evidence,
+            steps,
+            p99,
+            first_block=first_block,
+            tie_margin=tie_margin,
         )
         for index, found in _by_replay(replays, said)
     ]
@@ -112,11 +136,13 @@ def summarise(
     trajectories = [of_replay[index] for index in range(len(replays))]
     counts = [tree.count() for tree in said.trees.values()]
     events, exposure = sum(count[0] for count in counts), sum(count[1] for count in counts)
-    bits = [replay.logprobs_sha256 for replay in replays]
+    keys = bits_keys(replays, computed.counted if computed else [None] * len(replays))
     k_text = identical([replay.transcript_sha256 for replay in replays])
-    k_bits = identical(bits) if computed else None
-    reference = replays[said.walked[0].replays[0]]
+    k_bits = identical([key for key in keys if key is not None]) if computed else None
+    of_bits = bits.replays if bits else len(replays)
+    reference = replays[same]
     hashes = [_hashes(replay) for replay in replays]
+    compared = _compared(hashes, keys)
     record = sessions[0].record
     return Cell(
         model=record.model,
@@ -131,13 +157,13 @@ def summarise(
         reference=ReplayName(session=reference.session, replay=reference.number),
         class_=cell_class(
             (each.class_ for each in differences),
-            bits_equal=None if k_bits is None else k_bits == len(replays),
+            bits_equal=None if k_bits is None else k_bits == of_bits,
         ),
         differences=differences,
         flips_per_1000_tokens=flips_per_1000(events, exposure),
-        agreement=parts.agreement(hashes),
-        parts=parts.parts(hashes),
-        cause=causes.find_cause(hashes, [each.record for each in sessions]),
+        agreement=parts.agreement(compared),
+        parts=parts.parts(compared),
+        cause=causes.find_cause(compared, [each.record for each in sessions]),
         volatile=_volatile(replays, said),
         flips_bootstrap=_bootstrap(replays, said),
         at_most=at_most(events, exposure),
@@ -148,12 +174,27 @@ def summarise(
         tokens_per_second=outcomes.tokens_per_second(sessions),
         forced=forced,
         deterministic=deterministic(
-            replays=len(replays), text_identical=k_text, bits_identical=k_bits, forced=forced
+            replays=len(replays),
+            text_identical=k_text,
+            # Equal as far as they are known is not known to be equal.
+            bits_identical=None if bits and k_bits == of_bits else k_bits,
+            forced=forced,
         ),
         ties=near_ties,
         question=None if asked is None else answer(asked, said, len(sessions), len(replays)),
         first_block=first_block,
         tie_margin=tie_margin,
+        bits=bits,
+        readings=readings(
+            evidence,
+            replays,
+            sessions,
+            compared,
+            differences,
+            reference=same,
+            not_greedy=computed.not_greedy if computed else None,
+            bits=bits,
+        ),
         kernels=kernels(record),
         resolved=record.resolved.resolved if record.resolved else None,
         resolved_differently=resolved_differently(sessions),
@@ -294,20 +335,28 @@ def _spots(walked: Walked, *, reference: bool) -> set[Spot]:
     }
 
 
-def read_computed(replays: list[Replay], said: Said) -> Computed:
-    """Read each distinct logprobs file once (per transcript it belongs to)."""
+def read_computed(replays: list[Replay], said: Said, *, text: bool = False) -> Computed:
+    """Read each distinct logprobs file once (per transcript it belongs to). `text`: it is a chat endpoint's."""
     noise = Noise()
-    at_reference: dict[Spot, KnownCandidates] = {}
-    others: dict[int, dict[Spot, KnownCandidates]] = {}
+    at_reference: dict[Spot, Known] = {}
+    others: dict[int, dict[Spot, Known]] = {}
+    counted: list[Counted | None] = [None] * len(replays)
     wanted = set().union(*(_spots(each, reference=True) for each in said.walked))
     for number, each in enumerate(said.walked):
-        files = groups([replays[index].logprobs_sha256 for index in each.replays])
+        recorded = [index for index in each.replays if replays[index].logprobs is not None]
+        files = groups([replays[index].logprobs_sha256 for index in recorded])
+        if not files:
+            for scenario, walk in each.walks.items():
+                noise.add_unknown(each.trajectory.shapes[scenario], walk)
         for nth, members in enumerate(files):
-            indices = [each.replays[member] for member in members]
+            indices = [recorded[member] for member in members]
             first = replays[indices[0]]
             assert first.logprobs is not None
             spots = wanted if number == nth == 0 else _spots(each, reference=False)
-            arrays, known = read_arrays(first.logprobs, first.transcript, each.trajectory, spots)
+            arrays, known = read_arrays(first.logprobs, first.transcript, each.trajectory, spots, text=text)
+            there = count_bits(arrays, each.trajectory)
+            for index in indices:
+                counted[index] = there
             if number == nth == 0:
                 at_reference = known
             others |= dict.fromkeys(indices, known)
@@ -317,7 +366,7 @@ def read_computed(replays: list[Replay], said: Said) -> Computed:
                     noise.add_first(arrays[scenario], shape, walk, len(indices), alone=len(files) == 1)
                 else:
                     noise.add_further(arrays[scenario], shape, walk, len(indices))
-    return Computed(noise, at_reference, others)
+    return Computed(noise, at_reference, others, counted)
 
 
 def read_forced(cell: Path, replays: list[Replay], said: Said) -> tuple[CellForced | None, Ties]:
@@ -410,27 +459,33 @@ class _Steps:
             return None
         if spot not in self._known:
             others = (known[spot] for known in self._computed.others.values() if spot in known)
-            records = {id(each): each for each in (self._computed.reference.get(spot), *others) if each}
+            found = (each for each in (self._computed.reference.get(spot), *others) if each)
+            records = {id(each): each.candidates for each in found}
             self._known[spot] = logit_step(token, list(records.values()))
         step = self._known[spot]
         return None if step is None else round(margin / step, 2)
 
 
 def _difference(
-    index: int,
+    pair: tuple[int, int],
     replays: list[Replay],
     found: FirstDifference,
     computed: Computed | None,
+    evidence: Evidence,
     steps: _Steps,
     margin_noise_p99: float | None,
     *,
     first_block: int,
     tie_margin: float,
 ) -> Difference:
-    mine = computed.reference.get(_spot(found)) if computed and found.kind == "model" else None
-    theirs = computed.others[index].get(_spot(found)) if computed and found.kind == "model" else None
-    margin, censored = mine.margin_to(found.other) if mine else (None, False)
-    other_margin, other_censored = theirs.margin_to(found.token) if theirs else (None, False)
+    """A first difference with its class. `pair`: the indices of the reference and of the replay."""
+    reference, index = pair
+    at_model = computed is not None and found.kind == "model"
+    mine = computed.reference.get(_spot(found)) if computed and at_model else None
+    theirs = computed.others.get(index, {}).get(_spot(found)) if computed and at_model else None
+    margin, censored = _margin(mine, theirs, found.other)
+    other_margin, other_censored = _margin(theirs, mine, found.token)
+    place = found.scenario, found.place.turn
     return Difference(
         session=replays[index].session,
         replay=replays[index].number,
@@ -447,14 +502,41 @@ def _difference(
             margin_noise_p99=margin_noise_p99,
             first_block=first_block,
             tie_margin=tie_margin,
+            of_harness=evidence.of_harness(reference, index, place),
+            refusal=evidence.refused(reference, index, place),
+            greedy=all(each is None or each.greedy for each in (mine, theirs)),
         ),
         token=found.token,
         other_token=found.other,
         other_margin=other_margin,
         other_margin_censored=other_censored,
-        candidates=CandidatePair(reference=mine, other=theirs),
+        candidates=CandidatePair(
+            reference=mine.candidates if mine else None, other=theirs.candidates if theirs else None
+        ),
         margin_steps=None if margin is None else steps.count(margin, _spot(found), found.token),
     )
+
+
+def _margin(of: Known | None, other: Known | None, token: int | None) -> tuple[float | None, bool]:
+    """By how much one replay preferred its id to that of the other one, and whether that is a bound alone.
+
+    `token`: the other replay's id, None where it ended. What it is among the candidates is known of it where its bits
+    are, and where both name a token from the same place on.
+    """
+    if of is None:
+        return None, False
+    if other is not None and token is not None:
+        token = other.token if other.start == of.start else None
+    return of.candidates.margin_to(token)
+
+
+def _compared(hashes: list[ReplayHashes], keys: list[str | None]) -> list[ReplayHashes]:
+    """The hashes as replays are compared: equal bits are equal keys, and a replay without any differs from none."""
+    known = {each.transcript: key for each, key in zip(hashes, keys, strict=True) if key is not None}
+    return [
+        replace(each, logprobs=known.get(each.transcript, "") if key is None and known else key)
+        for each, key in zip(hashes, keys, strict=True)
+    ]
 
 
 def _hashes(replay: Replay) -> ReplayHashes:

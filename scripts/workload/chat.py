@@ -221,6 +221,11 @@ def _ends(
     return ends
 
 
+def check_chat_form(folder: Path) -> None:
+    """DataError where the chat form of a quant's folder cannot be rendered: before its weights are pulled."""
+    ChatForm(folder).render([{"role": "user", "content": "Hello."}], [])
+
+
 def check_options(request: Request) -> None:
     """ConfigError where a request wants more than a chat template and a sampler can give."""
     if not isinstance(request.options.get("chat_template_kwargs") or {}, dict):

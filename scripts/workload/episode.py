@@ -9,10 +9,10 @@ from pathlib import Path
 
 from scripts.common.protocol import Engine
 from scripts.records.settings import Listing
-from scripts.records.transcript import Answer, ToolCall, Turn, TurnLogprobs
+from scripts.records.transcript import Answer, ServerSaid, ToolCall, Turn, TurnLogprobs
 from scripts.workload.chat import ChatForm, Message
 from scripts.workload.text_form import TextForm
-from scripts.workload.toolcalls import ParsedCall, parse_tool_calls
+from scripts.workload.toolcalls import ParsedCall, parse_native_call, parse_tool_calls
 from scripts.workload.workloads import Question, Request, Scenario, Workload
 from scripts.workload.workspace import TOOLS, Workspace, check_call
 
@@ -27,7 +27,8 @@ class PlayedTurn:
     """One turn as it happened: the two records, the question it was about.
 
     `seconds`: what its generation took. `prompt_tokens`: ids of its whole prompt; `cached_tokens`: those of them that
-    the engine took from its cache, None where it does not say.
+    the engine took from its cache, None where it does not say. `said`: what a server that was not started here said of
+    itself beside it.
     """
 
     turn: Turn
@@ -36,6 +37,7 @@ class PlayedTurn:
     question: int
     prompt_tokens: int
     cached_tokens: int | None
+    said: ServerSaid | None = None
 
 
 def question_text(question: Question) -> str:
@@ -81,13 +83,16 @@ def ask_request(
         tool_calls=[],
         tool_results=[],
         answer=None,
+        thoughts=made.thoughts,
+        native_calls=list(made.native_calls),
+        refusal=made.refusal,
     )
     logprobs = (
         None
         if made.chosen is None or made.top is None
-        else TurnLogprobs(scenario=request.name, turn=0, chosen=made.chosen, top=made.top)
+        else TurnLogprobs(scenario=request.name, turn=0, chosen=list(made.chosen), top=made.top)
     )
-    return PlayedTurn(turn, logprobs, seconds, 0, len(prompt), made.cached_tokens)
+    return PlayedTurn(turn, logprobs, seconds, 0, len(prompt), made.cached_tokens, made.said)
 
 
 class _Progress:
@@ -151,7 +156,8 @@ def play_episode(
         seconds = time.perf_counter() - started
         stopped = made.finish_reason == "stop"
         text = chat.decode(made.output_ids[:-1] if stopped else made.output_ids)
-        calls = parse_tool_calls(text)
+        written = parse_tool_calls(text)
+        calls = [*written, *map(parse_native_call, made.native_calls)]
         results: list[str] = []
         answer: Answer | None = None
         for call in calls:
@@ -164,6 +170,8 @@ def play_episode(
                 result = workspace.call(call)
             results.append(result)
         new: list[Message] = [{"role": "tool", "content": result} for result in results]
+        for message in new[len(written) :]:
+            message["native"] = True
         if answer is None:
             progress.turns += 1
             say = "" if calls else NUDGE
@@ -188,14 +196,18 @@ def play_episode(
                 tool_calls=[ToolCall(name=call.name, arguments={**call.arguments}) for call in calls],
                 tool_results=results,
                 answer=answer,
+                thoughts=made.thoughts,
+                native_calls=list(made.native_calls),
+                refusal=made.refusal,
             ),
             None
             if made.chosen is None or made.top is None
-            else TurnLogprobs(scenario=scenario.name, turn=number, chosen=made.chosen, top=made.top),
+            else TurnLogprobs(scenario=scenario.name, turn=number, chosen=list(made.chosen), top=made.top),
             seconds,
             asked,
             len(prompt),
             made.cached_tokens,
+            made.said,
         )
         if progress.question is None:
             return

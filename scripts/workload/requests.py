@@ -54,8 +54,8 @@ def read_requests(path: Path, max_tokens: int) -> tuple[Request, ...]:
     if any(_is_request(value) for _, value in values):
         found = [
             request
-            for line, value in values
-            for request in _requests(value, _name(value, line), f"{path}:{line}", max_tokens)
+            for place, value in values
+            for request in _requests(value, _name(value, place), f"{path}:{place}", max_tokens)
         ]
     else:
         found = list(_logged(path, max_tokens))
@@ -73,32 +73,39 @@ def read_requests(path: Path, max_tokens: int) -> tuple[Request, ...]:
     return tuple(found)
 
 
-def _values(path: Path) -> list[tuple[int, Any]]:
-    """A file's values with their lines; one that is over many lines by itself. None of a zip or a gzipped file."""
+def _values(path: Path) -> list[tuple[str, Any]]:
+    """A file's values with their lines, or their places in the one list that it holds; none of a zip."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
-    found: list[tuple[int, Any]] = []
+    found: list[tuple[str, Any]] = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            found.append((number, json.loads(line)))
+            found.append((str(number), json.loads(line)))
         except (ValueError, RecursionError) as error:
             if not any(_is_request(value) for _, value in found):
                 return [] if found else _document(raw)  # of a log, whose reader says what is wrong with it
             what = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"is not JSON ({error})"
             raise ConfigError(f"the line {what}", where=f"{path}:{number}", remedy=FORMS) from error
-    return found
+    return _listed(found[0][1]) or found if len(found) == 1 else found
 
 
-def _document(raw: bytes) -> list[tuple[int, Any]]:
-    """The value of a file that holds one alone; nothing where it is no JSON."""
+def _document(raw: bytes) -> list[tuple[str, Any]]:
+    """The value of a file that holds one alone, or the requests that it lists; nothing where it is no JSON."""
     try:
-        return [(1, json.loads(raw))]
+        value = json.loads(raw)
     except (ValueError, RecursionError):
         return []
+    return _listed(value) or [("1", value)]
+
+
+def _listed(value: Any) -> list[tuple[str, Any]]:
+    """The requests in a list of them, with their places from 1; nothing where it is something else."""
+    listed = isinstance(value, list) and not _is_request(value) and all(map(_is_request, value))
+    return [(f"[{number}]", each) for number, each in enumerate(value, start=1)] if listed else []
 
 
 def _is_request(value: Any) -> bool:
@@ -117,9 +124,13 @@ def _is_request(value: Any) -> bool:
     )
 
 
-def _name(value: Any, line: int) -> str:
+def _name(value: Any, place: str) -> str:
     given = value.get("custom_id") if isinstance(value, dict) else None
-    return _slug(str(given)) if isinstance(given, str | int) and str(given).strip() else f"line-{line}"
+    return (
+        _slug(str(given))
+        if isinstance(given, str | int) and str(given).strip()
+        else f"line-{place.strip('[]')}"
+    )
 
 
 def _slug(text: str) -> str:
@@ -176,24 +187,24 @@ def _turns(
 
 def _as_messages(value: Body, where: str) -> Body:
     """A request's body with its conversation as OpenAI's chat messages."""
-    prompt = value.get("prompt")
-    if "messages" not in value and prompt is not None:
+    prompt, messages = value.get("prompt"), value.get("messages")
+    if not isinstance(messages, list) and "input" not in value:
         if not isinstance(prompt, str) or not prompt:
             raise ConfigError("the prompt is no text", where=where, remedy=FORMS)
         return {**value, "messages": [{"role": "user", "content": prompt}]}
     given = value.get("input")
-    if "messages" not in value and isinstance(given, str):
+    if not isinstance(messages, list) and isinstance(given, str):
         system = value.get("instructions")
         before = [{"role": "system", "content": system}] if isinstance(system, str) else []
         return {**value, "messages": [*before, {"role": "user", "content": given}]}
-    if "messages" in value and "system" not in value and all(map(_is_chat_message, value["messages"])):
+    if isinstance(messages, list) and "system" not in value and all(map(_is_chat_message, messages)):
         return value
     # Another maker's form of a request: what it says is read as from a log.
     found = find_conversations(copy.deepcopy(value))
     if len(found) != 1:
         raise ConfigError(f"it holds {len(found)} conversations in place of one", where=where, remedy=FORMS)
-    messages, tools = _messages(found[0], where)
-    return {"messages": messages, "tools": tools}
+    said, tools = _messages(found[0], where)
+    return {"messages": said, "tools": tools}
 
 
 def _is_chat_message(message: Any) -> bool:

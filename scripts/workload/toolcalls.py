@@ -6,9 +6,12 @@ lines for each argument, and the closing tags.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from scripts.records.transcript import NativeCall
 
 _CALL = re.compile(r"<tool_call>(.*?)(</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
 _FUNCTION = re.compile(r"\s*<function=([^>\n]*)>\n?(.*?)</function>\s*\Z", re.DOTALL)
@@ -49,6 +52,20 @@ def _parse_one(body: str, closed: bool) -> ParsedCall:
 def parse_tool_calls(text: str) -> list[ParsedCall]:
     """All tool calls in a generated text, in order; malformed ones carry their `error`."""
     return [_parse_one(call.group(1), call.group(2) != "") for call in _CALL.finditer(text)]
+
+
+def parse_native_call(call: NativeCall) -> ParsedCall:
+    """A call in a server's own form; one whose arguments are no JSON object carries its `error`."""
+    try:
+        given = json.loads(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        return ParsedCall(call.name, {}, "the arguments of the call are no JSON object")
+    return ParsedCall(
+        call.name,
+        {key: each if isinstance(each, str) else json.dumps(each) for key, each in given.items()},
+    )
 
 
 def render_tool_call(name: str, arguments: Mapping[str, str]) -> str:

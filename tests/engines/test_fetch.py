@@ -256,3 +256,12 @@ def test_a_large_file_is_hashed_once_until_it_changes(
     monkeypatch.delenv("TEMPZERO_REHASH")
     file.write_bytes(b"two")
     assert cached_sha256(tmp_path, file.name, large=1) != first
+
+
+def test_a_template_that_cannot_be_rendered_is_refused_before_the_weights_are_pulled(
+    hub: Hub, tmp_path: Path
+) -> None:
+    (hub.folder / "chat_template.jinja").write_text("{% nothing %}")
+    done = fetch(hub, tmp_path / "quant" / "manifest.json")
+    assert done.returncode == 1 and "the chat template cannot be read" in done.stderr
+    assert not any(path.endswith(".safetensors") and "/resolve/" in path for _, path, _ in hub.requests)

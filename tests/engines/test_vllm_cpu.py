@@ -315,7 +315,7 @@ def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_
     grid = project / "config/grids/small.yaml"
     content = yaml.safe_load(grid.read_text())
     content["blocks"][1] |= {"expect": ["refused"]}
-    content["blocks"][2] |= {"forced": 0}
+    content["blocks"][2] |= {"forced": 0, "replays": 1}
     names = {"model": "tinychart-moe", "precision": "bf16", "engine": ENGINE, "baseline": "base"}
     content["ablations"] = [{**names, "changes": ["moe-marlin", "flashinfer"]}]
     grid.write_text(yaml.safe_dump(content))

@@ -43,10 +43,13 @@ PAGE = f"results/ablation/{'-'.join(KEYS)}.md"
 
 PLAIN: PlantedReplay = {"first": [part([1, 2], [3, 4, 5, 6], answer=answered(1, True))]}
 TIE = [(4, -0.7), (9, -0.71), (11, -3.0), (12, -4.0), (13, -5.0)]
+OTHER_TIE = [(9, -0.7), (4, -0.71), (11, -3.0), (12, -4.0), (13, -5.0)]
 NEAR: PlantedReplay = {
     "first": [part([1, 2], [*[3] * 20, 4, 6], tops={20: TIE}, answer=answered(1, True))],
 }
-FLIPPED: PlantedReplay = {"first": [part([1, 2], [*[3] * 20, 9], tops={20: TIE}, answer=answered(1, False))]}
+FLIPPED: PlantedReplay = {
+    "first": [part([1, 2], [*[3] * 20, 9], tops={20: OTHER_TIE}, answer=answered(1, False))]
+}
 
 
 def write_grid(home: Path, *, code: bool = False, forced: bool = True, **grid: Any) -> Path:

@@ -440,7 +440,7 @@ def test_another_figure_in_the_tables_is_named(archive: Path, tmp_path: Path) ->
     assert said[1] == "results/table.csv:3 class: it says 'wide', from the cells follows 'near-tie'"
     assert said[2] == "results/controls.json ok: it says False, from the cells follows True"
     assert said[4] == f"{REPORT}, finding, row 2, column 3: it says '4/4', from the cells follows '3/4'"
-    assert said[5] == f"{REPORT}, details, row 1, column 6: it says '3 × 2', from the cells follows '2 × 2'"
+    assert said[5] == f"{REPORT}, details, row 1, column 7: it says '3 × 2', from the cells follows '2 × 2'"
 
 
 def test_an_end_of_a_line_within_a_row_of_figures_is_named(unpacked: Unpacked) -> None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from scripts.common.errors import ConfigError
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration, load_configuration
-from scripts.grid.describe import describe_grid, describe_rest, describe_unproven, grid_record
+from scripts.grid.describe import describe_grid, describe_rest, describe_unproven, grid_record, wall_seconds
 from scripts.grid.resolve import Cell, cell_settings, existing_sessions, resolve_cells, unused_modules
 from scripts.grid.targets import check_targets
 from scripts.records.engines import EngineEntry
@@ -195,13 +195,15 @@ def test_a_page_of_ablations_that_the_grid_has_not_is_refused(tree: Path) -> Non
 
 
 def test_what_is_left_to_do_is_counted(tree: Path) -> None:
-    _, cells = load(tree)
-    assert describe_rest(tree, cells).startswith("40 of 40 sessions are not there yet: about ")
+    configuration, cells = load(tree)
+    assert describe_rest(tree, cells, configuration.engines).startswith(
+        "40 of 40 sessions are not there yet: about "
+    )
     for cell in cells:
         for file in cell.session_files:
             (tree / file).parent.mkdir(parents=True)
             (tree / file).touch()
-    assert describe_rest(tree, cells) == "all 40 sessions are there"
+    assert describe_rest(tree, cells, configuration.engines) == "all 40 sessions are there"
     assert existing_sessions(tree, cells[0]) == cells[0].session_files
     (tree / cells[0].session_files[0]).unlink()
     assert existing_sessions(tree, cells[0]) == []
@@ -282,6 +284,24 @@ def look(path: Path, *, more: bool) -> None:
     ).write(path)
 
 
+@pytest.mark.parametrize(
+    ("sessions", "gpus", "seconds"),
+    [
+        ([(1, 10)] * 8, 1, 80),
+        ([(1, 10)] * 8, 4, 20),
+        ([(1, 10)] * 9, 4, 30),
+        ([(4, 10), (2, 10), (1, 10), (1, 10)], 4, 20),
+        ([(8, 10), (1, 10)], 2, 20),
+        ([(0, 10)], 2, 10),
+        ([], 2, 0),
+    ],
+)
+def test_what_runs_side_by_side_takes_less_time(
+    sessions: list[tuple[int, float]], gpus: int, seconds: float
+) -> None:
+    assert wall_seconds(sessions, gpus) == seconds
+
+
 def test_a_question_that_is_answered_leaves_nothing_to_do(
     tree: Path, edit: Callable[[str, str, str], None]
 ) -> None:
@@ -291,7 +311,7 @@ def test_a_question_that_is_answered_leaves_nothing_to_do(
         (tree / cell.session_files[number]).parent.mkdir(parents=True)
         (tree / cell.session_files[number]).write_text("{}")
         look(tree / cell.round_files[number], more=more)
-        assert describe_rest(tree, [cell]).startswith(
+        assert describe_rest(tree, [cell], load(tree)[0].engines).startswith(
             "at most 19 of 20 sessions" if more else "all 2 sessions"
         )
     (tree / cell.session_files[2]).parent.mkdir()

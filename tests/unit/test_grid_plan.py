@@ -25,6 +25,7 @@ from scripts.records.manifest import Evicted, Manifest, ManifestFile, WeightsSou
 from scripts.records.models import Precision
 from scripts.records.question import QuestionAsked
 from scripts.records.settings import Settings
+from tests.nvidia import write_nvidia_smi
 from tests.unit.test_grid_configuration import ASKED as QUESTION
 from tests.unit.test_grid_configuration import EMBEDDED, ENGINE, edit, look, tree  # noqa: F401 (fixtures)
 
@@ -165,6 +166,34 @@ def test_gpus_and_their_memory_follow_from_the_cells_of_the_grid(root: Path) -> 
     assert (
         plan.serving_gpus("random-dense", "bf16") == 1 and plan.serving_gpus("tinychart-dense", "q8_0") == 0
     )
+
+
+def test_the_first_sessions_of_all_come_before_the_second_of_any_and_weights_in_between(root: Path) -> None:
+    """However many the scheduler adds up: eight GPUs hold eight sessions on one."""
+    plan = plan_of(root, grid="hopper-cards")
+    one, two = ("random-dense", "bf16", "vllm-0.25.1"), ("random-dense", "bf16", "vllm-0.25.1-tp2")
+    first, second, later = (plan.session_priority(*one, "base", number) for number in ("00", "01", "07"))
+    assert first > 64 * second > 64 * 64 * later / 8
+    assert plan.session_priority(*two, "base", "00") > 2 * first
+    made, pulled = plan.bring_priority(pulled=False), plan.bring_priority(pulled=True)
+    assert first > made > pulled > 64 * second
+    assert plan.force_priority(*one, "base") == second
+    evicting = plan_of(root, grid="hopper-cards", evict_weights=True)
+    assert evicting.bring_priority(pulled=True) == 0 < later
+
+
+def test_the_gpus_of_this_machine_are_shared_out_where_nobody_says_how_many(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nvidia_smi(tmp_path, 81559, 81559, 81559)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    grid = {"grid": "hopper-cards"}
+    assert plan_of(root, **grid).local_gpus == 2
+    assert plan_of(root, grid="embedded").local_gpus == 0
+    for asked in (Asked(resources=("gpu",)), Asked(resources=("gpu_gb",)), Asked(executor="slurm")):
+        assert plan_of(root, asked, **grid).local_gpus == 0
+    assert plan_of(root, Asked(executor="slurm"), **grid).serving_gpus("random-dense", "bf16") == 0
 
 
 def test_weights_come_by_a_recipe_from_another_precision_or_a_checkpoint(

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from scripts.common.errors import EngineError
 from scripts.provenance.devices import SHARED, hold_gpus
-from scripts.provenance.gpus import VISIBLE, all_gpus, select_gpus, visible_gpus
+from scripts.provenance.gpus import SLURM_JOB, VISIBLE, all_gpus, select_gpus, visible_gpus
 from scripts.records.machine import Gpu
+from scripts.sessions.deployment import Deployment
+from tests.engines.serving import kind_settings
 from tests.nvidia import uuid, write_nvidia_smi
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    for name in (VISIBLE, SHARED):
+    for name in (VISIBLE, SHARED, SLURM_JOB):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -129,6 +131,18 @@ def line(process: subprocess.Popen[str], *, of_errors: bool = False) -> str:
     return stream.readline().strip()
 
 
+def test_in_a_job_of_slurm_only_those_that_it_gave_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SLURM_JOB, "7")
+    with pytest.raises(
+        EngineError, match="vllm: 1 GPU is wanted, and Slurm gave this job none\n  → .* export"
+    ):
+        with hold_gpus(1, "vllm"):
+            pass
+    monkeypatch.setenv(VISIBLE, "2")
+    with hold_gpus(1, "vllm") as devices:
+        assert devices.uuids == [uuid(2)]
+
+
 def test_who_finds_none_free_waits_in_turn_and_a_killed_session_holds_none() -> None:
     """The second wants all and waits; the third, for which there is a free one, does not pass it by."""
     one = hold(1, "one")
@@ -171,3 +185,24 @@ def test_another_users_locks_can_be_taken(tmp_path: Path) -> None:
         file.chmod(0o444)
     with hold_gpus(1, "one") as again:
         assert numbers(again.gpus) == [0]
+
+
+def test_a_server_is_told_its_cards_and_its_guard_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a program in the place of llama.cpp's server that says what it was given and ends; the guard is the real one."""
+    program = tmp_path / "bin/llama-server"
+    program.write_text(
+        '#!/bin/sh\necho "cards $CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER"; ls -l /proc/$PPID/fd; exit 3\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "model.gguf").touch()
+    monkeypatch.setenv(VISIBLE, f"{uuid(3)},GPU-1")
+    settings = kind_settings("llamacpp", gpus=2, environment={"ANY": "thing"})
+    log = tmp_path / "engine.log"
+    with pytest.raises(EngineError), Deployment(settings, tmp_path / "manifest.json", None, log).start():
+        pass
+    said = log.read_text()
+    assert "cards 3,1 PCI_BUS_ID" in said
+    assert {f"{uuid(number)}.lock" in said for number in (3, 1)} == {True}
+    assert os.environ[VISIBLE] == f"{uuid(3)},GPU-1"

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from cells import Part, PlantedReplay, command, part, write_cell
 
+from scripts.archive.reference import pages
+from scripts.archive.rejudge import Counts, make_pages
 from scripts.common.errors import ConfigError, DataError
 from scripts.engines.vllm_server import prefix_cache
 from scripts.grid.configuration import load_configuration
@@ -170,6 +172,11 @@ def test_a_timing_of_another_replay_is_refused(tmp_path: Path) -> None:
         compare_cold_and_warm(tmp_path, cell, None)
 
 
+def wrong(root: Path, grid: Grid) -> list[str]:
+    """What is said of the page where a reference table is verified."""
+    return [str(each) for each in make_pages(root, grid, Counts()) if WARM in str(each)]
+
+
 def test_the_page_has_a_sentence_a_row_and_the_first_contexts(tmp_path: Path) -> None:
     kept, base, broken = (
         GridCell(model="m", precision="p", engine=ENGINE, variant=name)
@@ -179,18 +186,22 @@ def test_the_page_has_a_sentence_a_row_and_the_first_contexts(tmp_path: Path) ->
     cold = answers(*(part([1], [7]) for _ in range(turns)))
     warm = answers(*(part([1], [7], shifts={0: 1e-6}) for _ in range(turns)))
     session: list[tuple[PlantedReplay, list[int | None]]] = [(cold, [0] * turns), (warm, [1] * turns)]
-    plant(tmp_path / "cells" / kept.path, [session], variant="warm-prefix-cache", **names)
-    plant(tmp_path / "cells" / base.path, [[(cold, [0] * turns)]], variant="base", **names)
+    results = tmp_path / "results"
+    plant(results / "cells" / kept.path, [session], variant="warm-prefix-cache", **names)
+    plant(results / "cells" / base.path, [[(cold, [0] * turns)]], variant="base", **names)
     pairs = [WarmPair(kept=kept.path, uncached=base.path), WarmPair(kept=broken.path, uncached=None)]
     grid = Grid(heading="g", cells=[kept, base, broken], controls=[], warm=pairs, partial=True)
     grid.write(tmp_path / "grid.json")
-    page = tmp_path / "warm.md"
+    page = results / "warm.md"
     done = command(
-        "make_warm", "--grid", str(tmp_path / "grid.json"), "--results", str(tmp_path), "--output", str(page)
+        "make_warm", "--grid", str(tmp_path / "grid.json"), "--results", str(results), "--output", str(page)
     )
     assert done.returncode == 0, done.stderr
     text = page.read_text(encoding="utf-8")
-    assert text == make_warm(grid, tmp_path)
+    assert text == make_warm(grid, results)
+    assert WARM in pages(grid) and not wrong(tmp_path, grid)
+    page.write_text(text.replace("other bits", "the same bits"), encoding="utf-8")
+    assert wrong(tmp_path, grid), "a page in a reference table is made again and compared"
     assert f"in {turns} of {turns} warm contexts" in text
     assert "and 3 more" in text and "not run: no cell.json" in text
     assert "**What this cannot say.**" in text

@@ -355,6 +355,9 @@ def test_inline_words() -> None:
     assert render_inline("a `b*c*` **d `e`** *f* 2 * 3 * 4 <g>") == (
         "a <code>b*c*</code> <strong>d <code>e</code></strong> <em>f</em> 2 * 3 * 4 &lt;g&gt;"
     )
+    assert render_inline("![a < b](data:image/svg+xml;base64,QQ==) ![c](c.svg)") == (
+        '<img alt="a &lt; b" src="data:image/svg+xml;base64,QQ=="> c'
+    )
     assert render_inline("[x](https://a.b/c) [y](docs/z.md) [z](javascript:alert)") == (
         '<a href="https://a.b/c">x</a> y z'
     )

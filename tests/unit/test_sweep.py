@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,9 +18,10 @@ from scripts.common.errors import ConfigError
 from scripts.common.protocol import Generation, Scores
 from scripts.engines.answers import digest
 from scripts.grid.configuration import load_configuration
-from scripts.grid.describe import describe_grid
+from scripts.grid.describe import describe_grid, describe_rest
 from scripts.grid.resolve import resolve_cells
 from scripts.grid.sweeps import curves
+from scripts.make_report import read_page
 from scripts.records.engine import Described
 from scripts.records.machine import Code, Machine
 from scripts.records.session import WeightsSum, WorkloadSum
@@ -73,15 +77,49 @@ class Edged:
         """Nothing is kept."""
 
 
+class Shared:
+    """A server whose bits differ at random while it answers so many clients or more; further clients are slow."""
+
+    def __init__(self, edge: int) -> None:
+        self._edge, self._random, self._clients = edge, random.Random(1), 1
+        self._quiet, self._noisy = Edged(step(10**6), 0), Edged(step(1), 1)
+
+    def generate(self, prompt_ids: Sequence[int], **asked: Any) -> Generation:
+        """With noise or without."""
+        engine = self._noisy if self._clients >= self._edge else self._quiet
+        return engine.generate(prompt_ids, **asked)
+
+    @contextmanager
+    def another(self) -> Iterator[Slow]:
+        """One client more."""
+        self._clients += 1
+        yield Slow()
+        self._clients -= 1
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+
+class Slow:
+    """A further client, whose answers nobody looks at."""
+
+    def generate(self, prompt_ids: Sequence[int], *, max_tokens: int, **asked: Any) -> Generation:
+        """After a while."""
+        time.sleep(0.002)
+        return Generation([1] * max_tokens, "length", None, None)
+
+
 def sweep_of(**given: object) -> SweepAsked:
     return msgspec.convert({"name": "curve", "values": LISTED, "prompts": 1, **given}, SweepAsked)
 
 
 def run(chance: Chance, *, seed: int = 0, sweep: SweepAsked | None = None) -> list[SweepPoint]:
-    sweep = sweep or sweep_of()
+    return sweeping(Edged(chance, seed), sweep or sweep_of())
+
+
+def sweeping(engine: Edged | Shared, sweep: SweepAsked) -> list[SweepPoint]:
     prompts = [list(range(sweep.longest)) for _ in range(sweep.prompts)]
     with open("/dev/null", "w", encoding="utf-8") as nowhere:
-        engine = Edged(chance, seed)
         return Sweeper(engine, cell_settings(1), sweep, prompts).run(Progress("", 1, nowhere))  # type: ignore[arg-type]  # as much of an engine as is used
 
 
@@ -113,6 +151,14 @@ def test_a_difference_that_the_passes_at_first_missed_moves_the_threshold_down()
     assert all(each.equal >= 99 for each in first)
     assert sum((each.equal, each.unequal) == (99, 100) for each in first) >= 34
     assert not any(each.is_sharp and each.equal != 99 for each in first)
+
+
+def test_over_requests_in_flight_each_value_has_its_own_load() -> None:
+    sweep = sweep_of(axis="in_flight", values=[1, 2, 4, 8, 16], mode="free", prompt_tokens=40, confirm=20)
+    points = sweeping(Shared(edge=6), sweep)
+    (found,) = changes(points)
+    assert (found.equal, found.unequal, found.is_sharp) == (5, 6, True)
+    assert {each.value for each in points} == {1, 2, 4, 5, 6, 7, 8, 16}
 
 
 def test_a_band_has_two_thresholds() -> None:
@@ -152,6 +198,8 @@ def test_passes_are_compared_while_their_ids_agree() -> None:
     free = compare([one, one, other], prompt=0, value=9, purpose="listed", free=True, seconds=1.0)
     assert (free.positions, free.unequal, free.flips, free.first, free.largest) == (2, 1, 1, 1, 0.0)
     assert (free.passes, free.differing) == (3, 1) and free.usual == free.digests[0]
+    loaded = compare([other, other], prompt=0, value=9, purpose="listed", free=True, seconds=1.0, alone=one)
+    assert (loaded.passes, loaded.unlike, loaded.differing, loaded.unequal) == (2, 2, 2, 1)
     forced = compare([one, one, other], prompt=0, value=9, purpose="listed", free=False, seconds=1.0)
     assert (forced.positions, forced.unequal, forced.flips, forced.largest) == (3, 1, 1, 0.5)
 
@@ -201,6 +249,8 @@ def test_a_page_names_the_threshold_that_all_sessions_and_prompts_agree_on(tmp_p
     )
     assert page.count("| equal to 128, unequal from 129 | yes") == 4 and "![Unequal bits" in page
     draw_curve(made, tmp_path / "curve.svg")
+    (tmp_path / "curve.md").write_text(page, encoding="utf-8")
+    assert "](data:image/svg+xml;base64," in read_page(tmp_path / "curve.md")
     drawn = (tmp_path / "curve.svg").read_bytes()
     draw_curve(made, tmp_path / "curve.svg")
     assert drawn == (tmp_path / "curve.svg").read_bytes() and b"tokens of the prompt" in drawn
@@ -211,6 +261,8 @@ def test_sessions_that_part_give_a_range_and_one_session_its_own_threshold() -> 
     assert "equal to 128, unequal from 149, sessions part between" in words([step(129), step(149)], sweep)
     assert "another start of the engine was not looked at" in words([step(129)], sweep)
     assert "unequal at every value that was looked at, 32 to 2,048" in words([step(1), step(1)], sweep)
+    rare = msgspec.structs.replace(sweep, passes=40, confirm=2)
+    assert "so rarely that the place may be chance" in words([step(129, 0.4)], rare)
     some = words([step(129), step(9999)], sweep)
     assert "equal to 128, not always unequal at 2,048 either" in some
     assert "unequal to 299, equal from 300" in words([lambda length: 0.9 * (length < 300)] * 2, sweep)
@@ -258,10 +310,12 @@ def test_a_sweep_that_cannot_be_is_refused_with_its_place(
     assert "an unlike sweep 'a'" in refusal("{name: a, axis: prompt_tokens, values: [4]}", block=3)
 
 
-def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path) -> None:
+def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path, tmp_path: Path) -> None:
     configuration = load_configuration(root, {"grid": "hopper-curves"})
     found = curves(configuration, resolve_cells(configuration))
     assert [cell.precision for cell in found["prompt-tokens"]] == ["int4", "bf16"]
-    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(
-        configuration, resolve_cells(configuration)
+    cells = resolve_cells(configuration)
+    assert "4 sessions of sweeps, about 16 minutes more" in describe_grid(configuration, cells)
+    assert describe_rest(tmp_path, cells, configuration.engines).startswith(
+        "8 of 8 sessions are not there yet"
     )

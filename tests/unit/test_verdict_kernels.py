@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.engines import llamacpp_server
 from scripts.records.cell import Kernels
 from scripts.records.session import SessionRecord
 from scripts.verdict.kernels import flags, kernels, resolved_differently, short
@@ -116,6 +118,22 @@ def test_what_sglang_was_asked_for_is_not_what_it_chose() -> None:
 def test_llama_cpp_names_no_kernel(flash: str | None, attention: str) -> None:
     found = kernels(record({"flash_attention": flash}, kind="llamacpp"))
     assert found is not None and (found.dense, found.attention) == ("ggml", attention)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("llama_context: flash_attn            = disabled\n", "disabled"),
+        (
+            "llama_context: flash_attn            = auto\nresolve_fused_ops: Flash Attention enabled\n",
+            "enabled",
+        ),
+        ("llama_context: flash_attn = auto\nf: Flash Attention not supported, set to disabled\n", "disabled"),
+    ],
+)
+def test_llama_cpp_s_own_choice_of_flash_attention(log: str, said: str) -> None:
+    found = re.search(llamacpp_server.RESOLVED["flash_attention"], log)
+    assert found is not None and found[1] == said
 
 
 def test_sessions_that_resolved_otherwise_are_named() -> None:

@@ -137,8 +137,8 @@ def test_logprobs_of_another_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("chosen", [0.1, None, 0.1], "Expected `float`, got `null` - at `$.chosen[1]`"),
-        ("chosen", [0.1, "x", 0.1], "Expected `float`, got `str` - at `$.chosen[1]`"),
+        ("chosen", [0.1, None, 0.1], "candidates and no logprob"),
+        ("chosen", [0.1, "x", 0.1], "Expected `float | null`, got `str` - at `$.chosen[1]`"),
         ("chosen", [0.1, math.inf, 0.1], "malformed"),
         ("chosen", 3, "Expected `array`, got `int` - at `$.chosen`"),
         ("top", [[], [], []], "no candidates"),

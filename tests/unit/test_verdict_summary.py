@@ -120,7 +120,8 @@ def test_noise_widens_what_a_tie_explains(tmp_path: Path) -> None:
     rest = [part([3], [4, 5])]
     quiet = base() | {"a": [part([1, 2], LONG, tops=tops), *rest]}
     loud = base() | {"a": [part([1, 2], LONG, tops=tops, shifts=dict.fromkeys(range(30), 0.375)), *rest]}
-    found = summarise(write_cell(tmp_path / "cell", [[quiet, loud, flipped(20, tops=tops)]]))
+    there = tops | {20: [(77, -0.5), (30, -0.875), (78, -3.0)]}
+    found = summarise(write_cell(tmp_path / "cell", [[quiet, loud, flipped(20, tops=there)]]))
     assert noise_of(found)[1].p99 == pytest.approx(0.375)
     assert only(found).margin == 0.375
     assert found.class_ == "near-tie"
@@ -477,13 +478,15 @@ def test_a_margin_is_told_in_steps_where_the_differences_show_them(tmp_path: Pat
     """bf16 logits near 12: five candidates lie on a lattice of 1/16, another one for each replay."""
     step = 1 / 16
     here = [(30, -0.5), (77, -0.5 - step), (1, -0.5 - 7 * step), (2, -0.5 - 13 * step), (3, -0.5 - 25 * step)]
-    there = [
-        (77, -0.4),
-        (30, -0.4 - 3 * step),
-        (1, -0.4 - 9 * step),
-        (2, -0.4 - 18 * step),
-        (3, -0.4 - 24 * step),
-    ]
+    there = {
+        20: [
+            (77, -0.4),
+            (30, -0.4 - 3 * step),
+            (1, -0.4 - 9 * step),
+            (2, -0.4 - 18 * step),
+            (3, -0.4 - 24 * step),
+        ]
+    }
 
     def with_top(top: list[tuple[int, float]]) -> dict[str, list[Part]]:
         return base() | {"a": [part([1, 2], LONG, tops={20: top}), part([3], [4, 5])]}

@@ -71,6 +71,21 @@ def test_a_line_in_each_form_is_one_request(
     assert (request.name, request.messages, request.max_tokens) == (name, messages, 64)
 
 
+def test_one_document_is_a_request_or_a_list_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "my.json"
+    for value, names in (
+        ({"messages": [USER]}, ["line-1"]),
+        ([{"messages": [USER]}, {"custom_id": "b", "prompt": "x"}, "y"], ["line-1", "b", "line-3"]),
+        ([USER, SAID], ["line-1.turn-1"]),
+    ):
+        for text in (json.dumps(value), json.dumps(value, indent=1)):
+            path.write_text(text)
+            assert [each.name for each in read_requests(path, 64)] == names
+    path.write_text(json.dumps([{"prompt": "x"}, {"prompt": ""}]))
+    with pytest.raises(ConfigError, match=r"my.json:\[2\]: the prompt is no text"):
+        read_requests(path, 64)
+
+
 def test_every_assistant_turn_of_a_conversation_is_asked_from_its_recorded_context(tmp_path: Path) -> None:
     first, second = read(
         tmp_path, {"custom_id": "run", "messages": [USER, CALL, TOLD, SAID], "tools": [TOOL]}
@@ -192,3 +207,27 @@ def test_a_workload_of_requests_says_what_is_drawn(tmp_path: Path) -> None:
     path.write_text("name: own\n")
     with pytest.raises(ConfigError, match="exactly one of scenarios, requests"):
         load_workload(path)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["messages", "role", "content", "prompt", "input", "model", "body", "tools"]),
+                inner | st.sampled_from(["user", "assistant", "tool"]),
+                max_size=4,
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_any_document_is_requests_or_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
+    path = tmp_path_factory.mktemp("r") / "my.json"
+    path.write_text(json.dumps(value, indent=1))
+    with contextlib.suppress(ConfigError):
+        assert all(each.messages for each in read_requests(path, 64))

@@ -60,6 +60,7 @@ class Checkout:
 
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
 
     def copy(self, folder: Path) -> Checkout:
         """A copy of it in `folder`, links as they are."""
@@ -67,7 +68,7 @@ class Checkout:
         return Checkout(folder)
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--nocolor", *arguments]
+        return [self.python, "-m", "snakemake", "--nocolor", *arguments]
 
     def run(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         """Snakemake with these arguments, stdout and stderr together in `stdout`."""

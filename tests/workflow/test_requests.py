@@ -127,12 +127,15 @@ def test_requests_are_drawn_from_a_seed_in_process(fresh: Checkout) -> None:
         )
     block = {"models": ["tinychart-dense"], "precisions": ["q8_0"], "engines": [ENGINE]}
     blocks = [
-        {**block, "variants": ["base"], "workload": "drawn"},
+        {**block, "variants": ["base"]},
         {**block, "variants": ["prompt-cache"], "workload": "loose"},
     ]
-    fresh.write_yaml("config/grids/tiny.yaml", {**GRID, "sessions": 1, "forced": 1, "blocks": blocks})
+    fresh.write_yaml(
+        "config/grids/tiny.yaml", {**GRID, "workload": "drawn", "sessions": 1, "forced": 1, "blocks": blocks}
+    )
     done = fresh.run("--cores", "1", "archive")
     assert done.returncode == 0, done.stdout
+    assert "of drawn (temperature 1.5, seed 7) and loose (temperature 1.5);" in done.stdout.splitlines()[0]
     drawn, loose = ((fresh.path / CELLS / variant / "session-00") for variant in ("base", "prompt-cache"))
     one, other = transcripts(drawn).values()
     assert [turn.scenario for turn in one] == NAMES and one == other

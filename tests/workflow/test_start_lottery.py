@@ -1,12 +1,14 @@
-"""A start that draws one of four states by lot, for real: it reads `between`, and a placebo removes nothing."""
+"""A start that draws one of two states by lot, for real: it reads `between`, and a placebo removes nothing."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from checkouts import ENGINE, Checkout
 
-MODEL, PRECISION = "tinychart-moe", "q8_0"
+MODEL, PRECISION = "tinychart-moe", "bf16"
+VARIANTS = ("start-lottery", "start-lottery-placebo")
 PAGE = f"results/ablation/{MODEL}-{PRECISION}-{ENGINE}.md"
 
 
@@ -21,8 +23,19 @@ def block(variant: str, sessions: int, **more: object) -> dict[str, object]:
     }
 
 
+def states(cell: Path) -> dict[int, set[str]]:
+    """The tokens of a prompt that a start computed at once → the sha256 of its replays' logprobs."""
+    found: dict[int, set[str]] = {}
+    for path in sorted(cell.glob("session-*/session.json")):
+        session = json.loads(path.read_text())
+        bits = found.setdefault(session["resolved"]["resolved"]["n_ubatch"], set())
+        bits.update(each["logprobs"]["sha256"] for each in session["files"])
+    return found
+
+
 def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fresh: Checkout) -> None:
-    """Seven starts of four equally likely states are all alike in 1 of 4,096 cases, six in 1 of 1,024."""
+    """Ten starts of two equally likely states are all alike once in 512 times; where four of the placebo are, once in
+    8, nothing can be said of it."""
     grid = {
         "description": "a start that draws its state by lot",
         "workload": "tiny",
@@ -31,8 +44,8 @@ def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fr
         "forced": 0,
         "estimate": {"tokens_per_replay": 100, "tokens_per_second": 100, "start_seconds": 1},
         "blocks": [
-            block("start-lottery", 7, expect=["between"]),
-            block("start-lottery-placebo", 6, expect=["between"]),
+            block("start-lottery", 10, expect=["between"]),
+            block("start-lottery-placebo", 4),
         ],
         "ablations": [
             {
@@ -48,16 +61,27 @@ def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fr
     done = fresh.run("--cores", "2", "results/table.md", PAGE, "--config", "grid=lottery")
     assert done.returncode == 0, done.stdout
     results = fresh.path / "results"
-    controls = json.loads((results / "controls.json").read_text())
-    assert controls["ok"]
-    assert all(each["found"].endswith(", parts between") for each in controls["controls"])
-    cell = results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/start-lottery"
-    sessions = [json.loads(path.read_text()) for path in sorted(cell.glob("session-*/session.json"))]
-    bits: dict[int, set[str]] = {}
-    for session in sessions:
-        drawn = session["resolved"]["resolved"]["n_ubatch"]
-        bits.setdefault(drawn, set()).update(each["logprobs"]["sha256"] for each in session["files"])
-    assert len(bits) > 1 and set(bits) <= {1, 4, 16, 512}
-    assert all(len(each) == 1 for each in bits.values()), "the state that was drawn decides the bits"
+    (control,) = json.loads((results / "controls.json").read_text())["controls"]
+    assert control["ok"] and control["found"].endswith(", parts between")
+    drawn, placebo = (states(results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/{name}") for name in VARIANTS)
+    assert set(drawn) == {1, 512}
+    assert all(len(each) == 1 for each in drawn.values()), "what was drawn decides the bits"
+    assert drawn[1] != drawn[512]
+    cause = json.loads((results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/start-lottery/cell.json").read_text())[
+        "cause"
+    ]
+    assert (cause["kind"], cause["name"], cause["equally"]) == ("resolved", "n_ubatch", 0)
+    assert {each["value"] for each in cause["sides"]} == {"1", "512"}
+    assert "n_ubatch" in (results / "table.md").read_text(encoding="utf-8")
+    assert all(bits == drawn[each] for each, bits in placebo.items()), "the placebo changes none"
+    cell = json.loads((results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/start-lottery/cell.json").read_text())
+    assert (cell["cause"]["kind"], cell["cause"]["name"], cell["cause"]["equally"]) == (
+        "resolved",
+        "n_ubatch",
+        0,
+    )
+    assert {value for side in cell["cause"]["sides"] for value in side["values"]} == {"1", "512"}
+    table = (results / "table.md").read_text(encoding="utf-8")
+    assert f"- {MODEL} {PRECISION}, start-lottery: " in table and " with n_ubatch 512 ha" in table
     page = (fresh.path / PAGE).read_text(encoding="utf-8")
-    assert "`start-lottery-placebo` does not remove it" in page
+    assert ("`start-lottery-placebo` does not remove it" in page) is (len(placebo) == 2)

@@ -20,7 +20,7 @@ _ITEM = re.compile(r"[-*] +(.*)|\d+\. +(.*)")
 _RULE = re.compile(r"\|?[ :|-]+\|?")
 _INLINE = re.compile(
     r"`(?P<code>[^`]+)`|\*\*(?P<strong>.+?)\*\*|(?<![\w*])\*(?P<em>[^*\s][^*]*?)\*(?![\w*])"
-    r"|\[(?P<label>[^\]]+)\]\((?P<address>[^)\s]+)\)"
+    r"|!\[(?P<alt>[^\]]+)\]\((?P<image>[^)\s]+)\)|\[(?P<label>[^\]]+)\]\((?P<address>[^)\s]+)\)"
 )
 
 
@@ -50,6 +50,8 @@ def render_inline(text: str) -> Markup:
         at = match.end()
         if match["code"] is not None:
             parts.append(Markup("<code>{}</code>").format(match["code"]))
+        elif match["alt"] is not None:
+            parts.append(_image(match["alt"], match["image"]))
         elif match["label"] is not None:
             parts.append(_link(match["label"], match["address"]))
         else:
@@ -92,6 +94,13 @@ def _link(label: str, address: str) -> Markup:
     if not address.startswith(("https://", "http://", "#")):
         return inner  # a file beside the page's source: the page goes without it
     return Markup('<a href="{}">{}</a>').format(address, inner)
+
+
+def _image(words: str, address: str) -> Markup:
+    """An image that is in the page itself; of any other the words that stand for it."""
+    if not address.startswith("data:image/"):
+        return escape(words)
+    return Markup('<img alt="{}" src="{}">').format(words, address)
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[Block]:
