@@ -102,10 +102,10 @@ def parts(found: Cell) -> str:
 
 
 def cause(found: Cause) -> str:
-    """What groups a cell's sessions as their bits do, and how likely that is by chance."""
+    """What tells the bits of a cell's sessions, and how likely that is by chance."""
     sides = "; ".join(
-        f"{_sessions(side.sessions)} {_did(found, side.value, index)} {'has' if len(side.sessions) == 1 else 'have'} "
-        f"bits {letter(index)}"
+        f"{_sessions(side.sessions)} {_did(found, ' or '.join(side.values), index)} "
+        f"{'has' if len(side.sessions) == 1 else 'have'} bits {letter(index)}"
         for index, side in enumerate(found.sides)
     )
     others = ""

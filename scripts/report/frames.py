@@ -62,7 +62,7 @@ def parted(entries: Sequence[Entry]) -> bool:
 
 
 def caused(entries: Sequence[Entry]) -> bool:
-    """Whether any cell names what a start decided and groups its sessions as their bits do."""
+    """Whether any cell names what a start decided and tells the bits of its sessions."""
     return any(entry.summary and entry.summary.cause for entry in entries)
 
 

@@ -85,8 +85,8 @@ PARTS = """\
 
 CAUSE = """\
 - **what a start decided**: a kernel or size that the engine resolved to, a cache that was empty or kept, or a parameter
-  of a kernel that was tuned, which is the same in all sessions of the same bits and another in each other group. The
-  chance is that of all such facts together that part the sessions into groups of these sizes, were none the cause.
+  of a kernel that was tuned: sessions with one value of it never have unlike bits. The chance is that of this fact, or
+  one that would do so as rarely, to fit bits that are dealt out to the sessions by chance.
 """
 
 VOLATILE = """\
@@ -193,9 +193,7 @@ def _causes(entries: Sequence[Entry]) -> list[str]:
         for entry in entries
         if entry.summary and entry.summary.cause
     ]
-    return _list(
-        "What a start decided, where sessions group by it as their bits do (seen, not proven):", lines
-    )
+    return _list("What a start decided, where it tells the bits of sessions (seen, not proven):", lines)
 
 
 def _questions(entries: Sequence[Entry]) -> list[str]:

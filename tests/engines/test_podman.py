@@ -16,7 +16,7 @@ import pytest
 from scripts.common.errors import EngineError
 from scripts.engines.start import start_engine
 from scripts.provenance.containers import SESSION
-from scripts.provenance.docker_engine import check_gpus, connect, is_podman
+from scripts.provenance.docker_engine import check_gpus, connect, image_record, is_podman
 from scripts.provenance.images import build_image
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import Settings
@@ -72,7 +72,19 @@ def host(podman: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def record() -> EngineRecord:
     """The engine's image, built where Docker had none."""
-    return build_image(ENGINE, engine_entry(ENGINE))
+    with connect() as client:
+        try:
+            found = image_record(client, f"tempzero-{ENGINE}:built")
+        except docker.errors.ImageNotFound:
+            return build_image(ENGINE, engine_entry(ENGINE))
+    return EngineRecord(
+        engine=ENGINE,
+        kind="llamacpp",
+        runtime="docker",
+        image=found.image,
+        image_id=found.image_id,
+        digest=found.digest,
+    )
 
 
 @pytest.fixture
