@@ -28,18 +28,16 @@ help: ## say what there is
 table: $(WORKFLOW) ## make results/table.md: the grid of config/config.yaml (CORES=2)
 	@snakemake --cores $(CORES) results/table.md
 
-<<<<<<< HEAD
 .PHONY: slurm
 slurm: $(WORKFLOW) ## what hands jobs to Slurm: snakemake --workflow-profile config/profiles/slurm
 	@$(PIP) -r envs/workflow.lock -r envs/slurm.lock
-=======
+
 .PHONY: ask
 ask: $(WORKFLOW) ## a first look at a server that runs: make ask ENDPOINT=http://127.0.0.1:8000/v1 [REQUESTS=my.jsonl]
 	@[[ -n "$(ENDPOINT)" ]] || { echo "error: no server is named" >&2; \
 		echo "  → make ask ENDPOINT=http://127.0.0.1:8000/v1" >&2; exit 1; }
 	@snakemake --cores 1 verdict --forcerun find_endpoint run_session \
 		--config grid=ask endpoint=$(ENDPOINT) $(if $(REQUESTS),requests=$(REQUESTS))
->>>>>>> main
 
 .PHONY: test
 test: lint ## the checks, unit and workflow tests (under ten minutes once all is set up)

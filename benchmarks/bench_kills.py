@@ -1,6 +1,6 @@
 """Random kills of a small grid: whether the same command always completes it, with the same bits, and leaves nothing.
 
-    python -m benchmarks.bench_kills [--kills 100] [--seed 0] [--slurm]
+    python -m benchmarks.bench_kills [--kills 100] [--minutes N] [--seed 0] [--slurm]
 
 Each round begins without a session. The command is started and, after a time drawn from its whole length, hit by a
 signal drawn from KILL, TERM and INT, sent to Snakemake, to its process group (in a terminal that is Ctrl-C), or to a
@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -149,7 +150,11 @@ def prepare(folder: Path, slurm: bool) -> Workflow:
         grid.update(sessions=2, replays=1, forced=0, blocks=[{**names, "variants": ["base"]}])
         grid.pop("ablations", None)
 
+    def shorten(workload: dict[str, Any]) -> None:
+        del workload["scenarios"][1:], workload["scenarios"][0]["questions"][2:]
+
     edit_yaml(folder / "config/grids/embedded.yaml", shrink)
+    edit_yaml(folder / "config/workloads/chartist-mini.yaml", shorten)
     options = ["results/table.md", "--config", "grid=embedded"]
     local = Workflow(folder, ["--cores", "2", *options])
     if not local.completes():
@@ -167,6 +172,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=100, help="how many signals are sent at least")
     parser.add_argument("--seed", type=int, default=0, help="what targets, signals and times are drawn from")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no round is begun after these")
     parser.add_argument("--slurm", action="store_true", help="through Slurm")
     given = parser.parse_args()
     random.seed(given.seed)
@@ -181,7 +187,8 @@ def main() -> None:
         whole = time.monotonic() - begun
         sent: Counter[str] = Counter()
         rounds, failed = 0, []
-        while sum(sent.values()) < given.kills:
+        begun = time.monotonic()
+        while sum(sent.values()) < given.kills and time.monotonic() - begun < 60 * given.minutes:
             workflow.clear()
             (workflow.folder / "output.log").write_bytes(b"")
             rounds += 1
@@ -194,6 +201,7 @@ def main() -> None:
                     hits.append("scancel" if target == "job" else f"{number.name} {target}")
                 running.wait(SECONDS)
             sent.update(hits)
+            print(f"round {rounds}: {', '.join(hits) or 'nothing was hit'}", file=sys.stderr, flush=True)
             problem = judge(workflow, expected, given.slurm)
             if problem:
                 failed.append(f"round {rounds} ({', '.join(hits)}): {problem}")

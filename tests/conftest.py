@@ -31,12 +31,6 @@ def _has_podman() -> bool:
     return shutil.which("podman") is not None and _answers("podman", "info")
 
 
-def _has_slurm() -> bool:
-    config = Path("/etc/slurm/slurm.conf")
-    ours = config.is_file() and "tests/workflow/start_slurm.sh" in config.read_text("utf-8")
-    return ours and _answers("sinfo")
-
-
 def _answers(*command: str) -> bool:
     try:
         return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
@@ -48,7 +42,6 @@ NEEDS = {
     "needs_gpu": ("an NVIDIA GPU", _has_gpu),
     "needs_docker": ("a Docker engine", _has_docker),
     "needs_podman": ("Podman", _has_podman),
-    "needs_slurm": ("a Slurm of two nodes (bash tests/workflow/start_slurm.sh)", _has_slurm),
     "needs_chromium": ("Chromium and chromedriver", _has_chromium),
 }
 

@@ -44,6 +44,7 @@ class _Host(msgspec.Struct, rename="pascal"):
     network_mode: str | None = None
     port_bindings: dict[str, list[_Binding] | None] | None = None
     security_opt: list[str] | None = None
+    tmpfs: dict[str, str] | None = None  # of Podman, which lists none among its mounts
 
 
 class _Mount(msgspec.Struct, rename="pascal"):
@@ -84,6 +85,7 @@ def container_facts(
         )
         for each in found.mounts or []
     ]
+    mounts += [ContainerMount(at=at, type="tmpfs", read_only=False) for at in host.tmpfs or {}]
     at = {each.at: each for each in mounts}
     cache, tuning = at.get(box.cache or ""), at.get(box.tuning or "")
     return ContainerFacts(

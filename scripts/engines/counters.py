@@ -32,6 +32,10 @@ def read_metrics(text: str) -> dict[str, int]:
 
 def read_slots(slots: Any) -> dict[str, int]:
     """What /slots says: how many there are, and how many are at work for others; nothing where it is no such list."""
-    if not isinstance(slots, list) or not all(isinstance(each, dict) and "id" in each for each in slots):
+    if (
+        not isinstance(slots, list)
+        or not slots
+        or not all(isinstance(each, dict) and "id" in each for each in slots)
+    ):
         return {}
     return {"slots": len(slots), "at_work": sum(bool(each.get("is_processing")) for each in slots)}

@@ -45,12 +45,12 @@ def hold_folder(root: Path, leave_seconds: float = 15.0, executor: str | None = 
     last = lock.take()
     if last is not None:
         _say(f"the last workflow here ({last}) was killed; clearing up after it")
-        if last.is_here:
-            end_leftovers(root, last.pid, leave_seconds)
         if last.executor not in (None, SLURM):
             _say(f"its jobs were handed to {last.executor}: see that none of them runs any more")
     if SLURM in (executor, last and last.executor):
         cancel_leftovers(root, _say)
+    if last is not None and last.is_here:
+        end_leftovers(root, last.pid, leave_seconds)
     for stale in (root / ".snakemake/locks").glob("*.lock"):
         stale.unlink(missing_ok=True)
     discarded = discard_unfinished(root)

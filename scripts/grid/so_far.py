@@ -51,10 +51,11 @@ def link_checkout(root: Path) -> None:
 
 
 def _whole(results: Path) -> Iterator[Path]:
-    """Of each cell the sessions that have their record, what a question was answered, the forced passes."""
+    """Of each cell the sessions that have their record, what a question was answered, sweeps, the forced passes."""
     for record in results.glob(f"{CELL}/session-*/session.json"):
         yield record.parent
-    yield from results.glob(f"{CELL}/question")
+    for folder in ("question", "sweeps"):
+        yield from results.glob(f"{CELL}/{folder}")
     for record in results.glob(f"{CELL}/forced.json"):
         yield record
         yield record.parent / "forced"

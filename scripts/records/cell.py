@@ -145,16 +145,16 @@ class Reading(Record, frozen=True, kw_only=True):
 
 
 class CauseSide(Record, frozen=True, kw_only=True):
-    """Sessions that have one value of a fact, and the same bits."""
+    """Sessions of the same bits."""
 
-    value: str
-    """The value."""
+    values: list[str]
+    """The values that the fact has in them, and in no others."""
     sessions: list[int]
     """Their numbers."""
 
 
 class Cause(Record, frozen=True, kw_only=True):
-    """A fact that a session's start decided, by which the sessions group as their bits do: seen, not proven."""
+    """A fact that a session's start decided and that tells its bits: seen, not proven."""
 
     kind: CauseKind
     """A kernel or size that the engine resolved to or the cards that it got, a cache that it began with, or a parameter
@@ -166,12 +166,11 @@ class Cause(Record, frozen=True, kw_only=True):
     sides: list[CauseSide]
     """The sessions by their bits, the largest side first."""
     equally: int
-    """How many other facts (kernels count once) group them the same way."""
+    """How many other facts (kernels count once) tell them as well."""
     varied: int
     """How many facts are not the same in all sessions."""
     chance: float
-    """The chance that one of the facts that part them into sides of these sizes would do so as the bits do, were none
-    their cause."""
+    """The chance that this fact, or one that would fit as rarely, fits the bits, were none their cause."""
 
 
 class KnownCandidates(Record, frozen=True, kw_only=True):
@@ -385,7 +384,7 @@ class Cell(FileRecord, frozen=True, kw_only=True):
     parts: Parts | None = None
     """Where replays part, the first that holds; null in files before version 2."""
     cause: Cause | None = None
-    """What a start decided and groups its sessions as their bits do; null where nothing does, and before version 3."""
+    """What a start decided and tells the bits of its sessions; null where nothing does, and before version 3."""
     volatile: str | None = None
     """What of its harness is volatile, tool by tool; null where the prompts never part, and before version 2."""
     flips_bootstrap: Interval | None = None

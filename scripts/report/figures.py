@@ -44,6 +44,16 @@ def k_of_n(k: int | None, n: int) -> str:
     return DASH if k is None else f"{k}/{n}"
 
 
+def bits_k_of_n(found: Cell) -> str:
+    """k/N in bits, of replays that have any; and of how much, where a part of what was generated has none."""
+    bits = found.bits
+    if bits is None or found.logprobs_identical is None:
+        return k_of_n(found.logprobs_identical, found.replays)
+    shares = [(bits.turns_with_bits, bits.turns), (bits.with_bits, bits.positions)]
+    least = min(some / all_ for some, all_ in shares if all_)
+    return f"{k_of_n(found.logprobs_identical, bits.replays)} of {percent(least)}"
+
+
 def span(interval: Interval | Predicted | Rate | None) -> str:
     """An interval's bounds, two significant digits each; a dash for None."""
     return DASH if interval is None else f"{significant(interval.low)} to {significant(interval.high)}"
@@ -92,10 +102,10 @@ def parts(found: Cell) -> str:
 
 
 def cause(found: Cause) -> str:
-    """What groups a cell's sessions as their bits do, and how likely that is by chance."""
+    """What tells the bits of a cell's sessions, and how likely that is by chance."""
     sides = "; ".join(
-        f"{_sessions(side.sessions)} {_did(found, side.value, index)} {'has' if len(side.sessions) == 1 else 'have'} "
-        f"bits {letter(index)}"
+        f"{_sessions(side.sessions)} {_did(found, ' or '.join(side.values), index)} "
+        f"{'has' if len(side.sessions) == 1 else 'have'} bits {letter(index)}"
         for index, side in enumerate(found.sides)
     )
     others = ""

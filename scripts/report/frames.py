@@ -50,7 +50,7 @@ def agreement(entry: Entry) -> dict[str, str]:
         text, logprobs, flips = DASH, DASH, DASH
     else:
         text = figures.k_of_n(found.text_identical, found.replays)
-        logprobs = figures.k_of_n(found.logprobs_identical, found.replays)
+        logprobs = figures.bits_k_of_n(found)
         divergence = found.class_
         flips = figures.flips(found.flips_per_1000_tokens, found.flips_bootstrap)
     return {"text": text, "logprobs": logprobs, "divergence": divergence, "flips per 1,000 (95 %)": flips}
@@ -62,7 +62,7 @@ def parted(entries: Sequence[Entry]) -> bool:
 
 
 def caused(entries: Sequence[Entry]) -> bool:
-    """Whether any cell names what a start decided and groups its sessions as their bits do."""
+    """Whether any cell names what a start decided and tells the bits of its sessions."""
     return any(entry.summary and entry.summary.cause for entry in entries)
 
 

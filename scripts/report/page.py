@@ -26,7 +26,7 @@ LEGEND = """\
   did; `unclassified`: ids differ, no logprobs to say why; `wide`: by a margin that no tie explains;
   `first-block`: at a near-tie within the first {first_block} tokens; `near-tie`: at one later;
   `logits-only`: equal text over unequal bits; `none observed`: nothing differed in what was run, which
-  proves nothing about the rest.
+  proves nothing about the rest.{classes}
 {kernels}\
 - **flips per 1,000**: how often, at a context that replays share, one of them takes another token than most,
   per 1,000 tokens compared, with a two-sided 95 % interval. `0 (≤ x)`: none was seen, and x is the one-sided
@@ -72,6 +72,10 @@ FLAGS = """\
   `base` has them, as far as bits show. `refused`: it did not start, and the last error in its log names them.
   `accepted, effect not told`: nothing else was seen than chance or `base` by itself can make.
 """
+CLASSES = """
+  `refusal`: an answer was refused or filtered; `not-greedy`: a replay's id was not its most likely one, so that no tie
+  is to be looked for. `harness` too: unlike back ends behind one address, or unlike prompts that a server made of one
+  conversation."""
 PARTS = """\
 - **parts**: where replays part. `within`: inside a session, which is one start of the engine; `never within, 1 of 5
   sessions apart`: never inside one, and the replays of one start are not those of the others, so a start decides;
@@ -81,8 +85,8 @@ PARTS = """\
 
 CAUSE = """\
 - **what a start decided**: a kernel or size that the engine resolved to, a cache that was empty or kept, or a parameter
-  of a kernel that was tuned, which is the same in all sessions of the same bits and another in each other group. The
-  chance is that of all such facts together that part the sessions into groups of these sizes, were none the cause.
+  of a kernel that was tuned: sessions with one value of it never have unlike bits. The chance is that of this fact, or
+  one that would do so as rarely, to fit bits that are dealt out to the sessions by chance.
 """
 
 VOLATILE = """\
@@ -104,6 +108,7 @@ def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[Control
         grid.heading,
         markdown_table(frames.finding(entries)),
         *_bounds(entries),
+        *_readings(entries),
         *_differently(entries),
         *_refused(entries),
         "## Each cell",
@@ -130,6 +135,7 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
     return LEGEND.format(
         first_block=grid.first_block,
         parts=parts,
+        classes=CLASSES if any(_of_server(cell) for cell in found) else "",
         cause=cause,
         volatile=volatile,
         question=asked,
@@ -137,6 +143,14 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
         steps=STEPS if steps else "",
         flags=FLAGS if any(frames.flag_verdicts(entries).values()) else "",
     ).rstrip()
+
+
+def _of_server(cell: Cell) -> bool:
+    """Whether a cell's class is one of those that servers of somebody else's bring, or may be by them."""
+    kinds = {reading.kind for reading in cell.readings}
+    return cell.class_ in ("refusal", "not-greedy") or bool(
+        kinds & {"several back ends", "server's prompt changed"}
+    )
 
 
 def _bounds(entries: Sequence[Entry]) -> list[str]:
@@ -179,9 +193,7 @@ def _causes(entries: Sequence[Entry]) -> list[str]:
         for entry in entries
         if entry.summary and entry.summary.cause
     ]
-    return _list(
-        "What a start decided, where sessions group by it as their bits do (seen, not proven):", lines
-    )
+    return _list("What a start decided, where it tells the bits of sessions (seen, not proven):", lines)
 
 
 def _questions(entries: Sequence[Entry]) -> list[str]:
@@ -191,6 +203,16 @@ def _questions(entries: Sequence[Entry]) -> list[str]:
         if entry.summary and entry.summary.question
     ]
     return _list("Questions:", lines)
+
+
+def _readings(entries: Sequence[Entry]) -> list[str]:
+    lines = [
+        f"- {entry.name}: {reading.sentence}"
+        for entry in entries
+        if entry.summary
+        for reading in entry.summary.readings
+    ]
+    return _list("What else was read of a deployment:", lines)
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:

@@ -40,7 +40,7 @@ def _cell_lines(entry: Entry) -> list[str]:
         + (
             "not known, without logprobs of the whole"
             if found.logprobs_identical is None
-            else f"{figures.k_of_n(found.logprobs_identical, found.replays)} replays equal"
+            else f"{figures.bits_k_of_n(found)} replays equal"
         ),
         _first_difference(found),
         *(f"also: {reading.sentence}" for reading in found.readings),

