@@ -306,6 +306,10 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
         for cell in (anew, twin)
     ]
     assert first[0] == first[1]
+    timings = [(cell / "session-00/replay-00.timing.jsonl").read_text().splitlines() for cell in (anew, kept)]
+    cached = [[json.loads(line)["cached_tokens"] for line in lines] for lines in timings]
+    assert set(cached[0]) == {0}, "the server says that it reads every prompt anew"
+    assert cached[1][0] == 0 and cached[1][1] > 0
     session = json.loads((anew / "session-00/session.json").read_text())
     assert session["engine_record"]["image_id"].startswith("sha256:")
     assert session["resolved"]["context_between_turns"] == "read again"

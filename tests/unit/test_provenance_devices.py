@@ -16,6 +16,8 @@ from scripts.common.errors import EngineError
 from scripts.provenance.devices import SHARED, hold_gpus
 from scripts.provenance.gpus import SLURM_JOB, VISIBLE, all_gpus, select_gpus, visible_gpus
 from scripts.records.machine import Gpu
+from scripts.sessions.deployment import Deployment
+from tests.engines.serving import kind_settings
 from tests.nvidia import uuid, write_nvidia_smi
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +185,24 @@ def test_another_users_locks_can_be_taken(tmp_path: Path) -> None:
         file.chmod(0o444)
     with hold_gpus(1, "one") as again:
         assert numbers(again.gpus) == [0]
+
+
+def test_a_server_is_told_its_cards_and_its_guard_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a program in the place of llama.cpp's server that says what it was given and ends; the guard is the real one."""
+    program = tmp_path / "bin/llama-server"
+    program.write_text(
+        '#!/bin/sh\necho "cards $CUDA_VISIBLE_DEVICES $CUDA_DEVICE_ORDER"; ls -l /proc/$PPID/fd; exit 3\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "model.gguf").touch()
+    monkeypatch.setenv(VISIBLE, f"{uuid(3)},GPU-1")
+    settings = kind_settings("llamacpp", gpus=2, environment={"ANY": "thing"})
+    log = tmp_path / "engine.log"
+    with pytest.raises(EngineError), Deployment(settings, tmp_path / "manifest.json", None, log).start():
+        pass
+    said = log.read_text()
+    assert "cards 3,1 PCI_BUS_ID" in said
+    assert {f"{uuid(number)}.lock" in said for number in (3, 1)} == {True}
+    assert os.environ[VISIBLE] == f"{uuid(3)},GPU-1"

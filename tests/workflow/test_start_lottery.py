@@ -34,8 +34,8 @@ def states(cell: Path) -> dict[int, set[str]]:
 
 
 def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fresh: Checkout) -> None:
-    """Ten starts of two equally likely states are all alike once in 512 times; where five of the placebo are, once in
-    16, nothing can be said of it."""
+    """Ten starts of two equally likely states are all alike once in 512 times; where four of the placebo are, once in
+    8, nothing can be said of it."""
     grid = {
         "description": "a start that draws its state by lot",
         "workload": "tiny",
@@ -45,7 +45,7 @@ def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fr
         "estimate": {"tokens_per_replay": 100, "tokens_per_second": 100, "start_seconds": 1},
         "blocks": [
             block("start-lottery", 10, expect=["between"]),
-            block("start-lottery-placebo", 5),
+            block("start-lottery-placebo", 4),
         ],
         "ablations": [
             {
@@ -67,6 +67,12 @@ def test_what_a_start_draws_is_between_sessions_and_a_placebo_removes_nothing(fr
     assert set(drawn) == {1, 512}
     assert all(len(each) == 1 for each in drawn.values()), "what was drawn decides the bits"
     assert drawn[1] != drawn[512]
+    cause = json.loads((results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/start-lottery/cell.json").read_text())[
+        "cause"
+    ]
+    assert (cause["kind"], cause["name"], cause["equally"]) == ("resolved", "n_ubatch", 0)
+    assert {each["value"] for each in cause["sides"]} == {"1", "512"}
+    assert "n_ubatch" in (results / "table.md").read_text(encoding="utf-8")
     assert all(bits == drawn[each] for each, bits in placebo.items()), "the placebo changes none"
     cell = json.loads((results / f"cells/{MODEL}/{PRECISION}/{ENGINE}/start-lottery/cell.json").read_text())
     assert (cell["cause"]["kind"], cell["cause"]["name"], cell["cause"]["equally"]) == (
