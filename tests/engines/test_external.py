@@ -73,7 +73,7 @@ class ChatHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        asked = next(m["content"] for m in reversed(body["messages"]) if "Question " in m["content"])
+        asked = next((m["content"] for m in reversed(body["messages"]) if "Question " in m["content"]), "")
         number = asked.rpartition("Question ")[2].partition(":")[0]
         text = (
             "<tool_call>\n<function=answer>\n<parameter=question>\n"

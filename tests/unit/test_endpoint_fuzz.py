@@ -23,7 +23,7 @@ from scripts.records.transcript import ServerSaid, Turn, TurnAnswered, TurnLogpr
 from scripts.workload.text_form import TextForm, read_messages
 from tests.unit.endpoints import Endpoint, Reply, row, serving
 
-ANSWERS = int(os.environ.get("TEMPZERO_FUZZ", "500"))
+ANSWERS = int(os.environ.get("TEMPZERO_FUZZ", "300"))
 FORM = TextForm()
 OPENING = FORM.first_prompt([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}], [])
 seen: Counter[str] = Counter()
