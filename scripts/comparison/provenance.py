@@ -20,6 +20,15 @@ def engine_exactly(record: SessionRecord) -> str:
     return " ".join(each for each in (record.engine, version, exact and exact[:19]) if each)
 
 
+def _tuned(record: SessionRecord) -> dict[str, object]:
+    """What auto-tuning chose, parameter by parameter."""
+    return {
+        f"{each.kernel} {parameter}": value
+        for each in record.tuned or []
+        for parameter, value in each.config.items()
+    }
+
+
 def _machine(name: str) -> Said:
     return lambda record: None if record.machine is None else _text(getattr(record.machine, name))
 
@@ -52,6 +61,8 @@ ORDER: dict[str, Said] = {
 # What a mapping of a record says, key by key: between the engine and the machine it runs on.
 MAPPINGS: dict[str, Callable[[SessionRecord], Mapping[str, object]]] = {
     "resolved": lambda record: record.resolved.resolved if record.resolved else {},
+    "caches": lambda record: record.caches or {},
+    "tuned": lambda record: _tuned(record),
     "argument": lambda record: record.settings.arguments if record.settings else {},
     "environment": lambda record: record.settings.environment if record.settings else {},
     "harness": lambda record: record.settings.harness.as_json() if record.settings else {},

@@ -101,12 +101,16 @@ QUESTION = """\
 """
 
 
+TIED = 0.5  # of a replay's tokens; in bf16 a few in a hundred positions are exact ties
+
+
 def render_page(grid: Grid, entries: Sequence[Entry], readings: Sequence[ControlReading]) -> str:
     """The whole of table.md."""
     parts = [
         banner(readings) + "# The same bytes twice at temperature 0?",
         grid.heading,
         markdown_table(frames.finding(entries)),
+        *_tied(entries),
         *_bounds(entries),
         *_readings(entries),
         *_differently(entries),
@@ -161,6 +165,20 @@ def _bounds(entries: Sequence[Entry]) -> list[str]:
         if (bound := at_most(0, rate.exposure))
     ]
     return _list("Where no flip was seen (each bound 95 %):", lines)
+
+
+def _tied(entries: Sequence[Entry]) -> list[str]:
+    """Rows of one text in which most positions are exact ties: logits that say nothing, whatever they repeat."""
+    lines = [
+        f"- {entry.name}: at {found.exact_ties:,} of {found.tokens.mean:,.0f} tokens the two likeliest ids are exactly"
+        " as likely"
+        for entry in entries
+        if (found := entry.summary) and found.exact_ties and found.text_identical == found.replays
+        if found.exact_ties >= TIED * found.tokens.mean
+    ]
+    return _list(
+        "**The engine does not compute these models, and their rows say nothing of its kernels:**", lines
+    )
 
 
 def _differently(entries: Sequence[Entry]) -> list[str]:

@@ -84,7 +84,7 @@ def sentence(found: WarmCell) -> str:
         if other:
             said.append(
                 f"warm answers have **other {unit}** than the first ones in {other:,} of {total}, the same in every"
-                f" repeat{_from_token(contexts, bits=bits)}"
+                f" repeat of a session{_from_token(contexts, bits=bits)}"
             )
         if unstable:
             said.append(

@@ -188,6 +188,13 @@ def test_the_sentence_of_the_bound(project: Project) -> None:
     )
 
 
+def test_a_row_most_of_whose_positions_are_exact_ties_is_said_to_be_no_reading(project: Project) -> None:
+    assert "does not compute these models" not in project.page
+    project.change("bf16", "base", exact_ties=10_000)
+    assert project.table().returncode == 0
+    assert "- tinychart-dense bf16: at 10,000 of" in project.output.read_text()
+
+
 def test_the_figures_of_the_first_table_fit_a_screen(project: Project) -> None:
     lines = [line for line in project.page.split("## Each cell")[0].splitlines() if line.startswith("|")]
     assert max(len(line.rstrip("|").rpartition("|")[0]) for line in lines) <= 105

@@ -82,8 +82,8 @@ def test_a_warm_answer_with_other_bits_is_found_to_the_token(tmp_path: Path) -> 
     assert context.first_difference(bits=True) == 2
     assert context.first_difference(bits=False) is None
     assert sentence(found) == (
-        "warm answers have **other bits** than the first ones in 1 of 1 warm context, the same in every repeat, from"
-        " token 2 of an answer on; the text is the same in all; first answers have the uncached cell's bits in 1 of 1;"
+        "warm answers have **other bits** than the first ones in 1 of 1 warm context, the same in every repeat of a"
+        " session, from token 2 of an answer on; the text is the same in all; first answers have the uncached cell's bits in 1 of 1;"
         " seen in 2 sessions. By the engine's count 0 of 100 prompt tokens of the first answers came from its cache, and"
         " 192 of 200 of the warm ones."
     )

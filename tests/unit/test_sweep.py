@@ -31,6 +31,7 @@ from scripts.report.curves import describe, draw_curve, make_page, read_curves
 from scripts.sessions.progress import Progress
 from scripts.sessions.sweep import Pass, Sweeper, compare
 from scripts.verdict.edges import chance_of_split, changes, share_at_most
+from tests.unit.cells import ROOT, command
 from tests.unit.test_grid_configuration import EMBEDDED, edit, tree  # noqa: F401 (fixtures)
 from tests.unit.test_sessions_load import settings as cell_settings
 
@@ -319,3 +320,16 @@ def test_the_curves_of_hopper_are_two_cells_of_one_page(root: Path, tmp_path: Pa
     assert describe_rest(tmp_path, cells, configuration.engines).startswith(
         "8 of 8 sessions are not there yet"
     )
+
+
+def test_the_published_curve_follows_from_what_its_sessions_looked_at(tmp_path: Path) -> None:
+    kept = ROOT / "results/reference/hopper-curves"
+    sessions = [
+        str(kept / f"random-moe-{precision}" / f"session-{number:02d}.json")
+        for precision in ("int4", "bf16")
+        for number in range(2)
+    ]
+    page = tmp_path / "prompt-tokens.md"
+    assert command("make_curve", *sessions, "--output", str(page)).returncode == 0
+    assert page.read_text() == (kept / "prompt-tokens.md").read_text()
+    assert "random-moe int4**: **equal to 127, unequal from 128**" in page.read_text()
