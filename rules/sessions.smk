@@ -8,6 +8,7 @@ a look after each one decides whether there is another.
 
 SESSION = "results/cells/{model}/{precision}/{engine}/{variant}/session-{session}/session.json"
 FORCED = "results/cells/{model}/{precision}/{engine}/{variant}/forced.json"
+FED = "results/cells/{model}/{precision}/{engine}/{variant}/fed/{source}/forced.json"
 
 
 localrules:
@@ -96,4 +97,37 @@ rule force_cell:
     shell:
         "{params.python} -m scripts.force_cell {params.arguments}"
         " --manifest {input.manifest} --engine-record {input.engine} --engine-log {log.engine} --output {output}"
+        " 2>&1 | tee -i {log.forced} >&2"
+
+
+rule feed_cell:
+    """The trajectory of another cell fed to a fresh engine once: what it computes there is compared with what that one did."""
+    input:
+        manifest=weights(FED, "feed_cell", (*PARTS, "source")),
+        engine="results/engines/{engine}.json",
+        trajectory=lambda wildcards: PLAN.fed_trajectory(wildcards.source),
+    output:
+        FED,
+    log:
+        forced="results/logs/sessions/{model}/{precision}/{engine}/{variant}/fed-{source}.log",
+        engine="results/logs/sessions/{model}/{precision}/{engine}/{variant}/fed-{source}.engine.log",
+    wildcard_constraints:
+        source=PLAN.fed_names,
+    priority: first(4, PLAN.force_priority)
+    conda:
+        "../envs/workflow.yaml"
+    threads: first(3, PLAN.session_cores)
+    resources:
+        **PLAN.session_resources,
+        **needs(4, PLAN.forced_needs),
+    params:
+        code=first(4, PLAN.force_code),
+        python=first(4, PLAN.python),
+        arguments=first(4, PLAN.feed_arguments),
+    message:
+        "Feed {wildcards.source} to {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
+    shell:
+        "{params.python} -m scripts.force_cell {params.arguments}"
+        " --manifest {input.manifest} --engine-record {input.engine} --engine-log {log.engine}"
+        " --trajectory {input.trajectory} --output {output}"
         " 2>&1 | tee -i {log.forced} >&2"

@@ -26,6 +26,10 @@ def main(
     engine_record: Annotated[Path | None, "file of results/engines/ (an image's or endpoint's)"] = None,
     engine_log: Annotated[Path | None, "where the engine's log goes (default: in the cell's folder)"] = None,
     output: Annotated[Path | None, "forced.json (default: in the cell's folder)"] = None,
+    trajectory: Annotated[
+        Path | None,
+        "session.json of the session whose first replay is fed back (default: the cell's session 00)",
+    ] = None,
 ) -> None:
     """Force it."""
     deployment = Deployment(
@@ -38,7 +42,7 @@ def main(
         deployment,
         output or cell / "forced.json",
         passes={"prefill": prefill_passes, "decode": decode_passes},
-        transcript=cell / "session-00" / "replay-00.transcript.jsonl",
+        transcript=(trajectory.parent if trajectory else cell / "session-00") / "replay-00.transcript.jsonl",
     )
 
 

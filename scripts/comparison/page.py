@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scripts.common.words import count
 from scripts.records.cell import KnownCandidates
 from scripts.records.comparison import Along, Comparison, Comparisons, OverPositions, Parting, SideRecord
@@ -12,6 +14,7 @@ LEGEND = """\
 ## How to read this
 
 - **text, bits**: pairs of one replay of A and one of B that are the same bytes in what was said, in what was computed.
+- **B repeats**: k/N of B's own replays: whether it is stable, beside how near it is to A.
 - **top-1**: positions with one context at which both hold the same id the most likely. **bits**: at which all that was
   recorded is equal. *Free*: the contexts that the reference replays share, up to their first difference and with it.
   *Forced*: one trajectory that both were fed.
@@ -37,17 +40,30 @@ def render_comparisons(found: Comparisons) -> str:
     return "\n\n".join([*parts, LEGEND.rstrip()]) + "\n"
 
 
+def render_pairs(heading: str, pairs: Sequence[Comparison]) -> str:
+    """The page of a grid's own pairs."""
+    table = markdown_table([_row(each) for each in pairs])
+    parts = ["# Cells side by side", heading, table, *(_pair(each) for each in pairs), LEGEND.rstrip()]
+    return "\n\n".join(parts) + "\n"
+
+
 def _row(found: Comparison) -> dict[str, str]:
     near = next(iter(found.forced.values()), None) or found.free
     return {
         "A": found.a.name,
         "B": DASH if found.b.name == found.a.name else found.b.name,
         "what": found.sameness,
+        "B repeats: text, bits": _repeats(found.b),
         "text": _share(found.pairs.equal_text, found.pairs.pairs),
         "bits": DASH if found.pairs.equal_bits is None else _share(found.pairs.equal_bits, found.pairs.pairs),
         "top-1": DASH if near is None else _share(near.top1_equal, near.positions),
         "KL ≥": DASH if near is None or near.divergence is None else significant(near.divergence.mean),
     }
+
+
+def _repeats(side: SideRecord) -> str:
+    bits = DASH if side.logprobs_identical is None else k_of_n(side.logprobs_identical, side.replays)
+    return f"{k_of_n(side.text_identical, side.replays)}, {bits}"
 
 
 def _share(part: int, of: int) -> str:

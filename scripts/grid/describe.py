@@ -9,7 +9,7 @@ from scripts.common.words import count
 from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell, built_from, sessions_needed
-from scripts.grid.side_tables import leak_records, reap_records, warm_records
+from scripts.grid.side_tables import compared_pairs, leak_records, reap_records, warm_records
 from scripts.grid.sweeps import curves
 from scripts.records.engines import EngineEntry
 from scripts.records.grid import Control, Grid, GridCell
@@ -144,6 +144,7 @@ def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
         leaks=leak_records(configuration, cells),
         reap=reap_records(configuration, cells),
         warm=warm_records(configuration, cells),
+        compare=[(one.path, other.path) for one, other in compared_pairs(configuration, cells)],
     )
 
 

@@ -35,7 +35,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
-from scripts.grid.side_tables import side_tables
+from scripts.grid.side_tables import fed_cells, side_tables
 from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
@@ -73,6 +73,16 @@ def is_gone(model: str, precision: str) -> bool:
     """Whether the weights of a manifest that is there are not."""
     file = Path(manifest_file(model, precision))
     return file.is_file() and not have_weights(file)
+
+
+def fed_name(one: Cell) -> str:
+    """What the trajectory of a cell is called in the folder of a cell that is fed it."""
+    return one.path.replace("/", "--")
+
+
+def fed_file(other: Cell, one: Cell) -> str:
+    """The forced passes of a cell over the trajectory of another, from the root."""
+    return f"{other.folder}/fed/{fed_name(one)}/forced.json"
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,29 @@ class Plan:
         file = self.cells[names].forced_file
         return [file] if file is not None and (not self.partial or Path(file).is_file()) else []
 
+    def fed(self, *names: str) -> list[str]:
+        """The trajectories of other cells that are fed to a cell, since the grid compares it with these."""
+        return (
+            [] if self.partial else [fed_file(other, one) for one, other in self._fed if other.names == names]
+        )
+
+    def fed_from(self, source: str) -> Cell:
+        """The cell whose trajectory has this name in the folder of the one that is fed it."""
+        return next(one for one, _ in self._fed if fed_name(one) == source)
+
+    def fed_trajectory(self, source: str) -> str:
+        """The session record beside the trajectory of this name."""
+        return self.fed_from(source).session_files[0]
+
+    @cached_property
+    def fed_names(self) -> str:
+        """A wildcard constraint: the trajectories that are fed to other cells."""
+        return one_of(fed_name(one) for one, _ in self._fed)
+
+    @cached_property
+    def _fed(self) -> list[tuple[Cell, Cell]]:
+        return fed_cells(self.configuration, self.rows)
+
     def sessions_to(self, *names: str) -> list[str]:
         """A cell's session records up to the session that is named last."""
         return self.cells[names[:4]].session_files[: int(names[4]) + 1]
@@ -164,6 +197,13 @@ class Plan:
         """A cell's folder, settings and how often its trajectory is fed back, as force_cell takes them."""
         passes = self.cells[names].forced.by_mode.items()
         return " ".join([self._settings[names], *(f"--{mode}-passes {count}" for mode, count in passes)])
+
+    def feed_arguments(self, *names: str) -> str:
+        """A cell's folder and settings, and a pass a mode over another's trajectory, as force_cell takes them."""
+        passes = self.cells[names].forced.by_mode.items()
+        return " ".join(
+            [self._settings[names], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
+        )
 
     def question(self, *names: str, sessions: int) -> str:
         """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""

@@ -15,11 +15,14 @@ from scripts.records.grid import LeakPair, PruningWanted, WarmPair
 from scripts.records.settings import Settings
 from scripts.sessions.load import KEEPS_NOTHING
 
-LEAK, REAP, SPEED, WARM = (f"results/{name}.md" for name in ("leak", "reap", "speed", "warm"))
+LEAK, REAP, SPEED, WARM, COMPARE = (
+    f"results/{name}.md" for name in ("leak", "reap", "speed", "warm", "compare")
+)
 WANTED = {
     LEAK: "two cells that differ in the harness's listing alone (list_files: names and ls)",
     REAP: "a key `reap` with the pruned cell and those it is compared with",
     SPEED: "a cell that is run",
+    COMPARE: "a key `compare` with pairs of cells",
     WARM: "a cell whose harness keeps the prefix cache from replay to replay (prefix_cache: kept)",
 }
 COUNTING = (
@@ -85,36 +88,71 @@ def _without_cache(cell: Cell, settings: Settings) -> str:
 
 def comparisons(configuration: Configuration, cells: Sequence[Cell]) -> list[Comparison]:
     """What the grid's key `reap` lists; ConfigError for a cell that the grid lacks, does not run or asks otherwise."""
-    file = str(configuration.root / configuration.grid_file)
-    known = {cell.path: cell for cell in cells}
-
-    def cell_at(path: str, keys: list[str | int]) -> Cell:
-        if path not in known:
-            raise ConfigError(
-                f"the grid does not list the cell {path}",
-                where=place(file, keys),
-                remedy=nearest(path, known),
-            )
-        if known[path].planned is not None:
-            raise ConfigError(f"the cell {path} is planned, not run", where=place(file, keys))
-        return known[path]
-
+    listed = _Listed(configuration, cells)
     found = []
     for index, entry in enumerate(configuration.grid.reap):
-        keys: list[str | int] = ["reap", index]
-        pruned = cell_at(entry.pruned, [*keys, "pruned"])
-        against = []
-        for number, path in enumerate(entry.against):
-            other = cell_at(path, [*keys, "against", number])
-            if other.workload != pruned.workload:
-                raise ConfigError(
-                    f"{path} is asked {other.workload}, {pruned.path} {pruned.workload}",
-                    where=place(file, [*keys, "against", number]),
-                    remedy="cells are compared question by question: give both one workload",
-                )
-            against.append(other)
+        pruned = listed.cell(entry.pruned, "reap", index, "pruned")
+        against = [
+            listed.alike(pruned, path, "reap", index, "against", number)
+            for number, path in enumerate(entry.against)
+        ]
         found.append(Comparison(pruned, tuple(against)))
     return found
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The cells of a grid, as its keys name them by their paths."""
+
+    configuration: Configuration
+    cells: Sequence[Cell]
+
+    def cell(self, path: str, *keys: str | int) -> Cell:
+        """A cell that is run; ConfigError, at the grid's `keys`, where there is none."""
+        known = {cell.path: cell for cell in self.cells}
+        if path not in known:
+            raise ConfigError(
+                f"the grid does not list the cell {path}", where=self._at(keys), remedy=nearest(path, known)
+            )
+        if known[path].planned is not None:
+            raise ConfigError(f"the cell {path} is planned, not run", where=self._at(keys))
+        return known[path]
+
+    def alike(self, one: Cell, path: str, *keys: str | int) -> Cell:
+        """A cell that is run and asked what `one` is."""
+        other = self.cell(path, *keys)
+        if other.workload != one.workload:
+            raise ConfigError(
+                f"{path} is asked {other.workload}, {one.path} {one.workload}",
+                where=self._at(keys),
+                remedy="cells are compared turn by turn: give both one workload",
+            )
+        return other
+
+    def _at(self, keys: Sequence[str | int]) -> str:
+        return place(str(self.configuration.root / self.configuration.grid_file), [*keys])
+
+
+def compared_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """What the grid's key `compare` lists; ConfigError as for `comparisons`."""
+    listed = _Listed(configuration, cells)
+    found = []
+    for index, (path, against) in enumerate(configuration.grid.compare):
+        one = listed.cell(path, "compare", index, 0)
+        found.append((one, listed.alike(one, against, "compare", index, 1)))
+    return found
+
+
+def fed_cells(configuration: Configuration, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """The pairs of `compare` whose second cell is fed the first one's trajectory: both of one model, both forced.
+
+    Of another model ids mean other things.
+    """
+    return [
+        (one, other)
+        for one, other in compared_pairs(configuration, cells)
+        if one.model == other.model and one.forced_file and other.forced_file
+    ]
 
 
 def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str, list[Cell]]:
@@ -122,8 +160,9 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
     leaks = [cell for pair in leak_pairs(configuration, cells) for cell in pair]
     compared = [cell for each in comparisons(configuration, cells) for cell in (each.pruned, *each.against)]
     warm = [cell for pair in warm_pairs(configuration, cells) for cell in pair if cell is not None]
+    pairs = [cell for pair in compared_pairs(configuration, cells) for cell in pair]
     run = [cell for cell in cells if cell.planned is None]
-    found = {LEAK: leaks, REAP: compared, SPEED: run, WARM: warm}
+    found = {LEAK: leaks, REAP: compared, SPEED: run, WARM: warm, COMPARE: pairs}
     return {
         file: list({cell.path: cell for cell in made_from}.values())
         for file, made_from in found.items()

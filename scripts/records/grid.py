@@ -155,6 +155,8 @@ class GridFile(Record, frozen=True, kw_only=True):
     """Pages of results/ablation/."""
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
+    compare: list[tuple[str, str]] = []
+    """Pairs of cells that results/compare.md sets side by side, by their paths."""
 
 
 class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -298,6 +300,8 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     """What results/leak.md compares."""
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
+    compare: list[tuple[str, str]] = []
+    """Pairs of cells that results/compare.md sets side by side, by their paths."""
     warm: list[WarmPair] = []
     """What results/warm.md compares."""
 
