@@ -192,7 +192,7 @@ def test_a_row_most_of_whose_positions_are_exact_ties_is_said_to_be_no_reading(p
     assert "does not compute these models" not in project.page
     project.change("bf16", "base", exact_ties=10_000)
     assert project.table().returncode == 0
-    assert "- tinychart-dense bf16: at 10,000 of" in project.output.read_text()
+    assert "- tinychart-dense bf16: at 10,000 of" in project.page
 
 
 def test_the_figures_of_the_first_table_fit_a_screen(project: Project) -> None:
