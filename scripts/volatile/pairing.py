@@ -228,7 +228,7 @@ def _remember(pairs: dict[str, str], one: str, other: str, most: int) -> None:
 
 def _words(one: str, other: str) -> list[tuple[str, str]]:
     """The words of two values that are alike but for words; else none."""
-    if _WORD.sub("\0", one) != _WORD.sub("\0", other):
+    if _WORD.split(one) != _WORD.split(other):
         return []
     return list(zip(_WORD.findall(one), _WORD.findall(other), strict=True))
 
