@@ -10,8 +10,8 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 # A cluster cancels a job by SIGTERM to all its processes: a command heeds it (scripts/common/command.py), and its shell
-# and `tee` wait until it has cleared up.
-shell.prefix("trap '' TERM; ")
+# and `tee` wait until it has cleared up. The rest is Snakemake's own prefix, whose place this takes.
+shell.prefix("set -euo pipefail; trap '' TERM; ")
 
 
 include: "rules/common.smk"

@@ -16,7 +16,7 @@ from scripts.common.errors import EngineError
 from scripts.engines.http import Server, log_end
 from scripts.engines.ready import HOST, START_SECONDS, take_port, wait_until_ready
 from scripts.engines.server_kinds import MODEL, Client, command, server_kind, weights_argument
-from scripts.engines.slurm_nodes import check_nodes, spans_nodes, srun_command, worker_command
+from scripts.engines.slurm_nodes import check_nodes, srun_command, worker_command
 from scripts.engines.tuning import process_caches
 from scripts.provenance.devices import NO_DEVICES, Devices
 from scripts.provenance.gpus import VISIBLE
@@ -48,7 +48,7 @@ def serve_process(
     served = (weights / weights_argument(kind, weights)).as_posix()
     argv = command(kind, settings.arguments, served, host=HOST, port=port, python=python, key=key)
     check_nodes(settings)
-    if spans_nodes(settings):
+    if settings.spans_nodes:
         worker = worker_command(kind, settings, served, python)
         argv = srun_command(argv, worker, settings.nodes, socket.gethostname())
     check_program(argv[0])

@@ -22,15 +22,10 @@ WORKER = (
 )  # the module that rank 0 is started by knows no --headless
 
 
-def spans_nodes(settings: Settings) -> bool:
-    """Whether an engine's ranks are started here on several machines."""
-    return settings.nodes > 1 and settings.arguments.get("distributed_executor_backend") != "ray"
-
-
 def check_nodes(settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
     """EngineError where the engine's ranks are started here and this is no Slurm job of as many machines."""
     given = environment.get("SLURM_JOB_NUM_NODES", "")
-    if spans_nodes(settings) and given != str(settings.nodes):
+    if settings.spans_nodes and given != str(settings.nodes):
         there = f"a Slurm job of {given}" if given else "no Slurm job"
         raise EngineError(
             f"{settings.engine} wants {settings.nodes} machines, and this is {there}",

@@ -132,6 +132,11 @@ class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
         return found // (self.parallel if self.kind == "llamacpp" else 1)
 
     @property
+    def spans_nodes(self) -> bool:
+        """Whether an engine's ranks are started here on several machines."""
+        return self.nodes > 1 and self.arguments.get("distributed_executor_backend") != "ray"
+
+    @property
     def parallel(self) -> int:
         """The slots of a llama.cpp server."""
         found = self.arguments.get("parallel", 1)

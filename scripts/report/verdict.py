@@ -32,10 +32,11 @@ def _cell_lines(entry: Entry) -> list[str]:
     found = entry.summary
     if found is None:
         return [f"{entry.name}: {entry.not_run}"]
+    unit = "characters" if any(reading.kind == "characters" for reading in found.readings) else "tokens"
     return [
         f"{entry.name}: {found.class_} ({READINGS[found.class_]})",
         f"text: {figures.k_of_n(found.text_identical, found.replays)} replays equal, in "
-        f"{figures.count(found.sessions, 'session')}, {found.tokens.mean:,.0f} tokens a replay",
+        f"{figures.count(found.sessions, 'session')}, {found.tokens.mean:,.0f} {unit} a replay",
         "bits: "
         + (
             "not known, without logprobs of the whole"
@@ -43,7 +44,7 @@ def _cell_lines(entry: Entry) -> list[str]:
             else f"{figures.bits_k_of_n(found)} replays equal"
         ),
         _first_difference(found),
-        *(f"also: {reading.sentence}" for reading in found.readings),
+        *(f"also: {reading.sentence}" for reading in found.readings if reading.kind != "characters"),
     ]
 
 

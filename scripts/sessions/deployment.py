@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.protocol import Engine
-from scripts.engines.slurm_nodes import spans_nodes
 from scripts.engines.start import start_engine
 from scripts.provenance.devices import Devices, hold_gpus
 from scripts.records.engine import EngineRecord
@@ -35,7 +34,7 @@ class Deployment:
         """The GPUs that the engine takes on this machine, held, as the cell's environment leaves them."""
         settings = self.settings
         os.environ.update(settings.environment)
-        return hold_gpus(0 if spans_nodes(settings) else settings.gpus // settings.nodes, settings.engine)
+        return hold_gpus(0 if settings.spans_nodes else settings.gpus // settings.nodes, settings.engine)
 
     def start_on(self, devices: Devices) -> AbstractContextManager[Engine]:
         """The running engine on GPUs that are held."""

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.common.errors import EngineError
 from scripts.engines.server_kinds import server_kind
-from scripts.engines.slurm_nodes import check_nodes, spans_nodes, srun_command, worker_command
+from scripts.engines.slurm_nodes import check_nodes, srun_command, worker_command
 from tests.engines.serving import kind_settings
 
 SETTINGS = kind_settings("vllm", arguments={"tensor_parallel_size": 4, "note": "it's one"}, nodes=3)
@@ -46,4 +46,4 @@ def test_outside_a_job_of_so_many_machines_it_is_refused_and_a_cluster_of_ray_ne
         check_nodes(SETTINGS, {})
     ray = msgspec.structs.replace(SETTINGS, arguments={"distributed_executor_backend": "ray"})
     check_nodes(ray, {})
-    assert not spans_nodes(ray) and not spans_nodes(msgspec.structs.replace(SETTINGS, nodes=1))
+    assert not ray.spans_nodes and not msgspec.structs.replace(SETTINGS, nodes=1).spans_nodes
