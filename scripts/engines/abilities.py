@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -27,7 +26,7 @@ TOKENS = 8
 NO_IDS = "no: it takes a conversation, and no token ids"
 
 # Who answers a path with such an object is that kind of server; anything else is a chat endpoint.
-SIGNS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
+SIGNS: Mapping[str, tuple[str, Callable[[Mapping[str, object]], bool]]] = {
     "sglang": ("/get_model_info", lambda answer: isinstance(answer.get("model_path"), str)),
     "vllm": (
         "/version",

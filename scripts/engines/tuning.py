@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from scripts.records.base import Value
 from scripts.records.settings import Settings
 from scripts.records.tuning import CacheState, Tuned, Tuning
 
@@ -163,7 +163,7 @@ def read_chosen(folder: Path) -> list[Tuned]:
     ]
 
 
-def _best(text: str) -> tuple[str, dict[str, Any]]:
+def _best(text: str) -> tuple[str, dict[str, Value]]:
     """The key and the configuration of one of Triton's files; an empty one where its form is not known."""
     try:
         content = json.loads(text)

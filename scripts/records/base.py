@@ -17,6 +17,8 @@ from scripts.common.files import canonical_json, read_json, write_json
 
 Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value that is somebody else's: an engine's argument as its owner writes it, what an engine answers."""
+JsonObject = dict[str, Any]
+"""An object of somebody else's: a request as a person wrote it, a message as a template takes it, a user's YAML."""
 
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import jinja2.nodes
 from jinja2.exceptions import TemplateError
@@ -21,7 +20,7 @@ from tokenizers import Tokenizer
 
 from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import read_json
-from scripts.records.base import Value
+from scripts.records.base import JsonObject, Value
 from scripts.workload.workloads import Request
 
 _SENTINEL = "\u27e6generated\u27e7"
@@ -46,7 +45,7 @@ IDLE = (
 )  # fmt: skip
 TEMPLATE_FIELDS = ("reasoning_effort", "documents")  # fields that a template is given, as servers do
 
-Message = dict[str, Any]  # as templates take them: what a model's own template reads is its author's
+Message = JsonObject  # as templates take them: what a model's own template reads is its author's
 
 
 class ChatForm:
@@ -181,7 +180,7 @@ def _compiled(environment: ImmutableSandboxedEnvironment, text: str, where: str)
         ) from error
 
 
-def _template_texts(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+def _template_texts(folder: Path, config: JsonObject) -> dict[str, str]:
     """The chat templates of a quant by name; the one that is used where nothing else is asked for is `default`."""
     more = {path.stem: path for path in sorted(folder.glob("additional_chat_templates/*.jinja"))}
     files = {"default": folder / "chat_template.jinja", **more}

@@ -5,7 +5,7 @@ conversation that ends with what the model said: of that one every assistant tur
 context. A file that an agent or a proxy logged is read by the reader that finds volatile state in logs, each of its
 conversations alike.
 
-A `dict[str, Any]` here is what a line holds: somebody's request.
+A `JsonObject` here is what a line holds: somebody's request.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import ConfigError, DataError
+from scripts.records.base import JsonObject
 from scripts.volatile.conversation import PROMPT_IDS, Call, Conversation, Part, Prompt, Result, Said, text_of
 from scripts.volatile.forms import find_conversations, read_log
 from scripts.workload.workloads import Request
 
-Body = dict[str, Any]
+Body = JsonObject
 
 FORMS = (
     'write one JSON value a line: {"prompt": "…"}, {"messages": […]} with "tools" if there are any, or '

@@ -1,16 +1,15 @@
 """Reading a workload file: checked, its charts drawn, its answers computed.
 
-`dict[str, Any]` here is what a user's YAML holds.
+A `JsonObject` here is what a user's YAML holds.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from scripts.common.configs import check_schema, load_yaml
 from scripts.common.errors import ConfigError
-from scripts.records.base import convert
+from scripts.records.base import JsonObject, convert
 from scripts.records.settings import Sampling
 from scripts.workload.charts import Chart, ChartSpec, draw_chart
 from scripts.workload.questions import KINDS, ask_text, check_question
@@ -52,7 +51,7 @@ def load_workload(path: Path) -> Workload:
     )
 
 
-def _of_requests(file: Path, name: str, raw: dict[str, Any]) -> Workload:
+def _of_requests(file: Path, name: str, raw: JsonObject) -> Workload:
     """The workload of a file of requests; `raw`: what the workload's own file says, if it has one."""
     max_tokens = raw.get("limits", {}).get("max_tokens", MAX_TOKENS)
     return Workload(
@@ -67,7 +66,7 @@ def _of_requests(file: Path, name: str, raw: dict[str, Any]) -> Workload:
     )
 
 
-def _scenario(entry: dict[str, Any], path: Path, index: int) -> Scenario:
+def _scenario(entry: JsonObject, path: Path, index: int) -> Scenario:
     where = f"{path}: scenarios[{index}]"
     files, charts = {}, {}
     for name, given in entry["files"].items():
@@ -100,7 +99,7 @@ def _scenario(entry: dict[str, Any], path: Path, index: int) -> Scenario:
     return Scenario(entry["name"], entry["intro"].strip(), files, tuple(questions))
 
 
-def _question(raw: dict[str, Any], number: int, charts: dict[str, Chart], where: str) -> Question:
+def _question(raw: JsonObject, number: int, charts: dict[str, Chart], where: str) -> Question:
     if "ask" in raw:
         if len(charts) != 1:
             raise ConfigError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from scripts.common.files import canonical_json, sha256_bytes
+from scripts.records.base import JsonObject
 from scripts.records.settings import GREEDY, Sampling
 from scripts.workload.workspace import Limits
 
@@ -51,17 +51,17 @@ class Scenario:
 class Request:
     """One chat request, an episode of one turn. `options`: the fields of its body beside messages and tools.
 
-    `max_tokens`: ids its answer may have. A dict[str, Any] is somebody's request as he wrote it.
+    `max_tokens`: ids its answer may have. A JsonObject is somebody's request as he wrote it.
     """
 
     name: str
-    messages: list[dict[str, Any]]
-    tools: list[dict[str, Any]]
-    options: dict[str, Any]
+    messages: list[JsonObject]
+    tools: list[JsonObject]
+    options: JsonObject
     max_tokens: int
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> JsonObject:
         """What a chat endpoint is sent of it, its keys in the order they were given in."""
         return {"messages": self.messages, **({"tools": self.tools} if self.tools else {}), **self.options}
 
@@ -94,7 +94,7 @@ class Workload:
     @property
     def sha256(self) -> str:
         """The sha256 of all that is asked: texts, files and answers as they came out, not as they are written."""
-        content: dict[str, Any] = {
+        content: JsonObject = {
             "system": self.system,
             "max_tokens": self.max_tokens,
             "max_turns": self.max_turns,
