@@ -584,6 +584,7 @@ def test_no_right_to_the_socket_is_said_with_the_remedy(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path)},  # with Podman there, that would be taken in its place
         capture_output=True,
         text=True,
     )
