@@ -138,7 +138,8 @@ def test_podman_is_found_where_docker_does_not_answer(
 ) -> None:
     """Without a socket of its own anywhere: a service is started, and is gone with the client."""
     monkeypatch.delenv("DOCKER_HOST")
-    monkeypatch.setattr("docker.utils.utils.DEFAULT_UNIX_SOCKET", f"http+unix://{tmp_path}/none.sock")
+    nowhere = {"base_url": f"unix://{tmp_path}/none.sock"}
+    monkeypatch.setattr("docker.client.ContextAPI.kwargs_from_context", lambda environment: nowhere)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with connect() as client:
         assert is_podman(client)
