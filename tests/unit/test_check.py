@@ -83,9 +83,14 @@ def test_noise_that_is_the_same_noise_is_no_change() -> None:
     assert check(*sides).outcome == "same"
 
 
+def test_two_single_cells_are_compared_whatever_their_names() -> None:
+    assert check(one([1], [1]), one([1], [1], name="o/p/e/v")).outcome == "same"
+
+
 def test_a_cell_that_was_not_run_is_not_the_same() -> None:
-    found = check(one([1], [1]), one([1], [1], name="o/p/e/v"))
-    assert found.outcome == "could not tell" and found.new == ["o/p/e/v"]
+    two = Baseline(cells=[drawn("o/p/e/v", [[1], [1]]), drawn("q/p/e/v", [[1], [1]])])
+    found = check(one([1], [1]), two)
+    assert found.outcome == "could not tell" and found.new == ["o/p/e/v", "q/p/e/v"]
     assert found.cells[0].reason == "it was not run now"
 
 
