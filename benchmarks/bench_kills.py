@@ -186,14 +186,15 @@ def main() -> None:
             sys.exit("the grid is not made, or other bits are, before anything was killed")
         whole = time.monotonic() - begun
         sent: Counter[str] = Counter()
-        rounds, failed = 0, []
+        tried = rounds = 0
+        failed = []
         begun = time.monotonic()
         while sum(sent.values()) < given.kills and time.monotonic() - begun < 60 * given.minutes:
             workflow.clear()
             (workflow.folder / "output.log").write_bytes(b"")
-            rounds += 1
+            tried += 1
             hits = []
-            for _ in range(1 + rounds % 2):
+            for _ in range(1 + tried % 2):
                 running = workflow.start()
                 time.sleep(random.uniform(0, whole))
                 target, number = random.choice(targets), random.choice(SIGNALS)
@@ -201,15 +202,16 @@ def main() -> None:
                     hits.append("scancel" if target == "job" else f"{number.name} {target}")
                 running.wait(SECONDS)
             sent.update(hits)
-            print(f"round {rounds}: {', '.join(hits) or 'nothing was hit'}", file=sys.stderr, flush=True)
+            rounds += bool(hits)
+            print(f"round {tried}: {', '.join(hits) or 'nothing was hit'}", file=sys.stderr, flush=True)
             problem = judge(workflow, expected, given.slurm)
             if problem:
-                failed.append(f"round {rounds} ({', '.join(hits)}): {problem}")
+                failed.append(f"round {tried} ({', '.join(hits)}): {problem}")
                 print(failed[-1], flush=True)
                 print((workflow.folder / "output.log").read_text("utf-8", "replace")[-4000:], flush=True)
         print(f"signals sent: {dict(sorted(sent.items()))}; the command undisturbed takes {whole:.0f} s")
     where = "through Slurm" if given.slurm else "locally"
-    figure = f"{rounds - len(failed)} of {rounds} rounds, {sum(sent.values())} signals"
+    figure = f"{rounds - len(failed)} of {rounds} rounds that hit something, {sum(sent.values())} signals"
     say(f"completed {where} by the same command, bits equal, nothing left", figure, "all", not failed)
 
 
