@@ -148,7 +148,8 @@ def prepare(folder: Path, slurm: bool) -> Workflow:
     def shrink(grid: dict[str, object]) -> None:
         names = {"models": ["tinychart-dense"], "precisions": ["q8_0"], "engines": [ENGINE]}
         grid.update(sessions=2, replays=1, forced=0, blocks=[{**names, "variants": ["base"]}])
-        grid.pop("ablations", None)
+        for key in ("ablations", "compare"):
+            grid.pop(key, None)
 
     def shorten(workload: dict[str, Any]) -> None:
         del workload["scenarios"][1:], workload["scenarios"][0]["questions"][2:]
