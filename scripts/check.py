@@ -12,6 +12,7 @@ part them as much in so many cases. Over the cells the share of false alarms is 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,11 @@ def main(
     if junit is not None:
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(as_junit(found), encoding="utf-8")
-    _print(found)
+    try:
+        _print(found)
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader that has seen enough: the exit code is the verdict all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT[found.outcome]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from scripts.comparison.baseline import freeze, pack, unpack
 from scripts.comparison.checks import check, distance, least_chance, rejected, sessions_needed
 from scripts.records.check import Baseline, BaselineCell, Checked, Distinct
-from tests.unit.cells import PlantedReplay, command, part, write_cell
+from tests.unit.cells import ROOT, PlantedReplay, command, part, write_cell
 
 
 def replay(*ids: int) -> PlantedReplay:
@@ -139,6 +141,23 @@ def test_a_baseline_is_a_small_file_and_a_check_ends_with_its_exit_code(
         assert case is not None
         assert [each.tag for each in case] == {0: [], 1: ["failure"], 3: ["skipped"]}[code]
     assert "in all: could not tell" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    result = planted(tmp_path, [replay(1, 2)] * 2)
+    line = [
+        sys.executable,
+        "-m",
+        "scripts.check",
+        str(result),
+        str(result),
+        "--output",
+        str(tmp_path / "check.json"),
+    ]
+    check_run = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert check_run.stdout is not None and check_run.stderr is not None
+    check_run.stdout.close()
+    assert (check_run.wait(60), check_run.stderr.read()) == (0, b"")
 
 
 def test_errors_and_other_workloads_are_no_verdict(tmp_path: Path) -> None:
