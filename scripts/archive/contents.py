@@ -140,7 +140,7 @@ def manifest_files(root: Path, grid: Grid) -> list[str]:
             continue
         found.add(name)
         if (root / name).is_file() and (source := Manifest.read(root / name).source.from_) is not None:
-            waiting.append((model, source))
+            waiting.append(source_quant(model, source))
     return sorted(found)
 
 

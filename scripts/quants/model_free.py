@@ -23,10 +23,10 @@ from scripts.records.manifest import WeightsSource
 from scripts.records.models import Precision
 
 BESIDE = (*CHAT_FILES, "generation_config.json")
-EXPERTS = re.compile(r".*mlp\.experts\.\d+\.(gate|up|down)_proj$")
-LINEAR = re.compile(
-    r".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|.*\.experts\.\d+\.(gate|up|down)_proj$"
-)
+EXPERTS = re.compile(r".*\.(mlp|block_sparse_moe)\.experts\.\d+\.((gate|up|down)_proj|w[123])$")
+LINEAR = re.compile(rf".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|{EXPERTS.pattern}")
+# vLLM asks for the scheme of Mixtral's experts by the names that they have in other models.
+MIXTRAL = re.compile(r"(.*experts.*\.)w\\d\+\$$")
 NEVER = re.compile(r"(^|\.)(lm_head|embed_tokens|visual|mtp)(\.|$)|\.mlp\.gate$|shared_expert_gate$")
 
 
@@ -141,7 +141,8 @@ def _device() -> str:
 def _patterns(targets: list[str]) -> list[str]:
     """The targets as few regular expressions, numbers left open: what a config file can hold."""
     found = {"re:.*" + re.escape(re.sub(r"\d+", "0", each)).replace("0", r"\d+") + "$" for each in targets}
-    return sorted(found)
+    renamed = {f"{match[1]}(gate|up|down)_proj$" for each in found if (match := MIXTRAL.match(each))}
+    return sorted(found | renamed)
 
 
 def check_quantised(source: Path, target: Path, scheme: str, targets: list[str]) -> dict[str, int]:
