@@ -279,7 +279,8 @@ def foretell(contexts: Contexts) -> Foretold | None:
     shapes = np.where(seen > 0, flipped, flipped.sum()) + 1 / classes
     drawn = generator.gamma(shapes, 1 / np.where(seen > 0, seen, total), (DRAWS, classes)) * asked
     flips = generator.poisson(drawn).sum(axis=1)
-    events = np.array([generator.choice(sizes, count).sum() for count in flips])
+    values, shares = np.unique(sizes, return_counts=True)
+    events = generator.multinomial(flips, shares / sizes.size) @ values
     low, high = np.quantile(events, [0.025, 0.975], method="inverted_cdf")
     size = float(sizes.mean())
     return Foretold(

@@ -114,10 +114,10 @@ def test_classes_hold_margins_up_to_their_edge() -> None:
 
 @pytest.mark.parametrize("scale", [0.0, 0.02, 0.2])
 def test_what_is_foretold_is_seen(scale: float) -> None:
-    """Flips by a noise of that scale: in 95 of 100 cells the other half has as many as foretold, or nearly so."""
+    """Flips by a noise of that scale: the other half has as many as foretold, in 95 of 100 cells or so."""
     generator = np.random.default_rng(7)
     seen = []
-    for _ in range(100):
+    for _ in range(60):
         margins = np.round(generator.exponential(0.9, 1280) * 16) / 16
         chance = np.exp(-margins / scale) / 2 if scale else np.zeros(margins.size)
         others = generator.binomial(6, chance)
@@ -126,7 +126,7 @@ def test_what_is_foretold_is_seen(scale: float) -> None:
         seen.append(found.consistent)
         if scale == 0.02:  # exact ties alone flip, and a flip elsewhere was not to be expected
             assert found.low <= found.expected <= found.high
-    assert sum(seen) >= 90
+    assert sum(seen) >= 54
 
 
 def test_one_stretch_foretells_nothing() -> None:
