@@ -15,6 +15,7 @@ from scripts.records.engine import EngineRecord
 from scripts.records.grid import Grid, GridCell
 from scripts.records.machine import Machine
 from scripts.records.manifest import Manifest
+from scripts.records.models import source_quant
 from scripts.records.session import ReplayFiles, SessionRecord, WeightsSum, WorkloadSum
 from scripts.records.settings import Settings
 

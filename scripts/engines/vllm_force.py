@@ -46,7 +46,9 @@ class Force(AdapterLogitsProcessor, SecondInterface):
     """Admits the request's next given id and no other; requests without given ids are left alone."""
 
     def __init__(self, vllm_config: Any, *rest: Any) -> None:
-        hand_on_expert(vllm_config.model_config.hf_config)  # the runner makes its processors before it loads weights
+        hand_on_expert(
+            vllm_config.model_config.hf_config
+        )  # the runner makes its processors before it loads weights
         self._second = len(rest) == 1
         self._config: Any = vllm_config
         if self._second:

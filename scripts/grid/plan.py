@@ -44,6 +44,7 @@ from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.forced import MODES
+from scripts.records.models import source_quant
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"

@@ -107,7 +107,7 @@ def _dequantise(
 
 
 def _reshape(root: Path, entry: Precision, quants: Path, aside: Path, quantiser: Quantiser) -> WeightsSource:
-    """The dense checkpoint of the precision `from` in another shape; a GGUF file too where all its experts are there."""
+    """The checkpoint of the precision `from` in another shape; a GGUF file too where all its experts are there."""
     from scripts.quants.reshape import reshape
 
     assert entry.from_ is not None and entry.shape is not None and entry.seed is not None

@@ -12,7 +12,7 @@ from scripts.records.base import Record, convert
 
 CONFIG = "config.json"
 CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-# Where a file holds one expert that stands for all: config.json's key with their number, and a tensor that no loader knows.
+# Where a file holds one expert for all: config.json's key with their number, and a tensor that no loader knows.
 ONE_EXPERT = "copies_of_expert_0"
 
 

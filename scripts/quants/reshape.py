@@ -1,10 +1,11 @@
-"""The recipe reshape: a trained dense model's function in another shape, wider, and as a Mixture of Experts if wanted.
+"""The recipe reshape: a trained dense model's function in another shape, wider, and as a Mixture of Experts.
 
-The residual stream of width d lies in one of width D as Q x, where the d columns of Q are orthonormal and drawn from the
-seed: what reads the stream is multiplied by Qᵀ, what writes it by Q. RMSNorm's mean over D is d/D of that over d, so its
-epsilon is multiplied by d/D, √(d/D) and its own weights go into what reads it, and it keeps weights of one. Experts that
-all are the feed-forward network give its output whatever the router says, where their weights add to one. More heads or
-a wider feed-forward network are copies, which share what each of them writes. In exact arithmetic all are one function.
+The residual stream of width d lies in one of width D as Q x, where the d columns of Q are orthonormal and drawn from
+the seed: what reads the stream is multiplied by Qᵀ, what writes it by Q. RMSNorm's mean over D is d/D of that over d,
+so its epsilon is multiplied by d/D, √(d/D) and its own weights go into what reads it, and it keeps weights of one.
+Experts that all are the feed-forward network give its output whatever the router says, where their weights add to one.
+More heads or a wider feed-forward network are copies, which share what each of them writes. In exact arithmetic all
+are one function.
 
 Everything is computed in float64 and rounded once, to bf16.
 """
@@ -38,7 +39,7 @@ _KNOWN |= {"post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm", N
 
 @dataclass(frozen=True)
 class Mixture:
-    """How an architecture names its experts: config.json's keys, the router, an expert's matrices by their dense names."""
+    """How an architecture names its experts: config.json's keys, the router, an expert's matrices by dense names."""
 
     config: Mapping[str, Any]
     experts_key: str
@@ -105,14 +106,18 @@ def shaped_config(config: ModelConfig, content: Mapping[str, Any], shape: Shape)
     """
     wide = shape.intermediate_size or config.intermediate_size
     groups = shape.key_value_heads or config.num_key_value_heads
+    positions = shape.max_position_embeddings or config.max_position_embeddings
     for what, new, old in (
         ("hidden_size", shape.hidden_size, config.hidden_size),
         ("intermediate_size", wide, config.intermediate_size),
         ("key_value_heads", groups, config.num_key_value_heads),
+        ("max_position_embeddings", positions, config.max_position_embeddings),
         ("experts", shape.experts or shape.top_k, shape.top_k),
     ):
         if new < old:
-            raise ConfigError(f"{what} cannot be {new}: it is at least {old}", where="config/models.yaml: shape")
+            raise ConfigError(
+                f"{what} cannot be {new}: it is at least {old}", where="config/models.yaml: shape"
+            )
     made = {
         **content,
         "hidden_size": shape.hidden_size,
@@ -120,6 +125,7 @@ def shaped_config(config: ModelConfig, content: Mapping[str, Any], shape: Shape)
         "num_key_value_heads": groups,
         "num_attention_heads": groups * (config.num_attention_heads // config.num_key_value_heads),
         "head_dim": config.head_dim,
+        "max_position_embeddings": positions,
         "rms_norm_eps": config.rms_norm_eps * config.hidden_size / shape.hidden_size,
         "tie_word_embeddings": False,
     }
@@ -179,7 +185,10 @@ def reshaped(
         network = {"gate_proj": gate, "up_proj": up * balance, "down_proj": down / balance}
         yield from _feed_forward(config, network, shape, at, rng)
     yield "model.norm.weight", ones
-    yield "lm_head.weight", into(tensors.get("lm_head.weight", embedding), scale * tensors["model.norm.weight"])
+    yield (
+        "lm_head.weight",
+        into(tensors.get("lm_head.weight", embedding), scale * tensors["model.norm.weight"]),
+    )
     if shape.one_expert:
         yield ONE_EXPERT, np.array([float(shape.experts)])
 
@@ -232,4 +241,3 @@ def reshape(source: Path, folder: Path, shape: Shape, seed: int) -> None:
     made = {name: to_bf16(each.astype(np.float32)) for name, each in reshaped(config, tensors, shape, seed)}
     shapes = {name: bits.shape for name, bits in made.items()}
     write_bf16(folder / "model.safetensors", shapes, (bits.tobytes() for bits in made.values()))
-

