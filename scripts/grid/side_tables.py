@@ -144,14 +144,14 @@ def compared_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[
 
 
 def fed_cells(configuration: Configuration, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """The pairs of `compare` whose second cell is fed the first one's trajectory: both of one model, both forced.
+    """The pairs of `compare` whose second cell is fed the first one's trajectory: of one model, the first one forced.
 
     Of another model ids mean other things.
     """
     return [
         (one, other)
         for one, other in compared_pairs(configuration, cells)
-        if one.model == other.model and one.forced_file and other.forced_file
+        if one.model == other.model and one.forced_file
     ]
 
 
