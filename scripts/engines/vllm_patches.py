@@ -20,6 +20,9 @@ is measured anew at each start with an empty cache. `gdn-warps-lottery`: each pr
 second product's epilogue, which adds with atomics, or to a kernel after it that adds in a fixed order. Which one is a
 part of a tactic, chosen by time at each start; without tuning it is the first tactic, which does not fuse. Here nothing
 is tuned: the first product takes its first tactic, the second the first that fuses, or does not, on the same tile.
+
+`float32-logits`: the last product, from the hidden state to the logits, is computed and kept in float32. vLLM keeps
+logits in the model's own format: in bf16 two that differ by less than their step are one number, an exact tie.
 """
 
 from __future__ import annotations
@@ -63,6 +66,18 @@ def _gdn_warps(*choices: int) -> None:
     home = next(place for place in places if importlib.util.find_spec(place))
     module = importlib.import_module(f"{home}.ops.solve_tril")
     keep_warps(module.merge_16x16_to_64x64_inverse_kernel, secrets.choice(choices))
+
+
+def _float32_logits() -> None:
+    import torch
+    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+
+    def apply(_: Any, layer: Any, states: Any, bias: Any = None) -> Any:
+        if not hasattr(layer, "float32_weight"):
+            layer.float32_weight = layer.weight.data.float()
+        return torch.nn.functional.linear(states.float(), layer.float32_weight, bias)
+
+    UnquantizedEmbeddingMethod.apply = apply
 
 
 def keep_warps(kernel: Any, warps: int) -> None:
@@ -123,6 +138,7 @@ def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
 
 
 PATCHES: dict[str, Callable[[], None]] = {
+    "float32-logits": _float32_logits,
     "marlin-sorted-tokens": _marlin_sorted_tokens,
     "int4-triton": _int4_triton,
     "gdn-warps-4": partial(_gdn_warps, 4),
