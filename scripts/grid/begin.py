@@ -11,7 +11,7 @@ from scripts.common.errors import ConfigError, TempzeroError
 from scripts.grid.asked import Asked
 from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
-from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
+from scripts.grid.describe import describe_downloads, describe_grid, describe_rest, describe_unproven
 from scripts.grid.guard import hold_folder, lead_jobs, unfinished
 from scripts.grid.lock import FolderHeldError
 from scripts.grid.machine import check_chat_forms, check_machine
@@ -54,6 +54,8 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
         print(describe_rest(Path(), plan.rows, configuration.engines, plan.local_gpus), file=sys.stderr)
+        if downloads := describe_downloads(configuration, plan.rows):
+            print(downloads, file=sys.stderr)
         if unproven := describe_unproven(configuration, plan.rows):
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
