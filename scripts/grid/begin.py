@@ -66,7 +66,7 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
                 check_chat_forms(configuration, plan.rows)
             _hold(plan)
             plan.note_deletions()
-            _share_gpus("gpu_gb" in asked.resources and not asked.executor)
+            _share_gpus(0 if asked.executor else asked.gpu_gb)
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))
     except TempzeroError as error:
@@ -85,11 +85,11 @@ def _hold(plan: Plan) -> None:
         raise
 
 
-def _share_gpus(wanted: bool) -> None:
-    """Tell the jobs whether a GPU may have several of them, as its memory has room."""
+def _share_gpus(memory_gb: int) -> None:
+    """Tell the jobs how much memory of all GPUs they share, so that one card may have several of them; 0 is none."""
     os.environ.pop(SHARED, None)
-    if wanted:
-        os.environ[SHARED] = "1"
+    if memory_gb:
+        os.environ[SHARED] = str(memory_gb)
 
 
 def wants_sessions(plan: Plan) -> bool:
