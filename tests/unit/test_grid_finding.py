@@ -101,7 +101,13 @@ def test_what_tells_causes_apart_is_there(cells: list[Cell]) -> None:
     assert {"qwen3.6-27b/bf16/vllm-0.24.0/base", "qwen3.6-27b/bf16/vllm-0.24.0-tp4/base"} <= rows
     variants = {cell.variant for cell in cells}
     assert {"moe-triton", "moe-marlin", "moe-cutlass", "moe-flashinfer-cutlass", "moe-deep-gemm"} <= variants
-    assert {"marlin-sorted-tokens", "fused-finalize", "warm-tuning", "gdn-warps-4", "gdn-warps-8"} <= variants
+    assert {
+        "marlin-sorted-tokens",
+        "sglang-fused-finalize",
+        "warm-tuning",
+        "gdn-warps-4",
+        "gdn-warps-8",
+    } <= variants
     assert {"deterministic", "mtp", "prefix-cache", "kv-fp8", "kv-bf16", "leaky"} <= variants
     engines = {cell.engine for cell in cells if f"{cell.model}/{cell.precision}" == FINDING[-1]}
     assert {"vllm-0.33.0-tp4", "vllm-0.31.0-tp4", "vllm-0.24.0-tp4"} <= engines
