@@ -8,7 +8,9 @@ from scripts.records.base import FileRecord, Record
 from scripts.records.cell import Kernels
 from scripts.records.settings import Architecture
 
-Outcome = Literal["starts", "refused", "fails", "no engine", "no weights", "no stand-in", "not run", "not reached"]
+Outcome = Literal[
+    "starts", "refused", "fails", "no engine", "no weights", "no stand-in", "not run", "not reached"
+]
 
 
 class RehearsedCell(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,7 +48,7 @@ class RehearsedCell(Record, frozen=True, kw_only=True, omit_defaults=True):
     ignored: dict[str, str] = {}
     """Argument or variable of the variant → what the log says of not heeding it."""
     flags: str | None = None
-    """Of a cell that was not run, what a parser of its engine's kind makes of its arguments; null where none is here."""
+    """Of a cell that was not run, what a parser of its kind of engine makes of its arguments; null without one here."""
     image: str | None = None
     """Of a cell that was not run, whether the image of its engine is here; null where it has none."""
 
