@@ -44,6 +44,7 @@ from scripts.provenance.gpus import visible_gpus
 from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
+from scripts.records.forced import MODES
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
@@ -200,11 +201,18 @@ class Plan:
         return " ".join([self._settings[names], *(f"--{mode}-passes {count}" for mode, count in passes)])
 
     def feed_arguments(self, *names: str) -> str:
-        """A cell's folder and settings, and a pass a mode over another's trajectory, as force_cell takes them."""
-        passes = self.cells[names].forced.by_mode.items()
+        """A cell's folder and settings, and a pass over another's trajectory in each mode that this one is forced in,
+        as force_cell takes them. The trajectory's name comes last."""
+        passes = self.fed_from(names[4]).forced.by_mode.items()
         return " ".join(
-            [self._settings[names], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
+            [self._settings[names[:4]], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
         )
+
+    def feed_needs(self, *names: str) -> Needs:
+        """What it takes at most to feed a cell another's trajectory: a pass a mode, as long as a replay."""
+        cell = self.cells[names[:4]]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        return playing_needs(cell.estimate, len(MODES), quant, self.engine(cell.engine))
 
     def question(self, *names: str, sessions: int) -> str:
         """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""

@@ -269,7 +269,7 @@ def write_safetensors(files: dict[Path, list[Drawn]], seed: int) -> None:
 
 
 def _write_part(stream: int, begin: int, tensor: Drawn, seed: int, part: int) -> None:
-    data = memoryview(draw(tensor, seed, part).reshape(-1).view(np.uint8))
+    data = memoryview(draw(tensor, seed, part).tobytes())
     place = begin + part * (tensor.bytes // tensor.parts)
     while data:
         written = os.pwrite(stream, data, place)
