@@ -19,7 +19,8 @@ from scripts.common.errors import ConfigError
 from scripts.common.files import write_whole
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import CONFIG, ENGINES, MODELS, Configuration
-from scripts.grid.resolve import Cell, Quant
+from scripts.grid.resolve import Cell, Quant, cell_settings
+from scripts.grid.targets import REHEARSAL
 from scripts.records.base import JsonObject
 from scripts.records.engines import EngineEntry
 from scripts.records.rehearsal import Outcome
@@ -27,7 +28,7 @@ from scripts.rehearsal.stand_ins import StandIns, as_processes
 from scripts.rehearsal.tried import RESULTS
 
 FOLDER = Path(".snakemake/rehearsal")
-PAGE = "results/rehearsal.md"
+PAGE = REHEARSAL
 OWN = (".git", ".snakemake", ".tuning", "config", "results")
 WORKLOADS = {False: "rehearsal", True: "ask"}  # by whether a cell is asked requests
 ESTIMATE = {"tokens_per_replay": 100, "tokens_per_second": 20, "start_seconds": 90}
@@ -76,7 +77,10 @@ def plan_rehearsal(configuration: Configuration, cells: Sequence[Cell], gpus: in
     if configuration.config.rehearse_in == "process":
         engines, hosts = as_processes(engines)
     run = [cell for cell in cells if cell.planned is None]
-    stand_ins = StandIns(configuration.root, models).add((cell.model, cell.precision) for cell in run)
+    drafting = {cell.model for cell in run if _drafts(configuration, cell)}
+    stand_ins = StandIns(configuration.root, models, drafting).add(
+        (cell.model, cell.precision) for cell in run
+    )
     return Plan(
         configuration=configuration,
         cells=tuple(_rehearsed(configuration, cell, stand_ins, gpus) for cell in cells),
@@ -108,6 +112,12 @@ def _rehearsed(configuration: Configuration, cell: Cell, stand_ins: StandIns, gp
         sweep=None,
     )
     return Rehearsed(cell, started)
+
+
+def _drafts(configuration: Configuration, cell: Cell) -> bool:
+    """Whether a cell decodes speculatively, for all that is known with the model's own MTP layer."""
+    arguments = cell_settings(configuration, cell).arguments.items()
+    return any(name.startswith("speculative") and value for name, value in arguments)
 
 
 def _too_few(engine: EngineEntry, gpus: int) -> str | None:

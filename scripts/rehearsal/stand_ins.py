@@ -7,7 +7,7 @@ stand-in is named, and never replaced by something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,13 +17,15 @@ from scripts.records.base import JsonObject
 from scripts.records.rehearsal import StandIn
 
 LAYERS = 2
-"""Layers of a stand-in whose layers are all alike; of one that has several kinds, as many as hold each of them."""
+"""Layers of a stand-in whose layers are all alike; one that has several kinds has one of each."""
 SHAPES = "shapes"
 """The folder in that of the rehearsal with shapes that no folder of resources/ has."""
 OWN_WEIGHTS = "its own weights: nothing is pulled for them from a hub"
 SIZES = ("disk_gb", "gpu_memory_gb")
-"""What is at most that of what a stand-in is built from; the entry's own is that of all its layers."""
+BESIDE_GB = 6.0
+"""GPU memory of an engine beside its weights: its cache, its workspace."""
 OF_CONTAINERS = ("build", "container", "image", "image_gb", "setup", "download_gb")
+OF_MEMORY = ("gpu_memory_utilization", "mem_fraction_static")
 
 Quant = tuple[str, str]
 
@@ -32,16 +34,19 @@ Quant = tuple[str, str]
 class StandIns:
     """The models of a rehearsal, made from those of models.yaml (`known`, its content) under `root`.
 
-    `models`: what models.yaml of the rehearsal holds. `shapes`: config.json files that it needs, by their paths from
-    the rehearsal's folder. `used`: what stands in, by quant. `missing`: why nothing does.
+    `drafting`: models that draft with their MTP layer, which the others have no need of. `models`: what models.yaml of
+    the rehearsal holds. `shapes`: config.json files that it needs, by their paths from the rehearsal's folder.
+    `used`: what stands in, by quant. `missing`: why nothing does. `layers`: those of a model's stand-in, in words.
     """
 
     root: Path
     known: Mapping[str, JsonObject]
+    drafting: Collection[str] = ()
     models: dict[str, JsonObject] = field(default_factory=dict)
     shapes: dict[str, JsonObject] = field(default_factory=dict)
     used: dict[Quant, StandIn] = field(default_factory=dict)
     missing: dict[Quant, str] = field(default_factory=dict)
+    layers: dict[str, str] = field(default_factory=dict)
 
     def add(self, quants: Iterable[Quant]) -> StandIns:
         """Find a stand-in for each of these quants."""
@@ -92,7 +97,7 @@ class StandIns:
             made = self._precisions(model)
             if source not in made:
                 made[source] = self._drawn(model, entry["from"])
-            entry["from"] = source
+            return _no_larger({**entry, "from": source}, made[source])
         return self._cut(model, entry) if entry.get("recipe") == "random" else entry
 
     def _name(self, model: str, drawn: str) -> str:
@@ -105,10 +110,27 @@ class StandIns:
         """The entry of drawn weights with a few of its layers, and with the model's own number of experts."""
         content = read_json(self.root / entry["source"] / CONFIG)
         text = content.get("text_config", content)
-        cut = {**entry, "layers": min(few_layers(text), entry.get("layers", text["num_hidden_layers"]))}
+        of, given = text["num_hidden_layers"], dict(text)
         experts = self.known[model].get("stand_in", {}).get("experts")
         if experts is not None:
             text["num_experts"] = experts
+        if model not in self.drafting and "mtp_num_hidden_layers" in text:
+            text["mtp_num_hidden_layers"] = 0
+        if len(kinds := list(dict.fromkeys(text.get("layer_types", [])))) > 1:
+            text |= {
+                "layer_types": kinds,
+                "num_hidden_layers": len(kinds),
+                "full_attention_interval": len(kinds),
+            }
+            self.layers[model] = f"{len(kinds)} of {of} layers, one of each kind"
+            cut = {key: value for key, value in entry.items() if key != "layers"}
+        else:
+            cut = {**entry, "layers": min(LAYERS, of)}
+            self.layers[model] = f"{cut['layers']} of {of} layers"
+        if text.get("num_experts"):
+            self.layers[model] += f", {text['num_experts']} experts"
+        cut |= _sizes(entry, given, text)
+        if text != given:
             cut["source"] = f"{SHAPES}/{model}"
             self.shapes[f"{cut['source']}/{CONFIG}"] = content
         return cut
@@ -120,18 +142,31 @@ class StandIns:
             first = made[first["from"]]
         weights = OWN_WEIGHTS
         if first.get("recipe") == "random":
-            folder = Path(first["source"])
-            content = self.shapes.get(f"{folder}/{CONFIG}") or read_json(self.root / folder / CONFIG)
-            text = content.get("text_config", content)
-            parts = [f"{first['layers']} of {text['num_hidden_layers']} layers"]
-            if experts := text.get("num_experts"):
-                parts.append(f"{experts} experts")
-            stand_in = self.known[model].get("stand_in", {}).get("model", model)
-            name = f"{stand_in} {_wanted(precision, entry)}"
-            weights = f"{name}, drawn: {', '.join(parts)}{_format(made[precision])}"
+            name = self.known[model].get("stand_in", {}).get("model", model)
+            weights = (
+                f"{name} {_wanted(precision, entry)}, drawn: {self.layers[model]}{_format(made[precision])}"
+            )
         return StandIn(
             model=model, precision=precision, weights=weights, unlike=entry.get("stand_in", {}).get("unlike")
         )
+
+
+def _sizes(entry: JsonObject, before: JsonObject, after: JsonObject) -> JsonObject:
+    """The sizes of drawn weights with other layers and experts, by proportion; none where the entry says none."""
+    if "disk_gb" not in entry:
+        return {}
+    ends = 4 * before["vocab_size"] * before["hidden_size"] / 1e9  # embedding and output, 2 bytes each
+    layers = entry.get("layers", before["num_hidden_layers"]) + before.get("mtp_num_hidden_layers", 0)
+    kept = min(LAYERS, after["num_hidden_layers"]) + after.get("mtp_num_hidden_layers", 0)
+    share = kept / layers * (after.get("num_experts") or 1) / (before.get("num_experts") or 1)
+    disk = ends + max(0.0, entry["disk_gb"] - ends) * share
+    return {"disk_gb": round(disk, 1), "gpu_memory_gb": round(disk + BESIDE_GB, 1)}
+
+
+def _no_larger(entry: JsonObject, source: JsonObject) -> JsonObject:
+    """An entry whose sizes are at most those of what it is built from: its own may be those of all layers."""
+    sizes = {key: min(entry.get(key, source[key]), source[key]) for key in SIZES if key in source}
+    return {**entry, **sizes}
 
 
 def _wanted(precision: str, entry: JsonObject) -> str:
@@ -147,18 +182,11 @@ def _format(entry: JsonObject) -> str:
     return f", {made} by {entry['recipe']}" + (", experts only" if entry.get("experts_only") else "")
 
 
-def few_layers(shape: Mapping[str, object]) -> int:
-    """How many layers, from the first, hold one of each kind that a shape has (its text_config, or config.json)."""
-    kinds = shape.get("layer_types")
-    if not isinstance(kinds, list) or len(set(kinds)) < 2:
-        return LAYERS
-    return 1 + max(kinds.index(kind) for kind in set(kinds))
-
-
 def as_processes(engines: Mapping[str, JsonObject]) -> tuple[dict[str, JsonObject], dict[str, str]]:
     """The engines, those in containers as processes where one of their kind is one; and which one each was made of.
 
-    The container's arguments are laid over those of the process, which leave out what its machine cannot compile.
+    The container's arguments are laid over those of the process, which leave out what its machine cannot compile; but
+    for those that say how much of a card is taken, so that several stand-ins have room on one.
     """
     found, hosts = dict(engines), {}
     for name, entry in engines.items():
@@ -171,7 +199,10 @@ def as_processes(engines: Mapping[str, JsonObject]) -> tuple[dict[str, JsonObjec
             **{key: value for key, value in entry.items() if key not in OF_CONTAINERS},
             "runtime": "process",
             "lock": engines[host]["lock"],
-            "arguments": {**engines[host]["arguments"], **entry["arguments"]},
+            "arguments": {
+                **engines[host]["arguments"],
+                **{key: value for key, value in entry["arguments"].items() if key not in OF_MEMORY},
+            },
             "environment": {
                 **engines[host].get("environment", {}),
                 **{key: value for key, value in variables if not (inside and value.startswith(f"{inside}/"))},
