@@ -50,6 +50,7 @@ from scripts.records.question import QuestionRound
 GRID = "results/grid.json"
 REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
+RANK_GB = 4  # GPU memory of an engine's process on a further card, beside its part of the weights
 # Priorities: of a cell's sessions 00, 01 and all later ones; of weights that are made here, of those that are pulled.
 ROUNDS = (1_000_000, 1_000, 1)
 BRING = (200_000, 100_000)
@@ -187,7 +188,13 @@ class Plan:
         cells = self.cells.items()
         settings = {names: cell_settings(self.configuration, cell).as_json() for names, cell in cells}
         return {
-            names: shlex.join([self.cells[names].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
+            names: shlex.join(
+                [
+                    self.cells[names].folder,
+                    f"--settings={json.dumps(each, sort_keys=True)}",
+                    *([f"--gpu-gb={memory}"] if (memory := self.session_gpu_memory(*names[:3])) else []),
+                ]
+            )
             for names, each in settings.items()
         }
 
@@ -348,9 +355,10 @@ class Plan:
         return 0 if self.evictable else BRING[pulled]
 
     def session_gpu_memory(self, model: str, precision: str, engine: str) -> int:
-        """GPU memory in GB that a session takes: what --resources gpu_gb= shares among sessions."""
+        """GPU memory in GB that a session takes on all its GPUs: what --resources gpu_gb= shares among sessions."""
+        gpus = self.engine(engine).gpus
         quant = self.configuration.precision(model, precision)
-        return math.ceil(gpu_memory(quant)) if self.engine(engine).gpus else 0
+        return math.ceil(gpu_memory(quant) + RANK_GB * (gpus - 1)) if gpus else 0
 
     def engine_gpu_memory(self, engine: str) -> int:
         """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.

@@ -62,8 +62,9 @@ def run_session(session: Session, output: Path) -> None:
             try:
                 with deployment.start_on(devices) as engine:
                     start_seconds = round(time.monotonic() - begun, 3)
-                    played = player.play(engine, folder, session.replays, progress)
-                    described = engine.describe()
+                    with devices.playing():
+                        played = player.play(engine, folder, session.replays, progress)
+                        described = engine.describe()
             except StartError as error:
                 refused = find_refusal(error.log, error.ended, deployment.settings.asked)
                 if refused is None:
