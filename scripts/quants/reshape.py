@@ -33,7 +33,14 @@ from scripts.records.models import Shape
 Floats = NDArray[np.float64]
 READERS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")
 _TENSOR = re.compile(r"model\.(?:layers\.\d+\.)?(.+)\.weight|lm_head\.weight")
-_KNOWN = {*READERS, "self_attn.o_proj", "mlp.down_proj", "embed_tokens", "norm", "input_layernorm"}
+_KNOWN: set[str | None] = {
+    *READERS,
+    "self_attn.o_proj",
+    "mlp.down_proj",
+    "embed_tokens",
+    "norm",
+    "input_layernorm",
+}
 _KNOWN |= {"post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm", None}
 
 

@@ -31,6 +31,7 @@ LLAMA = {
     **QWEN3,
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
+    "hidden_size": 36,
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
     "head_dim": 8,
