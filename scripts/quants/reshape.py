@@ -174,7 +174,9 @@ def reshaped(
         heads = _copied_heads(config, shape.key_value_heads or config.num_key_value_heads)
         norm = scale * old_one("input_layernorm")
         for name, rows in (("q_proj", heads.queries), ("k_proj", heads.keys), ("v_proj", heads.keys)):
-            yield f"{at}self_attn.{name}.weight", into(old_one(f"self_attn.{name}")[rows], norm)
+            # Where queries and keys are normed too, it is with the same epsilon, and they are to be as much smaller.
+            normed = scale if f"{at}self_attn.{name[0]}_norm.weight" in tensors else 1.0
+            yield f"{at}self_attn.{name}.weight", into(old_one(f"self_attn.{name}")[rows], normed * norm)
         output = old_one("self_attn.o_proj")[:, heads.queries] / heads.shares
         yield f"{at}self_attn.o_proj.weight", turn @ output
         for name in ("self_attn.q_norm", "self_attn.k_norm"):

@@ -26,14 +26,22 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 ids = torch.tensor([json.loads(sys.argv[1])])
-for folder in map(Path, sys.argv[2:]):
-    if (folder / "float64.npz").is_file():
+folders = list(map(Path, sys.argv[2:]))
+models = []
+kind = torch.float64 if (folders[0] / "float64.npz").is_file() else torch.bfloat16
+for folder in folders:
+    if kind == torch.float64:
         wide = {name: torch.from_numpy(each) for name, each in numpy.load(folder / "float64.npz").items()}
         save_file(wide, folder / "model.safetensors", metadata={"format": "pt"})
-    kind = torch.float64 if (folder / "float64.npz").is_file() else torch.bfloat16
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=kind, local_files_only=True, experts_implementation="eager"
+    models.append(
+        AutoModelForCausalLM.from_pretrained(
+            folder, dtype=kind, local_files_only=True, experts_implementation="eager"
+        )
     )
+if kind == torch.float64:
+    torch.float32 = torch.float = torch.float64  # norms and softmax are written to be in float32
+    torch.Tensor.float = torch.Tensor.double
+for folder, model in zip(folders, models):
     with torch.no_grad():
         numpy.save(folder / "logits.npy", model(ids).logits[0].double().numpy())
 """
