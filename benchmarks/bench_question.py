@@ -2,15 +2,16 @@
 
     python -m benchmarks.bench_question [--runs 2000]
 
-Simulated, no engine is asked. A deployment flips at a true rate; a replay that flips parts from all others, one that does
-not agrees with all that do not. After every session the project's own test looks at all replays so far, until it answers.
-The fixed design is the least whole number of sessions with which counting the replays that flipped errs no more often,
-by the binomial distribution, than the sequential test did at r0 and at r1: what somebody would take who looks once. Each
-design pays its sessions' starts. Sessions are alike here; where they are not, neither design keeps its errors.
+Simulated, no engine is asked. A deployment flips at a true rate; a replay that flips parts from all others, one that
+does not agrees with all that do not. After every session the project's own test looks at all replays so far, until it
+answers. The fixed design is the least whole number of sessions with which counting the replays that flipped errs no
+more often, by the binomial distribution, than the sequential test did at r0 and at r1: what somebody would take who
+looks once. Each design pays its sessions' starts. Sessions are alike here; where they are not, neither keeps its
+errors.
 
 The questions: that of config/README.md, and a closer one, in the small workload on one GPU, by the estimates of
-config/grids/hopper.yaml; and that of config/grids/finding.yaml by its own. Target: at most half the GPU-hours of the fixed
-design, at each true rate.
+config/grids/hopper.yaml; and that of config/grids/finding.yaml by its own. Target: at most half the GPU-hours of the
+fixed design, at each true rate.
 
 With 10,000 runs of each (seed 0) the share of the fixed design's GPU-hours, by flips per 1,000 tokens:
 
@@ -20,8 +21,8 @@ With 10,000 runs of each (seed 0) the share of the fixed design's GPU-hours, by 
 | 0.3 or 1 per 1,000 | 8 sessions of 3, 0.24 GPU-hours | 0.25 | 0.27 | 0.42 | 0.25 | 0.25 |
 | that of `finding`, 0.001 or 0.05 | 4 sessions of 2, 6.2 GPU-hours | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 |
 
-The target is missed where r1 is ten times r0 and the rate is r1 or more: the fixed design has three sessions then, and two
-are the least in which several replays can part and be seen to.
+The target is missed where r1 is ten times r0 and the rate is r1 or more: the fixed design has three sessions, and in
+one, of three replays that all part, the test does not answer yet.
 """
 
 from __future__ import annotations
