@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.common.words import count
@@ -13,6 +13,7 @@ from scripts.grid.side_tables import compared_pairs, leak_records, reap_records,
 from scripts.grid.sweeps import curves
 from scripts.records.engines import EngineEntry
 from scripts.records.grid import Control, Grid, GridCell
+from scripts.rehearsal.tried import never_rehearsed
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
 REFUSED = ("refused",)  # what a control expects whose engine is to say so at its start
@@ -43,11 +44,32 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
         *_setups(configuration, run),
         _cost(configuration, run),
     ]
+    parts.append(_unrehearsed(configuration, run))
     if configuration.config.evict_weights:
         parts.insert(2, "weights are deleted once no cell needs them")
     if configuration.config.partial:
         parts.insert(1, "partial: only what exists is in the table")
     return "; ".join(part for part in parts if part)
+
+
+def unrehearsed(configuration: Configuration, cells: Iterable[Cell]) -> tuple[int, int]:
+    """Of the cells that run on weights from a hub, how many were never rehearsed, and how many there are."""
+    paths = [
+        cell.path
+        for cell in cells
+        if cell.planned is None
+        and any(configuration.precision(*quant).repository for quant in built_from(configuration, cell))
+    ]
+    return len(never_rehearsed(configuration.root, configuration.grid_name, paths)), len(paths)
+
+
+def _unrehearsed(configuration: Configuration, cells: Iterable[Cell]) -> str:
+    """That a grid, or a part of it, was never rehearsed; empty where nothing is pulled or all of it was."""
+    left, pulled = unrehearsed(configuration, cells)
+    if not left:
+        return ""
+    part = "" if left == pulled else f"{left} of {count(pulled, 'cell')} on weights from a hub "
+    return f"{part}never rehearsed (rehearse=true)"
 
 
 def _asked(configuration: Configuration) -> Iterator[str]:

@@ -22,6 +22,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.describe import unrehearsed
 from scripts.grid.large import Names, first
 from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
@@ -408,6 +409,7 @@ class Plan:
     def quant_entry(self, model: str, precision: str) -> str:
         """A precision's entry as its commands take it; of a served one with its tokenizer."""
         entry = self.configuration.precision(model, precision).as_json()
+        entry.pop("stand_in", None)  # which nothing of the weights follows from
         if "served" in entry and self.configuration.config.tokenizer:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
@@ -564,6 +566,11 @@ class Plan:
         """The values of --config, as write_grid takes them."""
         given = self.configuration.overrides.items()
         return [f"--set={key}={value}" for key, value in given if key != "grid"]
+
+    @cached_property
+    def never_rehearsed(self) -> int:
+        """How many of the cells whose weights are pulled were never rehearsed, as the heading says."""
+        return unrehearsed(self.configuration, self.rows)[0]
 
     def archived_code(self) -> str:
         """The digest of the code that goes into the archive, and its commit."""
