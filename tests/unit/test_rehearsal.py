@@ -205,7 +205,8 @@ def test_what_fails_is_a_row_with_the_words_of_its_log(tree: Path) -> None:
 def test_an_error_is_found_in_a_log_without_its_remedy() -> None:
     log = "a line\nerror: one\nerror: it broke; its log ends:\n    deep inside\n  → mend it\n"
     assert error_of(log) == "it broke"
-    assert error_of("Traceback\n  File\nKeyError: 'x'\n") == "KeyError: 'x'"
+    assert error_of("Traceback (most recent call last):\n  File\nKeyError: 'x'\n") == "KeyError: 'x'"
+    assert error_of("replay 0 · daily\n") is None, "it was stopped"
     assert error_of("") is None
 
 
