@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from checkouts import CELLS, ENGINE, GRID, Checkout
