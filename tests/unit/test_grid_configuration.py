@@ -366,7 +366,7 @@ MISTAKES = [
     ("config/models.yaml", "from: bf16", "from: tinychart-moe/bf61", r"q8_0\.from: tinychart-moe has no precision 'bf61'\n.*did you mean 'bf16'"),
     ("config/models.yaml", "from: tinychart-dense/bf16", "from: twin-tinychart-dense/fp8", r"bf16 from fp8 from bf16: a circle"),
     ("config/models.yaml", "experts: 256, top_k: 8, one_expert: true}", "experts: 256}", r"bf16\.shape"),
-    ("config/models.yaml", "      seed: 1\n      shape: {hidden_size: 3072}\n", "", r"twin-tinychart-dense\.precisions\.bf16"),
+    ("config/models.yaml", "      seed: 1\n      shape: {hidden_size: 3072, max_position_embeddings: 16384}\n", "", r"twin-tinychart-dense\.precisions\.bf16"),
     ("config/models.yaml", "tinychart/dense", "tinychart/dence", r"source: there is no folder resources/tinychart/dence"),
     ("config/models.yaml", "architecture: dense", "architecture: sparse", r"'sparse' is not known here\n.*known: dense, moe"),
     ("config/models.yaml", "type: Q8_0", "typ: Q8_0", r"unknown key 'typ'\n.*did you mean 'type'"),
