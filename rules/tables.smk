@@ -18,6 +18,7 @@ localrules:
     check_controls,
     table,
     ablate,
+    check,
 
 
 rule write_grid:
@@ -144,3 +145,24 @@ rule ablate:
     shell:
         "python -m scripts.make_ablation --grid {input.grid} --results results --model {wildcards.model}"
         " --precision {wildcards.precision} --engine {wildcards.engine} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule check:
+    """Whether the grid's cells are the baseline's: results/check.json and check.xml (JUnit); a change fails the command."""
+    input:
+        cells=PLAN.summaries(PLAN.shown),
+        baseline=PLAN.baseline,
+        grid=GRID,
+    log:
+        "results/logs/check.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("check"),
+    message:
+        "Check the cells against {input.baseline}."
+    # No outputs: those of a job that fails are deleted, and a change has to be read.
+    shell:
+        "python -m scripts.check {input.baseline:q} results --grid {input.grid} --output results/check.json"
+        " --junit results/check.xml --lenient 2>&1 | tee -i {log} >&2"

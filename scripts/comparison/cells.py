@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from scripts.comparison.provenance import differences
 from scripts.records.cell import KnownCandidates
 from scripts.records.comparison import Along, Comparison, EqualPairs, Parting, Sameness, SideRecord
 from scripts.records.forced import MODES, Forced, PassTurn
+from scripts.records.session import WorkloadSum
 from scripts.records.transcript import Turn, TurnLogprobs
 from scripts.sessions.force import pass_file
 from scripts.verdict.differences import FirstDifference, in_ids
@@ -71,14 +72,25 @@ def _largest(groups: Counter[Any]) -> int:
 
 
 def read_side(name: str, folder: Path) -> Side:
-    """A cell's sessions and replays, hashed; DataError names what is missing or is not what was recorded."""
+    """A cell's sessions and replays, hashed; DataError names what is missing or is not what was recorded.
+
+    IncomparableError where its engine refused to start.
+    """
     sessions = find_sessions(folder)
+    if refused := refusal(sessions):
+        raise IncomparableError(f"its engine refused to start: {refused}", where=name)
     return Side(name, folder, sessions, find_replays(sessions))
+
+
+def refusal(sessions: Iterable[Session]) -> str | None:
+    """The last error of the first session whose engine refused to start, if any."""
+    return next((each.record.refused.sentence for each in sessions if each.record.refused), None)
 
 
 def compare_cells(a: Side, b: Side) -> Comparison:
     """Compare two cells. IncomparableError where they were asked another workload or got other prompts."""
-    check_workloads(a, b)
+    one, other = ([each.record.workload for each in side.sessions] for side in (a, b))
+    check_workloads(one, other, where=f"{a.name} and {b.name}")
     first, second = a.reference, b.reference
     codes = PromptCodes()
     of_a, of_b = (read_trajectory(each.transcript, codes) for each in (first, second))
@@ -101,21 +113,12 @@ def compare_cells(a: Side, b: Side) -> Comparison:
     )
 
 
-def check_workloads(a: Side, b: Side) -> None:
-    """IncomparableError where two cells were not asked the same workload, as far as their records say."""
-    asked = [
-        {
-            (each.record.workload.name, each.record.workload.sha256)
-            for each in side.sessions
-            if each.record.workload
-        }
-        for side in (a, b)
-    ]
+def check_workloads(a: Iterable[WorkloadSum | None], b: Iterable[WorkloadSum | None], where: str) -> None:
+    """IncomparableError where two sides (`where` names them) were not asked the same, as far as their records say."""
+    asked = [{(each.name, each.sha256) for each in side if each is not None} for side in (a, b)]
     if all(asked) and asked[0] != asked[1]:
         names = [", ".join(f"{name} ({sha256[:12]})" for name, sha256 in sorted(side)) for side in asked]
-        raise IncomparableError(
-            f"they were asked other workloads: {names[0]} and {names[1]}", where=f"{a.name} and {b.name}"
-        )
+        raise IncomparableError(f"they were asked other workloads: {names[0]} and {names[1]}", where=where)
 
 
 Read = tuple[Trajectory, dict[str, Ints]]

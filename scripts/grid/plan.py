@@ -552,10 +552,16 @@ class Plan:
         return [each for each in quants if not self.partial or Path(manifest_file(*each)).is_file()]
 
     @property
+    def baseline(self) -> list[str]:
+        """What the grid's cells are checked against, where anything is named."""
+        named = self.configuration.baseline
+        return [named] if named is not None else []
+
+    @property
     def grid_settings(self) -> list[str]:
-        """The values of --config, as write_grid takes them."""
+        """The values of --config, as write_grid takes them; what is checked against is no part of the grid."""
         given = self.configuration.overrides.items()
-        return [f"--set={key}={value}" for key, value in given if key != "grid"]
+        return [f"--set={key}={value}" for key, value in given if key not in ("grid", "baseline")]
 
     def archived_code(self) -> str:
         """The digest of the code that goes into the archive, and its commit."""

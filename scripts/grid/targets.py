@@ -21,6 +21,7 @@ FILES = (
     "results/table.csv",
     "results/table.md",
 )
+CHECKED = ("results/check.json", "results/check.xml")
 
 
 def check_targets(targets: Iterable[str], configuration: Configuration, cells: Sequence[Cell]) -> None:
@@ -30,6 +31,8 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
     Targets elsewhere, and names of rules, are left to Snakemake. Raises ConfigError with the nearest name.
     """
     for target in targets:
+        if target in ("check", *CHECKED):
+            _check_baseline(target, configuration)
         parts = target.removeprefix("./").rstrip("/").split("/")
         if parts[:2] == ["results", "cells"]:
             _check_cell(target, parts[2:], configuration, cells)
@@ -70,6 +73,27 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     where=target,
                     remedy=nearest(parts[2].removesuffix(".json"), engines),
                 )
+
+
+def _check_baseline(target: str, configuration: Configuration) -> None:
+    """Refuse a check of a grid against nothing or against what is not there, and by another name."""
+    named = configuration.baseline
+    if target != "check":
+        raise ConfigError(
+            "it is written by the target `check`", where=target, remedy="snakemake --cores 1 check"
+        )
+    if named is None:
+        raise ConfigError(
+            "no baseline is named",
+            where=target,
+            remedy="keep one: python -m scripts.freeze results baseline.json; name it: --config baseline=baseline.json",
+        )
+    if not (configuration.root / named).exists():
+        raise ConfigError(
+            "there is no such baseline",
+            where=named,
+            remedy="make it: python -m scripts.freeze RESULT baseline.json",
+        )
 
 
 def _check_cell(target: str, parts: list[str], configuration: Configuration, cells: Sequence[Cell]) -> None:

@@ -37,6 +37,8 @@ class Config(Record, frozen=True, kw_only=True):
     """A folder with the tokenizer of its model; null is text mode."""
     requests: str | None = None
     """A file of requests that are asked in place of the grid's workloads; null is these."""
+    baseline: str | None = None
+    """What `snakemake check` holds the grid's cells against; null is what the grid names."""
 
 
 class Estimate(Record, frozen=True, kw_only=True):
@@ -156,7 +158,9 @@ class GridFile(Record, frozen=True, kw_only=True):
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
     compare: list[tuple[str, str]] = []
-    """Pairs of cells that results/compare.md sets side by side, by their paths."""
+    """Pairs of cells that pages of results/compare/ set side by side, by their paths."""
+    baseline: str | None = None
+    """What `snakemake check` holds the grid's cells against: a file of scripts.freeze, or a result."""
 
 
 class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -165,7 +165,7 @@ def test_errors_and_other_workloads_are_no_verdict(tmp_path: Path) -> None:
         planted(tmp_path / side, [replay(1)], workload={"name": side, "sha256": side * 64}) for side in "ab"
     ]
     done = command("check", *map(str, sides), "--output", str(tmp_path / "check.json"))
-    assert done.returncode == 2 and "it was asked a" in done.stderr
+    assert done.returncode == 2 and "they were asked other workloads: a (" in done.stderr
     assert command("check", str(tmp_path / "missing.json"), str(sides[0])).returncode == 2
     (tmp_path / "torn.json").write_text(json.dumps({"version": 1}))
     assert command("check", str(tmp_path / "torn.json"), str(sides[0])).returncode == 2
