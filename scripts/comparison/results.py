@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.comparison.cells import IncomparableError, compare_cells, read_side
 from scripts.comparison.sources import open_result, pair_cells
 from scripts.records.comparison import Comparison, Comparisons
-
-
-def compare_pairs(cells: Path, pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
-    """These pairs of cells below a folder; DataError where two cannot be compared."""
-    return [compare_cells(*(read_side(name, cells / name) for name in pair)) for pair in pairs]
 
 
 def compare_results(a: Path, b: Path) -> Comparisons:

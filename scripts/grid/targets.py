@@ -8,8 +8,9 @@ from scripts.common.errors import ConfigError, nearest
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell
-from scripts.grid.side_tables import WANTED, side_tables
+from scripts.grid.side_tables import WANTED, compared_pairs, side_tables
 from scripts.grid.sweeps import curve_file, curves
+from scripts.records.grid import compare_page
 
 PARTS = ("model", "precision", "engine", "variant")
 # What every grid makes right under results/; side tables beside it.
@@ -45,6 +46,14 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     f"the grid {configuration.grid_name} has no such ablation",
                     where=target,
                     remedy=nearest(page, pages),
+                )
+        elif parts[:2] == ["results", "compare"]:
+            pages = {compare_page(one.path): "" for one, _ in compared_pairs(configuration, cells)}
+            if (page := "/".join(parts)) not in pages:
+                raise ConfigError(
+                    f"the grid {configuration.grid_name} has no such comparison",
+                    where=target,
+                    remedy=nearest(page, pages) if pages else "its key `compare` names pairs of cells",
                 )
         elif parts[:2] == ["results", "curves"]:
             pages = {curve_file(name): "" for name in curves(configuration, cells)}
