@@ -15,6 +15,9 @@ stay as they are, so a difference that comes or goes with it is the kernel's and
 `gdn-warps-4`, `gdn-warps-8`: of the kernel that inverts a 64 × 64 triangle in the prefill of Gated DeltaNet, Triton's
 auto-tuner tries the configurations with so many warps alone. Its result depends on their number, and which is fastest
 is measured anew at each start with an empty cache. `gdn-warps-lottery`: each process takes one of the two by chance.
+
+`float32-logits`: the last product, from the hidden state to the logits, is computed and kept in float32. vLLM keeps
+logits in the model's own format: in bf16 two that differ by less than their step are one number, an exact tie.
 """
 
 from __future__ import annotations
@@ -60,6 +63,18 @@ def _gdn_warps(*choices: int) -> None:
     keep_warps(module.merge_16x16_to_64x64_inverse_kernel, secrets.choice(choices))
 
 
+def _float32_logits() -> None:
+    import torch
+    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+
+    def apply(_: Any, layer: Any, states: Any, bias: Any = None) -> Any:
+        if not hasattr(layer, "float32_weight"):
+            layer.float32_weight = layer.weight.data.float()
+        return torch.nn.functional.linear(states.float(), layer.float32_weight, bias)
+
+    UnquantizedEmbeddingMethod.apply = apply
+
+
 def keep_warps(kernel: Any, warps: int) -> None:
     """Leave the auto-tuner of a Triton kernel the configurations with so many warps; ValueError without any."""
     while not hasattr(kernel, "configs"):
@@ -93,6 +108,7 @@ def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
 
 
 PATCHES: dict[str, Callable[[], None]] = {
+    "float32-logits": _float32_logits,
     "marlin-sorted-tokens": _marlin_sorted_tokens,
     "int4-triton": _int4_triton,
     "gdn-warps-4": partial(_gdn_warps, 4),

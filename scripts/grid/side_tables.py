@@ -15,11 +15,14 @@ from scripts.records.grid import LeakPair, PruningWanted, WarmPair
 from scripts.records.settings import Settings
 from scripts.sessions.load import KEEPS_NOTHING
 
-LEAK, REAP, SPEED, WARM = (f"results/{name}.md" for name in ("leak", "reap", "speed", "warm"))
+LEAK, REAP, SPEED, WARM, NEAR_TIES = (
+    f"results/{name}.md" for name in ("leak", "reap", "speed", "warm", "near-ties")
+)
 WANTED = {
     LEAK: "two cells that differ in the harness's listing alone (list_files: names and ls)",
     REAP: "a key `reap` with the pruned cell and those it is compared with",
     SPEED: "a cell that is run",
+    NEAR_TIES: "a cell that is run",
     WARM: "a cell whose harness keeps the prefix cache from replay to replay (prefix_cache: kept)",
 }
 COUNTING = (
@@ -158,7 +161,7 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
     compared = [cell for each in comparisons(configuration, cells) for cell in (each.pruned, *each.against)]
     warm = [cell for pair in warm_pairs(configuration, cells) for cell in pair if cell is not None]
     run = [cell for cell in cells if cell.planned is None]
-    found = {LEAK: leaks, REAP: compared, SPEED: run, WARM: warm}
+    found = {LEAK: leaks, REAP: compared, SPEED: run, NEAR_TIES: run, WARM: warm}
     return {
         file: list({cell.path: cell for cell in made_from}.values())
         for file, made_from in found.items()
