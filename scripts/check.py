@@ -38,14 +38,19 @@ def main(
     output: Annotated[Path, "where the verdicts go"] = Path("results/check.json"),
     junit: Annotated[Path | None, "a JUnit file that is written too"] = None,
     level: Annotated[float, "the share of changes called that may be false"] = LEVEL,
-    grid: Annotated[Path | None, "a grid.json: of the result its cells alone count"] = None,
+    grid: Annotated[Path | None, "a grid.json: its cells alone count, without its controls"] = None,
     lenient: Annotated[bool, "exit 0 too where it could not be told"] = False,
 ) -> int:
     """Check it, say what was found."""
     try:
         kept = Baseline.read(baseline) if baseline.suffix == ".json" else freeze(baseline)
-        wanted = None if grid is None else [cell.path for cell in Grid.read(grid).cells]
-        found = check(kept, freeze(now, wanted), level)
+        asked = None if grid is None else Grid.read(grid)
+        left_out = (
+            {each.cell for each in asked.controls} if asked else set()
+        )  # a check of their own holds them
+        wanted = [cell.path for cell in asked.cells if cell.path not in left_out] if asked else None
+        cells = [cell for cell in kept.cells if cell.name not in left_out]
+        found = check(Baseline(cells=cells), freeze(now, wanted), level)
     except TempzeroError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
