@@ -267,6 +267,10 @@ def test_a_result_is_checked_against_a_baseline(finished: Checkout) -> None:
     assert "could not tell: tinychart-dense/q8_0" in said and "4 of each can" in found["cells"][0]["reason"]
     said, found = checked(other(sessions=10), 1)
     assert "in all: changed (1 changed)" in said and found["cells"][0]["chance"] == pytest.approx(1 / 66)
+    # One engine over one trajectory, whatever its harness showed it before.
+    line = [finished.python, "-m", "scripts.compare", f"{CELLS}/base", f"{CELLS}/leaky", "--force"]
+    done = subprocess.run(line, cwd=finished.path, capture_output=True, text=True)
+    assert re.search(r"- Forced, decode: (\d+) .*; bits equal at \1 \(100 %\)", done.stdout), done.stderr
 
 
 def test_the_lint_is_clean(fresh: Checkout) -> None:
