@@ -44,6 +44,7 @@ rule write_grid:
         grid=PLAN.configuration.grid_name,
         why=PLAN.configuration.why,
         settings=PLAN.grid_settings,
+        never_rehearsed=PLAN.never_rehearsed,
     message:
         "Record the grid {params.grid}."
     shell:

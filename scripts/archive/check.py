@@ -223,6 +223,9 @@ def check_forced(root: Path, folder: str, whose: str | None = None) -> Iterator[
     again = msgspec.structs.replace(
         summary,
         load=record.load,
+        seconds=record.seconds,
+        wall_seconds=record.wall_seconds,
+        gpus=record.gpus,
         # Where the engine refused to start there was nothing to feed back.
         transcript_sha256=sha256_file(root / transcript) if source.scenarios else None,
     )

@@ -28,6 +28,7 @@ from scripts.archive.contents import (
     result_files,
     workload_file,
 )
+from scripts.archive.costs import describe_costs
 from scripts.archive.rejudge import Counts, judge_cells, make_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.configs import load_yaml
@@ -176,5 +177,6 @@ def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagre
         for name in (NEAR_TIES, NEAR_TIES_FIGURE):
             shutil.copyfile(near_ties.with_suffix(Path(name).suffix), root / name)
     yield from check_records(root, grid)
+    counts.costs = describe_costs(root, grid)
     yield from judge_cells(root, grid, counts)
     yield from make_pages(root, grid, counts)

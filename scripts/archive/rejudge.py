@@ -46,13 +46,14 @@ Found = Iterator[Disagreement]
 
 @dataclass
 class Counts:
-    """How much was judged again."""
+    """How much was judged again, and what it had cost, in words."""
 
     cells: int = 0
     sessions: int = 0
     replays: int = 0
     forced: int = 0
     pages: int = 0
+    costs: str = ""
 
 
 def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:

@@ -148,6 +148,12 @@ def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
     """Precisions that are quantised name a sister precision, without a circle; sources are there."""
     file = str(root / MODELS)
     for model, entry in models.items():
+        if entry.stand_in is not None and entry.stand_in.model not in models:
+            raise ConfigError(
+                f"there is no model {entry.stand_in.model!r}",
+                where=place(file, [model, "stand_in", "model"]),
+                remedy=nearest(entry.stand_in.model, models),
+            )
         for precision, recipe in entry.precisions.items():
             keys = [model, "precisions", precision]
             for key, folder in (("source", recipe.source), ("chat", recipe.chat)):

@@ -22,6 +22,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.describe import unrehearsed
 from scripts.grid.large import Names, first
 from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
@@ -50,6 +51,7 @@ from scripts.records.question import QuestionRound
 GRID = "results/grid.json"
 REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
+RANK_GB = 4  # GPU memory of an engine's process on a further card, beside its part of the weights
 # Priorities: of a cell's sessions 00, 01 and all later ones; of weights that are made here, of those that are pulled.
 ROUNDS = (1_000_000, 1_000, 1)
 BRING = (200_000, 100_000)
@@ -183,7 +185,13 @@ class Plan:
         cells = self.cells.items()
         settings = {names: cell_settings(self.configuration, cell).as_json() for names, cell in cells}
         return {
-            names: shlex.join([self.cells[names].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
+            names: shlex.join(
+                [
+                    self.cells[names].folder,
+                    f"--settings={json.dumps(each, sort_keys=True)}",
+                    *([f"--gpu-gb={memory}"] if (memory := self.session_gpu_memory(*names[:3])) else []),
+                ]
+            )
             for names, each in settings.items()
         }
 
@@ -344,9 +352,10 @@ class Plan:
         return 0 if self.evictable else BRING[pulled]
 
     def session_gpu_memory(self, model: str, precision: str, engine: str) -> int:
-        """GPU memory in GB that a session takes: what --resources gpu_gb= shares among sessions."""
+        """GPU memory in GB that a session takes on all its GPUs: what --resources gpu_gb= shares among sessions."""
+        gpus = self.engine(engine).gpus
         quant = self.configuration.precision(model, precision)
-        return math.ceil(gpu_memory(quant)) if self.engine(engine).gpus else 0
+        return math.ceil(gpu_memory(quant) + RANK_GB * (gpus - 1)) if gpus else 0
 
     def engine_gpu_memory(self, engine: str) -> int:
         """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.
@@ -397,6 +406,7 @@ class Plan:
     def quant_entry(self, model: str, precision: str) -> str:
         """A precision's entry as its commands take it; of a served one with its tokenizer."""
         entry = self.configuration.precision(model, precision).as_json()
+        entry.pop("stand_in", None)  # which nothing of the weights follows from
         if "served" in entry and self.configuration.config.tokenizer:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
@@ -567,6 +577,11 @@ class Plan:
         """The values of --config, as write_grid takes them; what is checked against is no part of the grid."""
         given = self.configuration.overrides.items()
         return [f"--set={key}={value}" for key, value in given if key not in ("grid", "baseline")]
+
+    @cached_property
+    def never_rehearsed(self) -> int:
+        """How many of the cells whose weights are pulled were never rehearsed, as the heading says."""
+        return unrehearsed(self.configuration, self.rows)[0]
 
     def archived_code(self) -> str:
         """The digest of the code that goes into the archive, and its commit."""

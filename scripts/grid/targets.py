@@ -23,6 +23,7 @@ FILES = (
     "results/table.md",
 )
 CHECKED = ("results/check.json", "results/check.xml")
+REHEARSAL = "results/rehearsal.md"
 
 
 def check_targets(targets: Iterable[str], configuration: Configuration, cells: Sequence[Cell]) -> None:
@@ -70,6 +71,12 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     where=target,
                     remedy=f"it takes {WANTED['/'.join(parts)]}; grids that have it are in config/grids/",
                 )
+        elif "/".join(parts) == REHEARSAL:
+            raise ConfigError(
+                "a rehearsal makes this file",
+                where=target,
+                remedy="add --config rehearse=true after the target",
+            )
         elif parts[0] == "results" and len(parts) == 2 and "/".join(parts) not in FILES:
             raise ConfigError(
                 "nothing makes this file", where=target, remedy=nearest("/".join(parts), [*FILES, *WANTED])

@@ -39,6 +39,10 @@ class Config(Record, frozen=True, kw_only=True):
     """A file of requests that are asked in place of the grid's workloads; null is these."""
     baseline: str | None = None
     """What `snakemake check` holds the grid's cells against; null is what the grid names."""
+    rehearse: bool = False
+    """Start every cell once with a drawn checkpoint of a few layers, and run no session."""
+    rehearse_in: Literal["own", "process"] = "own"
+    """Whether engines in containers are rehearsed as they are, or as the engine of their kind that is a process."""
 
 
 class Estimate(Record, frozen=True, kw_only=True):

@@ -131,6 +131,8 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """Seconds in the engine of each replay."""
     wall_seconds: float | None = None
     """Seconds from the first replay's start to the last one's end."""
+    start_seconds: float | None = None
+    """Seconds until the engine was ready; null where it refused to start, and in older files."""
     load: LoadRecord | None = None
     """The requests beside the replay; null at a concurrency of 1."""
     waits: Waits | None = None

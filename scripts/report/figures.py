@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scripts.common.words import count as count
-from scripts.records.cell import Cause, Cell, Difference, Predicted, Score, Ties, Tokens
+from scripts.records.cell import Cause, Cell, Difference, Kernels, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
@@ -168,15 +168,18 @@ def steps(found: Difference) -> str:
 
 def named_kernels(found: Cell) -> dict[str, str]:
     """What is computed → what computed it, of a cell; what does not apply is left out."""
-    if found.kernels is None:
-        return {}
+    return {} if found.kernels is None else kernel_words(found.kernels)
+
+
+def kernel_words(found: Kernels) -> dict[str, str]:
+    """What is computed → what computed it; what does not apply is left out."""
     named = {
-        "experts": found.kernels.experts,
-        "dense": found.kernels.dense,
-        "attention": found.kernels.attention,
-        "linear attention": found.kernels.linear_attention,
-        "all-reduce": found.kernels.all_reduce,
-        "runner": found.kernels.runner,
+        "experts": found.experts,
+        "dense": found.dense,
+        "attention": found.attention,
+        "linear attention": found.linear_attention,
+        "all-reduce": found.all_reduce,
+        "runner": found.runner,
     }
     return {name: word for name, word in named.items() if word is not None}
 
