@@ -70,7 +70,7 @@ def test_every_cell_has_a_stand_in_or_a_named_reason(grid: str) -> None:
 
 
 @pytest.mark.parametrize("rehearse_in", ["own", "process"])
-@pytest.mark.parametrize("grid", ["blackwell", "embedded-causes", "smollm2"])
+@pytest.mark.parametrize("grid", ["finding-causes", "finding-engines", "smollm2"])
 def test_the_folder_is_an_ordinary_workflow_of_the_cells_that_are_started(
     tree: Path, grid: str, rehearse_in: str
 ) -> None:
@@ -96,28 +96,31 @@ def test_the_folder_is_an_ordinary_workflow_of_the_cells_that_are_started(
 
 
 def test_a_stand_in_has_the_widths_the_format_and_one_layer_of_each_kind() -> None:
-    found = plan(ROOT, "blackwell").stand_ins
+    found = plan(ROOT, "finding").stand_ins
     models, shapes = found.models, found.shapes
     large = shapes["shapes/qwen3.5-397b-a17b/config.json"]["text_config"]
     assert large["layer_types"] == ["linear_attention", "full_attention"] and large["num_hidden_layers"] == 2
-    assert (large["num_experts"], large["hidden_size"], large["mtp_num_hidden_layers"]) == (512, 4096, 1)
+    assert (large["num_experts"], large["hidden_size"], large["mtp_num_hidden_layers"]) == (512, 4096, 0)
+    drafts = plan(ROOT, "finding-engines").stand_ins.shapes["shapes/qwen3.5-397b-a17b/config.json"]
+    assert drafts["text_config"]["mtp_num_hidden_layers"] == 1, "what drafts alone has the layer for it"
     pruned = shapes["shapes/qwen3.5-264b-reap35/config.json"]["text_config"]
-    assert (pruned["num_experts"], pruned["mtp_num_hidden_layers"]) == (333, 0), "only what drafts has it"
+    assert pruned["num_experts"] == 333
     assert models["qwen3.5-264b-reap35"]["precisions"]["fp8-experts"]["scheme"] == "FP8_DYNAMIC"
     gptq = models["qwen3.5-122b-a10b"]["precisions"]["gptq-int4"]
     assert (gptq["scheme"], gptq["from"]) == ("W4A16", "bf16")
     assert "GPTQ" in str(found.used["qwen3.5-122b-a10b", "gptq-int4"].unlike)
-    assert found.missing == {("qwen3.5-397b-a17b", "q6_k"): "random-qwen35-397b has no precision q6_k"}
+    (reason,) = found.missing.values()
+    assert reason.startswith("random-qwen35-397b has no precision q6_k, and nothing here writes a GGUF file")
     assert all(each["disk_gb"] < 60 for model in models.values() for each in model["precisions"].values())
 
 
 def test_a_variant_that_only_keeps_tuning_is_started_as_base() -> None:
-    (found,) = [each for each in plan(ROOT, "blackwell").cells if each.cell.variant == "warm-tuning"]
+    found, *_ = [each for each in plan(ROOT, "finding-causes").cells if each.cell.variant == "warm-tuning"]
     assert found.as_cell is not None and found.as_cell.variant == "base"
 
 
 def test_a_container_is_started_as_the_process_of_its_kind_where_that_is_asked() -> None:
-    found = plan(ROOT, "blackwell", rehearse_in="process")
+    found = plan(ROOT, "finding-engines", rehearse_in="process")
     engine = found.engines["sglang-tuned-tp4"]
     assert found.hosts["sglang-tuned-tp4"] == "sglang-0.5.15" and engine["lock"] == "envs/sglang-cuda.lock"
     assert engine["arguments"]["moe_runner_backend"] == "b12x", "the container's own arguments"
@@ -126,7 +129,7 @@ def test_a_container_is_started_as_the_process_of_its_kind_where_that_is_asked()
 
 
 def test_without_gpus_nothing_is_started_and_every_row_says_why(tree: Path) -> None:
-    found = plan(tree, "blackwell", gpus=0)
+    found = plan(tree, "finding", gpus=0)
     assert found.started == []
     assert {each.reason for each in found.cells if each.cell.engine.endswith("-tp4")} == {("not run", NO_GPU)}
 
@@ -203,7 +206,8 @@ def test_what_fails_is_a_row_with_the_words_of_its_log(tree: Path) -> None:
 def test_an_error_is_found_in_a_log_without_its_remedy() -> None:
     log = "a line\nerror: one\nerror: it broke; its log ends:\n    deep inside\n  → mend it\n"
     assert error_of(log) == "it broke"
-    assert error_of("Traceback\n  File\nKeyError: 'x'\n") == "KeyError: 'x'"
+    assert error_of("Traceback (most recent call last):\n  File\nKeyError: 'x'\n") == "KeyError: 'x'"
+    assert error_of("replay 0 · daily\n") is None, "it was stopped"
     assert error_of("") is None
 
 
@@ -256,10 +260,10 @@ def test_the_page_says_what_starts_and_the_words_of_what_does_not() -> None:
 
 
 def test_a_grid_on_pulled_weights_says_that_it_was_never_rehearsed(tree: Path) -> None:
-    configuration = load_configuration(tree, {"grid": "blackwell"})
+    configuration = load_configuration(tree, {"grid": "finding"})
     cells = resolve_cells(configuration)
     assert describe_grid(configuration, cells).endswith("; never rehearsed (rehearse=true)")
-    assert unrehearsed(configuration, cells) == (75, 75)
+    assert unrehearsed(configuration, cells) == (14, 14)
     rows = [
         replace(
             row("starts"),
@@ -271,16 +275,16 @@ def test_a_grid_on_pulled_weights_says_that_it_was_never_rehearsed(tree: Path) -
         for each in cells
         if each.planned is None
     ]
-    record = tree / RESULTS / "blackwell.json"
+    record = tree / RESULTS / "finding.json"
     found = Rehearsal(
-        grid="blackwell", gpus=[], cells=[*rows[1:], replace(rows[0], outcome="fails")], stand_ins=[]
+        grid="finding", gpus=[], cells=[*rows[1:], replace(rows[0], outcome="fails")], stand_ins=[]
     )
     found.write(record)
-    assert "; 1 of 75 cells on weights from a hub never rehearsed" in describe_grid(configuration, cells)
+    assert "; 1 of 14 cells on weights from a hub never rehearsed" in describe_grid(configuration, cells)
     replace(found, cells=rows).write(record)
     assert "rehearsed" not in describe_grid(configuration, cells)
     replace(found, cells=[replace(each, started_as="vllm-0.25.1") for each in rows]).write(record)
-    assert unrehearsed(configuration, cells) == (75, 75), "another engine's start is none of its own"
+    assert unrehearsed(configuration, cells) == (14, 14), "another engine's start is none of its own"
     embedded = load_configuration(tree, {"grid": "embedded"})
     assert "rehearsed" not in describe_grid(embedded, resolve_cells(embedded)), "nothing is pulled"
 
