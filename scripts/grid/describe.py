@@ -211,7 +211,7 @@ def describe_unproven(configuration: Configuration, cells: Sequence[Cell]) -> st
 
 def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
     """The content of results/grid.json: the merged configuration, the cells in row order, the controls,
-    the ablations, what the side tables compare."""
+    the ablations, what else is compared."""
     config = configuration.config
     return Grid(
         grid=configuration.grid_name,
