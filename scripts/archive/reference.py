@@ -18,6 +18,8 @@ from pathlib import Path
 from scripts.archive.check import Disagreement, check_records, refuse_disagreements
 from scripts.archive.contents import (
     GRID,
+    NEAR_TIES,
+    NEAR_TIES_FIGURE,
     SUMS,
     TABLES,
     WARM,
@@ -26,16 +28,19 @@ from scripts.archive.contents import (
     result_files,
     workload_file,
 )
+from scripts.archive.costs import describe_costs
 from scripts.archive.rejudge import Counts, judge_cells, make_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import sha256_file
+from scripts.comparison.pairs import make_page as make_compared
 from scripts.records.grid import Grid
 from scripts.report.ablation import make_page
 from scripts.report.controls import read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import everything
+from scripts.report.near_ties import write_near_ties
 from scripts.report.page import render_page
 from scripts.report.warm import make_warm
 
@@ -57,7 +62,8 @@ def pack_reference(root: Path, folder: Path) -> int:
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)
     (folder / SUMS).write_text(render_sums(listed), encoding="utf-8")
-    for name in pages(grid):
+    near_ties = [NEAR_TIES, NEAR_TIES_FIGURE] if (root / NEAR_TIES).is_file() else []
+    for name in [*pages(grid), *near_ties]:
         shutil.copyfile(root / name, folder / Path(name).name)
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
@@ -72,8 +78,10 @@ def workload_files(root: Path, grid: Grid) -> list[str]:
 
 
 def pages(grid: Grid) -> list[str]:
-    """What lies beside the packed file to be read: the tables, the pages of ablations, of cold and warm answers."""
-    return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid)), *([WARM] if grid.warm else [])]
+    """What lies beside the packed file to be read: the tables and the pages of ablations, of cells side by side, of
+    cold and warm answers."""
+    keys = ablation_keys(grid)
+    return [*TABLES[:2], *(page_file(key) for key in keys), *grid.compared, *([WARM] if grid.warm else [])]
 
 
 def write_pages(folder: Path) -> None:
@@ -92,10 +100,13 @@ def write_pages(folder: Path) -> None:
             TABLES[0]: render_page(grid, entries, read_controls(grid, entries)),
             TABLES[1]: everything(entries).to_csv(index=False, lineterminator="\n"),
             **{page_file(key): make_page(grid, root / "results", key) for key in ablation_keys(grid)},
+            **{name: make_compared(grid, root / "results", name) for name in grid.compared},
             **({WARM: make_warm(grid, root / "results")} if grid.warm else {}),
         }
         for page, text in made.items():
             (folder / Path(page).name).write_text(text, encoding="utf-8")
+        if (near_ties := folder / Path(NEAR_TIES).name).is_file():
+            write_near_ties(grid, root / "results", near_ties)
 
 
 def _write_tar(target: Path, root: Path, files: dict[str, str]) -> None:
@@ -162,6 +173,10 @@ def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagre
             shutil.copyfile(beside, root / name)
         else:
             yield Disagreement(beside.name, "it is not there")
+    if (near_ties := folder / Path(NEAR_TIES).name).is_file():
+        for name in (NEAR_TIES, NEAR_TIES_FIGURE):
+            shutil.copyfile(near_ties.with_suffix(Path(name).suffix), root / name)
     yield from check_records(root, grid)
+    counts.costs = describe_costs(root, grid)
     yield from judge_cells(root, grid, counts)
     yield from make_pages(root, grid, counts)

@@ -62,6 +62,11 @@ class Configuration:
         """The files that the grid's record is made from, from the root."""
         return [CONFIG, MODELS, ENGINES, self.grid_file]
 
+    @property
+    def baseline(self) -> str | None:
+        """What the grid's cells are checked against: a file or folder; the command line's before the grid's."""
+        return self.config.baseline or self.grid.baseline
+
     def precision(self, model: str, precision: str) -> Precision:
         """The entry of models.yaml of a quant."""
         return self.models[model].precisions[precision]
@@ -143,6 +148,12 @@ def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
     """Precisions that are quantised name a sister precision, without a circle; sources are there."""
     file = str(root / MODELS)
     for model, entry in models.items():
+        if entry.stand_in is not None and entry.stand_in.model not in models:
+            raise ConfigError(
+                f"there is no model {entry.stand_in.model!r}",
+                where=place(file, [model, "stand_in", "model"]),
+                remedy=nearest(entry.stand_in.model, models),
+            )
         for precision, recipe in entry.precisions.items():
             keys = [model, "precisions", precision]
             for key, folder in (("source", recipe.source), ("chat", recipe.chat)):

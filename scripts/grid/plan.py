@@ -22,6 +22,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.describe import unrehearsed
 from scripts.grid.large import Names, first
 from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
@@ -35,7 +36,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
-from scripts.grid.side_tables import fed_cells, side_tables
+from scripts.grid.side_tables import compared_pairs, fed_cells, side_tables
 from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
@@ -43,11 +44,14 @@ from scripts.provenance.gpus import visible_gpus
 from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
+from scripts.records.forced import MODES
+from scripts.records.grid import compare_page, fed_folder
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
 REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
+RANK_GB = 4  # GPU memory of an engine's process on a further card, beside its part of the weights
 # Priorities: of a cell's sessions 00, 01 and all later ones; of weights that are made here, of those that are pulled.
 ROUNDS = (1_000_000, 1_000, 1)
 BRING = (200_000, 100_000)
@@ -75,14 +79,9 @@ def is_gone(model: str, precision: str) -> bool:
     return file.is_file() and not have_weights(file)
 
 
-def fed_name(one: Cell) -> str:
-    """What the trajectory of a cell is called in the folder of a cell that is fed it."""
-    return one.path.replace("/", "--")
-
-
 def fed_file(other: Cell, one: Cell) -> str:
     """The forced passes of a cell over the trajectory of another, from the root."""
-    return f"{other.folder}/fed/{fed_name(one)}/forced.json"
+    return f"{fed_folder(other.folder, one.path)}/forced.json"
 
 
 @dataclass(frozen=True)
@@ -138,15 +137,16 @@ class Plan:
         file = self.cells[names].forced_file
         return [file] if file is not None and (not self.partial or Path(file).is_file()) else []
 
-    def fed(self, *names: str) -> list[str]:
-        """The trajectories of other cells that are fed to a cell, since the grid compares it with these."""
-        return (
-            [] if self.partial else [fed_file(other, one) for one, other in self._fed if other.names == names]
-        )
+    def fed(self, cells: Iterable[Cell]) -> list[str]:
+        """The passes of cells over the trajectories of others that the grid compares them with; of a partial table
+        those that are there."""
+        wanted = set(cells)
+        files = [fed_file(other, one) for one, other in self._fed if other in wanted]
+        return [file for file in files if not self.partial or Path(file).is_file()]
 
     def fed_from(self, source: str) -> Cell:
         """The cell whose trajectory has this name in the folder of the one that is fed it."""
-        return next(one for one, _ in self._fed if fed_name(one) == source)
+        return next(one for one, other in self._fed if Path(fed_file(other, one)).parent.name == source)
 
     def fed_trajectory(self, source: str) -> str:
         """The session record beside the trajectory of this name."""
@@ -155,7 +155,7 @@ class Plan:
     @cached_property
     def fed_names(self) -> str:
         """A wildcard constraint: the trajectories that are fed to other cells."""
-        return one_of(fed_name(one) for one, _ in self._fed)
+        return one_of(Path(fed_file(other, one)).parent.name for one, other in self._fed)
 
     @cached_property
     def _fed(self) -> list[tuple[Cell, Cell]]:
@@ -185,7 +185,13 @@ class Plan:
         cells = self.cells.items()
         settings = {names: cell_settings(self.configuration, cell).as_json() for names, cell in cells}
         return {
-            names: shlex.join([self.cells[names].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
+            names: shlex.join(
+                [
+                    self.cells[names].folder,
+                    f"--settings={json.dumps(each, sort_keys=True)}",
+                    *([f"--gpu-gb={memory}"] if (memory := self.session_gpu_memory(*names[:3])) else []),
+                ]
+            )
             for names, each in settings.items()
         }
 
@@ -199,11 +205,18 @@ class Plan:
         return " ".join([self._settings[names], *(f"--{mode}-passes {count}" for mode, count in passes)])
 
     def feed_arguments(self, *names: str) -> str:
-        """A cell's folder and settings, and a pass a mode over another's trajectory, as force_cell takes them."""
-        passes = self.cells[names].forced.by_mode.items()
+        """A cell's folder and settings, and a pass over another's trajectory in each mode that this one is forced in,
+        as force_cell takes them. The trajectory's name comes last."""
+        passes = self.fed_from(names[4]).forced.by_mode.items()
         return " ".join(
-            [self._settings[names], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
+            [self._settings[names[:4]], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
         )
+
+    def feed_needs(self, *names: str) -> Needs:
+        """What it takes at most to feed a cell another's trajectory: a pass a mode, as long as a replay."""
+        cell = self.cells[names[:4]]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        return playing_needs(cell.estimate, len(MODES), quant, self.engine(cell.engine))
 
     def question(self, *names: str, sessions: int) -> str:
         """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""
@@ -339,9 +352,10 @@ class Plan:
         return 0 if self.evictable else BRING[pulled]
 
     def session_gpu_memory(self, model: str, precision: str, engine: str) -> int:
-        """GPU memory in GB that a session takes: what --resources gpu_gb= shares among sessions."""
+        """GPU memory in GB that a session takes on all its GPUs: what --resources gpu_gb= shares among sessions."""
+        gpus = self.engine(engine).gpus
         quant = self.configuration.precision(model, precision)
-        return math.ceil(gpu_memory(quant)) if self.engine(engine).gpus else 0
+        return math.ceil(gpu_memory(quant) + RANK_GB * (gpus - 1)) if gpus else 0
 
     def engine_gpu_memory(self, engine: str) -> int:
         """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.
@@ -392,6 +406,7 @@ class Plan:
     def quant_entry(self, model: str, precision: str) -> str:
         """A precision's entry as its commands take it; of a served one with its tokenizer."""
         entry = self.configuration.precision(model, precision).as_json()
+        entry.pop("stand_in", None)  # which nothing of the weights follows from
         if "served" in entry and self.configuration.config.tokenizer:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
@@ -519,6 +534,14 @@ class Plan:
         return self.summaries(self.cells[key] for key in keys)
 
     @cached_property
+    def compared(self) -> dict[str, list[Cell]]:
+        """The pages that set a cell beside others, and the cells of each."""
+        pages: dict[str, list[Cell]] = {}
+        for one, other in compared_pairs(self.configuration, self.rows):
+            pages.setdefault(compare_page(one.path), [one]).append(other)
+        return pages
+
+    @cached_property
     def side(self) -> dict[str, list[Cell]]:
         """The side tables that the grid can make, and the cells that each is made from."""
         return side_tables(self.configuration, self.rows)
@@ -544,10 +567,21 @@ class Plan:
         return [each for each in quants if not self.partial or Path(manifest_file(*each)).is_file()]
 
     @property
+    def baseline(self) -> list[str]:
+        """What the grid's cells are checked against, where anything is named."""
+        named = self.configuration.baseline
+        return [named] if named is not None else []
+
+    @property
     def grid_settings(self) -> list[str]:
-        """The values of --config, as write_grid takes them."""
+        """The values of --config, as write_grid takes them; what is checked against is no part of the grid."""
         given = self.configuration.overrides.items()
-        return [f"--set={key}={value}" for key, value in given if key != "grid"]
+        return [f"--set={key}={value}" for key, value in given if key not in ("grid", "baseline")]
+
+    @cached_property
+    def never_rehearsed(self) -> int:
+        """How many of the cells whose weights are pulled were never rehearsed, as the heading says."""
+        return unrehearsed(self.configuration, self.rows)[0]
 
     def archived_code(self) -> str:
         """The digest of the code that goes into the archive, and its commit."""

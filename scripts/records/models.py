@@ -21,6 +21,24 @@ class Calibration(Record, frozen=True, kw_only=True):
     """How many charts, of seeds one after the other."""
 
 
+class StandInModel(Record, frozen=True, kw_only=True):
+    """What a model's weights are rehearsed with."""
+
+    model: str
+    """A model of models.yaml with drawn weights of the same architecture."""
+    experts: int | None = None
+    """How many experts each layer has, where these are not the drawn model's."""
+
+
+class StandInPrecision(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """In which format of the model that stands in a precision is rehearsed."""
+
+    precision: str | None = None
+    """The precision of the drawn model; null is the one of the same name."""
+    unlike: str | None = None
+    """In what that format differs from the weights' own."""
+
+
 class TokenizerSource(Record, frozen=True, kw_only=True):
     """Where tokenizer and chat template come from, for a repository that has none."""
 
@@ -48,6 +66,10 @@ class Precision(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The standard deviation of the logits (random)."""
     attention_scale: float = 1.0
     """The norms of queries and keys (random)."""
+    residual_scale: float = 1.0
+    """The deviation of the matrices whose products are added to the residual (random)."""
+    layers: int | None = None
+    """How many of the shape's layers are drawn; all of them where this is left out (random)."""
     from_: str | None = msgspec.field(name="from", default=None)
     """The precision of the same model that is quantised, dequantised or pruned."""
     type: str | None = None
@@ -80,6 +102,8 @@ class Precision(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The commit that is pulled; null resolves the head at the first pull."""
     quantised: str | None = None
     """What exactly is quantised, where the weights cannot be read."""
+    stand_in: StandInPrecision | None = None
+    """In which format of the model that stands in it is rehearsed."""
     disk_gb: float | None = None
     """Size of the weights, 10^9 bytes."""
     gpu_memory_gb: float | None = None
@@ -95,3 +119,5 @@ class Model(Record, frozen=True, kw_only=True):
     """Precision → how its weights are had."""
     description: str | None = None
     """One line on what the model is."""
+    stand_in: StandInModel | None = None
+    """What its weights are rehearsed with."""
