@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from scripts.records.forced import MODES, Forced, ModeSummary
@@ -47,10 +46,9 @@ def _sessions(root: Path, grid: Grid) -> Iterator[SessionRecord]:
 
 def _gpu_minutes(session: SessionRecord) -> float | None:
     """From its start to its end times its GPUs; None where it does not say."""
-    if session.started is None or session.ended is None or session.settings is None:
+    if session.elapsed_seconds is None or session.settings is None:
         return None
-    begun, ended = (datetime.fromisoformat(each) for each in (session.started, session.ended))
-    return (ended - begun).total_seconds() / 60 * session.settings.gpus
+    return session.elapsed_seconds / 60 * session.settings.gpus
 
 
 def _speeds(root: Path, timed: dict[str, Forced]) -> Iterator[str]:

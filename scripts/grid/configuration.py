@@ -62,6 +62,11 @@ class Configuration:
         """The files that the grid's record is made from, from the root."""
         return [CONFIG, MODELS, ENGINES, self.grid_file]
 
+    @property
+    def baseline(self) -> str | None:
+        """What the grid's cells are checked against: a file or folder; the command line's before the grid's."""
+        return self.config.baseline or self.grid.baseline
+
     def precision(self, model: str, precision: str) -> Precision:
         """The entry of models.yaml of a quant."""
         return self.models[model].precisions[precision]

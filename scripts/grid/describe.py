@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from scripts.common.errors import TempzeroError
 from scripts.common.words import count
 from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
@@ -13,11 +15,13 @@ from scripts.grid.side_tables import compared_pairs, leak_records, reap_records,
 from scripts.grid.sweeps import curves
 from scripts.records.engines import EngineEntry
 from scripts.records.grid import Control, Grid, GridCell
+from scripts.records.session import SessionRecord
 from scripts.rehearsal.tried import never_rehearsed
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
 REFUSED = ("refused",)  # what a control expects whose engine is to say so at its start
 LARGE_GB = 10  # what is less to pull is no matter of hours
+PACED = 3  # sessions of a cell whose records are read for what the others will take
 GIGABYTE_SECONDS = 8  # that a gigabyte takes at a gigabit a second
 
 
@@ -86,14 +90,16 @@ def describe_rest(
 
     `gpus`: how many GPUs they share out here; 0 takes as many as the widest engine wants.
     """
-    missing, total, open_ended = 0, 0, False
+    missing, total, open_ended, measured = 0, 0, False, False
     waiting: list[tuple[int, float]] = []
     for cell in cells:
         if cell.planned is None:
             needed = sessions_needed(root, cell)
             absent = sum(not (root / file).is_file() for file in needed)
             missing, total = missing + absent, total + len(needed)
-            waiting += [(engines[cell.engine].gpus, cell.seconds / cell.sessions)] * absent
+            pace = _pace(root, cell) if 0 < absent < len(needed) else None
+            measured |= pace is not None
+            waiting += [(engines[cell.engine].gpus, (pace or 1) * cell.seconds / cell.sessions)] * absent
             open_ended |= bool(cell.question) and absent > 0
             if cell.sweep is not None:
                 absent = sum(not (root / file).is_file() for file in cell.sweep_files)
@@ -112,7 +118,18 @@ def describe_rest(
         text += f", {_duration(wall_seconds(waiting, cards))} on {cards} GPUs"
     if widest:
         text += f", {sum(width * each for width, each in waiting) / 3600:,.1f} GPU-hours"
-    return f"{text}; {_taken(cells)}"
+    return f"{text}; {_taken(cells)}" + ("; cells that have sessions by what these took" if measured else "")
+
+
+def _pace(root: Path, cell: Cell) -> float | None:
+    """How many times as long as estimated the cell's first sessions took; None where no record says."""
+    took = []
+    for file in sessions_needed(root, cell)[:PACED]:
+        if (root / file).is_file():
+            with suppress(TempzeroError):
+                took.append(SessionRecord.read(root / file).elapsed_seconds)
+    known = [each for each in took if each]
+    return sum(known) / len(known) / cell.session_seconds if known else None
 
 
 def describe_downloads(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -194,7 +211,7 @@ def describe_unproven(configuration: Configuration, cells: Sequence[Cell]) -> st
 
 def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
     """The content of results/grid.json: the merged configuration, the cells in row order, the controls,
-    the ablations, what the side tables compare."""
+    the ablations, what else is compared."""
     config = configuration.config
     return Grid(
         grid=configuration.grid_name,

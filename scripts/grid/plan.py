@@ -36,7 +36,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
-from scripts.grid.side_tables import fed_cells, side_tables
+from scripts.grid.side_tables import compared_pairs, fed_cells, side_tables
 from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
@@ -45,6 +45,7 @@ from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.forced import MODES
+from scripts.records.grid import compare_page, fed_folder
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
@@ -78,14 +79,9 @@ def is_gone(model: str, precision: str) -> bool:
     return file.is_file() and not have_weights(file)
 
 
-def fed_name(one: Cell) -> str:
-    """What the trajectory of a cell is called in the folder of a cell that is fed it."""
-    return one.path.replace("/", "--")
-
-
 def fed_file(other: Cell, one: Cell) -> str:
     """The forced passes of a cell over the trajectory of another, from the root."""
-    return f"{other.folder}/fed/{fed_name(one)}/forced.json"
+    return f"{fed_folder(other.folder, one.path)}/forced.json"
 
 
 @dataclass(frozen=True)
@@ -141,15 +137,16 @@ class Plan:
         file = self.cells[names].forced_file
         return [file] if file is not None and (not self.partial or Path(file).is_file()) else []
 
-    def fed(self, *names: str) -> list[str]:
-        """The trajectories of other cells that are fed to a cell, since the grid compares it with these."""
-        return (
-            [] if self.partial else [fed_file(other, one) for one, other in self._fed if other.names == names]
-        )
+    def fed(self, cells: Iterable[Cell]) -> list[str]:
+        """The passes of cells over the trajectories of others that the grid compares them with; of a partial table
+        those that are there."""
+        wanted = set(cells)
+        files = [fed_file(other, one) for one, other in self._fed if other in wanted]
+        return [file for file in files if not self.partial or Path(file).is_file()]
 
     def fed_from(self, source: str) -> Cell:
         """The cell whose trajectory has this name in the folder of the one that is fed it."""
-        return next(one for one, _ in self._fed if fed_name(one) == source)
+        return next(one for one, other in self._fed if Path(fed_file(other, one)).parent.name == source)
 
     def fed_trajectory(self, source: str) -> str:
         """The session record beside the trajectory of this name."""
@@ -158,7 +155,7 @@ class Plan:
     @cached_property
     def fed_names(self) -> str:
         """A wildcard constraint: the trajectories that are fed to other cells."""
-        return one_of(fed_name(one) for one, _ in self._fed)
+        return one_of(Path(fed_file(other, one)).parent.name for one, other in self._fed)
 
     @cached_property
     def _fed(self) -> list[tuple[Cell, Cell]]:
@@ -537,6 +534,14 @@ class Plan:
         return self.summaries(self.cells[key] for key in keys)
 
     @cached_property
+    def compared(self) -> dict[str, list[Cell]]:
+        """The pages that set a cell beside others, and the cells of each."""
+        pages: dict[str, list[Cell]] = {}
+        for one, other in compared_pairs(self.configuration, self.rows):
+            pages.setdefault(compare_page(one.path), [one]).append(other)
+        return pages
+
+    @cached_property
     def side(self) -> dict[str, list[Cell]]:
         """The side tables that the grid can make, and the cells that each is made from."""
         return side_tables(self.configuration, self.rows)
@@ -562,10 +567,16 @@ class Plan:
         return [each for each in quants if not self.partial or Path(manifest_file(*each)).is_file()]
 
     @property
+    def baseline(self) -> list[str]:
+        """What the grid's cells are checked against, where anything is named."""
+        named = self.configuration.baseline
+        return [named] if named is not None else []
+
+    @property
     def grid_settings(self) -> list[str]:
-        """The values of --config, as write_grid takes them."""
+        """The values of --config, as write_grid takes them; what is checked against is no part of the grid."""
         given = self.configuration.overrides.items()
-        return [f"--set={key}={value}" for key, value in given if key != "grid"]
+        return [f"--set={key}={value}" for key, value in given if key not in ("grid", "baseline")]
 
     @cached_property
     def never_rehearsed(self) -> int:

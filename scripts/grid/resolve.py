@@ -103,15 +103,19 @@ class Cell:
         return f"{self.folder}/forced.json" if any(self.forced.by_mode.values()) else None
 
     @property
+    def session_seconds(self) -> float:
+        """Estimated seconds of one session."""
+        rate = self.estimate
+        return rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
+
+    @property
     def seconds(self) -> float:
         """Estimated seconds of all the cell's sessions; of a question, of all that its budget allows."""
-        rate, sessions = self.estimate, self.sessions
+        sessions = self.sessions
         if self.question and self.question.budget.tokens is not None:
-            most = self.question.budget.tokens / (self.replays * rate.tokens_per_replay)
+            most = self.question.budget.tokens / (self.replays * self.estimate.tokens_per_replay)
             sessions = min(sessions, math.ceil(most))
-        return sessions * (
-            rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
-        )
+        return sessions * self.session_seconds
 
 
 def resolve_cells(configuration: Configuration) -> list[Cell]:

@@ -113,10 +113,11 @@ def _failure(root: Path, plan: Plan, cell: Cell) -> tuple[Outcome, str | None]:
         if not _there(root, manifest_file(*each)):
             return _ended("no weights", _log(root, f"quants/{'-'.join(each)}.log"))
     log = _log(root, f"sessions/{cell.path}/session-00.log")
-    sentence = last_error(_engine_log(root, cell))
-    if log and sentence and ENDED in log and not of_resources(sentence):
-        return "refused", sentence
-    return _ended("fails", log) if not sentence else ("fails", sentence)
+    outcome, said = _ended("fails", log)
+    sentence = last_error(_engine_log(root, cell)) if outcome == "fails" and ENDED in log else None
+    if sentence is None:
+        return outcome, said
+    return "fails" if of_resources(sentence) else "refused", sentence
 
 
 def _ended(outcome: Outcome, log: str) -> tuple[Outcome, str | None]:
@@ -126,12 +127,15 @@ def _ended(outcome: Outcome, log: str) -> tuple[Outcome, str | None]:
 
 
 def error_of(log: str) -> str | None:
-    """What a command of ours ended with, without its remedy and the end of an engine's log; None where nothing is."""
+    """What a command of ours ended with, without its remedy and the end of an engine's log.
+
+    None where it did not fail: it is still at it, or was stopped.
+    """
     errors = re.findall(r"^error: (.*)$", log, re.MULTILINE)
     if errors:
         return cut(errors[-1].partition("; its log ends:")[0])
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return cut(lines[-1]) if lines else None
+    lines = [line.strip() for line in log.partition("Traceback (most")[2].splitlines() if line.strip()]
+    return cut(lines[-1]) if lines and lines[-1] != "interrupted" else None
 
 
 def cut(text: str) -> str:

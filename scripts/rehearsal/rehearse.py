@@ -22,24 +22,23 @@ from scripts.rehearsal.outcomes import read_rehearsal
 from scripts.rehearsal.page import render
 from scripts.rehearsal.tried import RESULTS
 
-STOPPED = (130, 143, -2, -15)
-
 
 def rehearse(
     configuration: Configuration, cells: Sequence[Cell], asked: Asked, arguments: Sequence[str]
 ) -> int:
     """Rehearse a grid by a command's `arguments`, write its page; the exit code.
 
-    A cell that does not start is a row of the page and no failure: 0 where every cell has an outcome. Where nothing
-    is to be written (-n) nothing is, but the folder.
+    A cell that does not start is a row of the page and no failure: 0 where every cell has an outcome. Stopped by Ctrl-C
+    it still writes the page of what there is. Where nothing is to be written (-n) nothing is, but the folder.
     """
     check_targets(asked)
     plan = plan_rehearsal(configuration, cells, None if asked.executor else len(visible_gpus()))
     write_folder(plan)
     print(_heading(plan), file=sys.stderr, flush=True)
     code = run_folder(plan, asked, arguments) if plan.started else 0
-    if asked.looks or code in STOPPED:
-        return abs(code) if code >= 0 else 128 - code
+    code = code if code >= 0 else 128 - code
+    if asked.looks:
+        return code
     found = read_rehearsal(plan)
     record = configuration.root / RESULTS / f"{found.grid}.json"
     found.write(record)

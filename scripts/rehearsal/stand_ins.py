@@ -69,7 +69,9 @@ class StandIns:
                 return f"config/models.yaml names no `stand_in` for {model}"
             wanted = _wanted(precision, entry)
             if wanted not in self.known[stand_in["model"]]["precisions"]:
-                return f"{stand_in['model']} has no precision {wanted}"
+                gguf = any(file.endswith(".gguf") for file in entry.get("files", []))
+                lacks = f"{stand_in['model']} has no precision {wanted}"
+                return lacks + (", and nothing here writes a GGUF file of its architecture" if gguf else "")
             made[precision] = self._drawn(model, wanted)
         else:
             if "from" in entry and (reason := self._add(model, entry["from"])) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scripts.common.words import count as count
 from scripts.records.cell import Cause, Cell, Difference, Kernels, Predicted, Score, Ties, Tokens
@@ -13,6 +14,9 @@ from scripts.records.question import QuestionFound
 from scripts.verdict.parts import sessions_apart, sessions_within
 from scripts.verdict.rates import upper_bound
 from scripts.verdict.sessions import replays_differ as replays_that_differ
+
+if TYPE_CHECKING:
+    from scripts.comparison.pairs import Distance
 
 DASH = "–"
 
@@ -37,6 +41,16 @@ def tiny(value: float) -> str:
 def percent(share: float | None) -> str:
     """A share of 1 in per cent, one decimal at most: 93.3 %, 100 %; a dash for None."""
     return DASH if share is None else f"{round(100 * share, 1):.4g} %"
+
+
+def distance(found: Distance | None) -> str:
+    """Where two cells hold the same id the most likely, and how far they are apart at least, in the mean; a dash for
+    None."""
+    if found is None or not found.along.positions:
+        return DASH
+    along = found.along
+    apart = significant(along.divergence.mean) if along.divergence else DASH
+    return f"{percent(along.top1_equal / along.positions)}, {apart}"
 
 
 def k_of_n(k: int | None, n: int) -> str:

@@ -27,7 +27,7 @@ from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.load import Load, Requests
 from scripts.sessions.progress import Progress
-from scripts.verdict.forced import summarise_forced
+from scripts.verdict.forced import pass_file, summarise_forced
 
 CANDIDATES = 2  # best and second: the margin
 
@@ -100,11 +100,6 @@ FORCE: dict[Mode, Callable[[Engine, str, list[RecordedTurn]], Iterator[PassTurn]
     "prefill": force_prefill,
     "decode": force_decode,
 }
-
-
-def pass_file(number: int, mode: Mode) -> str:
-    """The name of a pass's file."""
-    return f"pass-{number:02d}.{mode}.jsonl"
 
 
 def recorded_requests(episodes: Mapping[str, list[RecordedTurn]]) -> Requests:

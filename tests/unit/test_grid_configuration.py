@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError
+from scripts.common.files import write_json
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration, load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven, grid_record, wall_seconds
@@ -204,6 +205,19 @@ def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     assert existing_sessions(tree, cells[1]) == []  # its folder is there, and unfinished
     (tree / cells[1].session_files[1]).parent.rmdir()
     assert existing_sessions(tree, cells[1]) == cells[1].session_files[:1]
+
+
+def test_what_sessions_took_is_what_the_others_of_the_cell_will_take(tree: Path) -> None:
+    configuration, cells = load(tree)
+    cell = next(cell for cell in cells if cell.sessions == 4)
+    names = dict(zip(("model", "precision", "engine", "variant"), cell.names, strict=True))
+    times = {"started": "2026-11-26T01:00:00+00:00", "ended": "2026-11-26T02:00:00+00:00"}
+    first = tree / cell.session_files[0]
+    first.parent.mkdir(parents=True)
+    write_json(first, {**names, **times, "session": 0, "tokens": 1, "seconds": 1})
+    said = describe_rest(tree, [cell], configuration.engines)
+    assert said.startswith("3 of 4 sessions are not there yet: about 3.0 hours one after another; taken: ")
+    assert said.endswith("; cells that have sessions by what these took")
 
 
 def test_too_few_sessions_for_an_ablation_are_named_before_they_are_run(
