@@ -10,8 +10,9 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; done)
 # Sessions of the small models take one core each, so two may run beside each other; one on a GPU takes them all.
 CORES ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 2 ? $$1 : 2}')
-# Tests at once: they wait for processes as often as they compute.
+# Tests at once: they wait for processes as often as they compute. A real engine computes, and takes up to 4 GB.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 4 ? $$1 + 1 : 4}')
+ENGINE_JOBS ?= $(CORES)
 
 # The stamps carry the locks' checksums: a changed lock is installed again, a touched one is not.
 VENV := .venv
@@ -45,7 +46,7 @@ test: lint ## the checks, unit and workflow tests (under ten minutes once all is
 
 .PHONY: test-engines
 test-engines: $(TESTS) ## real engines: servers, containers, quantisers (longer; needs Docker for a part)
-	@python -m pytest tests/engines
+	@python -m pytest tests/engines -n $(ENGINE_JOBS) --dist loadgroup
 
 .PHONY: test-one
 test-one: $(TESTS) ## one file of tests, or one test: make test-one T=tests/unit/test_records.py

@@ -15,6 +15,7 @@ from scripts.records.engine import EngineRecord
 from scripts.records.grid import Grid, GridCell, fed_folder
 from scripts.records.machine import Machine
 from scripts.records.manifest import Manifest
+from scripts.records.models import source_quant
 from scripts.records.session import ReplayFiles, SessionRecord, WeightsSum, WorkloadSum
 from scripts.records.settings import Settings
 
@@ -145,7 +146,7 @@ def manifest_files(root: Path, grid: Grid) -> list[str]:
             continue
         found.add(name)
         if (root / name).is_file() and (source := Manifest.read(root / name).source.from_) is not None:
-            waiting.append((model, source))
+            waiting.append(source_quant(model, source))
     return sorted(found)
 
 

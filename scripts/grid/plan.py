@@ -46,6 +46,7 @@ from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.forced import MODES
 from scripts.records.grid import compare_page, fed_folder
+from scripts.records.models import source_quant
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
@@ -394,8 +395,8 @@ class Plan:
     def weights_needs(self, model: str, precision: str) -> Needs:
         """What it takes at most to make the weights of a quant."""
         quant = self.configuration.precision(model, precision)
-        source = self.configuration.precision(model, quant.from_) if quant.from_ else quant
-        return weights_needs(quant, source)
+        source = self.source_quant(model, precision)
+        return weights_needs(quant, self.configuration.precision(*source) if source else quant)
 
     def image_needs(self, engine: str) -> Needs:
         """What it takes at most to pull or build the image of an engine."""
@@ -504,7 +505,7 @@ class Plan:
     def source_quant(self, model: str, precision: str) -> Quant | None:
         """The quant that a precision is built from, if any."""
         source = self.configuration.precision(model, precision).from_
-        return (model, source) if source else None
+        return source_quant(model, source) if source else None
 
     def users(self, model: str, precision: str) -> list[tuple[str, ...]]:
         """The cells whose sessions use a quant, or one that is built from it, by their names."""

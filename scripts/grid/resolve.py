@@ -17,7 +17,7 @@ from scripts.engines.tuning import ENGINE_CACHE
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.records.engines import EngineEntry, Variant
 from scripts.records.grid import Block, Config, Estimate, Passes
-from scripts.records.models import Precision
+from scripts.records.models import Precision, source_quant
 from scripts.records.question import QuestionAsked, QuestionRound
 from scripts.records.settings import Architecture, Arguments, HarnessSettings, Settings
 from scripts.records.sweep import SweepAsked
@@ -206,11 +206,9 @@ def _endpoint(config: Config) -> str:
 
 def built_from(configuration: Configuration, cell: Cell) -> list[Quant]:
     """The quants that a cell needs: its own first, then what that is built from, and so on."""
-    found: list[Quant] = []
-    name: str | None = cell.precision
-    while name is not None:
-        found.append((cell.model, name))
-        name = configuration.precision(cell.model, name).from_
+    found: list[Quant] = [(cell.model, cell.precision)]
+    while (source := configuration.precision(*found[-1]).from_) is not None:
+        found.append(source_quant(found[-1][0], source))
     return found
 
 

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 INDEX = "model.safetensors.index.json"
 WORKERS = 4  # files that are quantised at a time on a GPU, as far as they fit into it
 BESIDE = (*CHAT_FILES, "generation_config.json")
-EXPERTS = re.compile(r".*mlp\.experts\.\d+\.(gate|up|down)_proj$")
-LINEAR = re.compile(
-    r".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|.*\.experts\.\d+\.(gate|up|down)_proj$"
-)
+EXPERTS = re.compile(r".*\.(mlp|block_sparse_moe)\.experts\.\d+\.((gate|up|down)_proj|w[123])$")
+LINEAR = re.compile(rf".*\.(self_attn|mlp|linear_attn)\..*_proj(_\w+)?$|{EXPERTS.pattern}")
+# vLLM asks for the scheme of Mixtral's experts by the names that they have in other models.
+MIXTRAL = re.compile(r"(.*experts.*\.)w\\d\+\$$")
 NEVER = re.compile(
     r"(^|\.)(lm_head|embed_tokens|visual|mtp)(\.|$)|\.mlp\.gate$|shared_expert_gate$|\.in_proj_[ab]$"
 )
@@ -331,7 +331,8 @@ def _patterns(targets: list[str]) -> list[str]:
     """
     plain = (each.replace("model.language_model.", "") for each in targets)
     found = {"re:.*" + re.escape(re.sub(r"\d+", "0", each)).replace("0", r"\d+") + "$" for each in plain}
-    return sorted(found)
+    renamed = {f"{match[1]}(gate|up|down)_proj$" for each in found if (match := MIXTRAL.match(each))}
+    return sorted(found | renamed)
 
 
 def check_quantised(source: Path, target: Path, scheme: str, targets: list[str]) -> dict[str, int]:

@@ -28,8 +28,8 @@ def render(found: Rehearsal) -> str:
     """The page."""
     parts = [
         f"# Rehearsal of the grid `{found.grid}`",
-        "Every cell started once, with a drawn checkpoint of a few layers in place of weights that would be pulled: "
-        "the same engine, arguments and number format, one short replay.",
+        "A rehearsal starts every cell once, with a drawn checkpoint of a few layers in place of weights that would be "
+        "pulled: the same engine, arguments and number format, one short replay.",
         _summary(found),
     ]
     if tried := [each for each in found.cells if each.outcome != "not run"]:

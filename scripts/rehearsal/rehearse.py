@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from scripts.common.errors import TempzeroError
 from scripts.common.files import write_whole
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.lock import FolderHeldError, FolderLock
 from scripts.grid.resolve import Cell
 from scripts.provenance.gpus import visible_gpus
 from scripts.rehearsal.folder import (
@@ -22,6 +25,8 @@ from scripts.rehearsal.outcomes import read_rehearsal
 from scripts.rehearsal.page import render
 from scripts.rehearsal.tried import RESULTS
 
+LOCK = ".snakemake/rehearsal.lock"
+
 
 def rehearse(
     configuration: Configuration, cells: Sequence[Cell], asked: Asked, arguments: Sequence[str]
@@ -32,6 +37,7 @@ def rehearse(
     it still writes the page of what there is. Where nothing is to be written (-n) nothing is, but the folder.
     """
     check_targets(asked)
+    _hold(configuration.root)
     plan = plan_rehearsal(configuration, cells, None if asked.executor else len(visible_gpus()))
     write_folder(plan)
     print(_heading(plan), file=sys.stderr, flush=True)
@@ -45,6 +51,18 @@ def rehearse(
     write_whole(configuration.root / PAGE, render(found))
     print(f"the rehearsal is in {PAGE}, its record in {record}", file=sys.stderr)
     return code if any(each.outcome == "not reached" for each in found.cells) else 0
+
+
+def _hold(root: Path) -> None:
+    """Hold the rehearsal's folder until this process ends: another grid's rehearsal would change its config/."""
+    lock = FolderLock(root / LOCK)
+    try:
+        lock.take()
+    except FolderHeldError as error:
+        raise TempzeroError(
+            "another rehearsal runs in this folder", where=LOCK, remedy="wait until it ends"
+        ) from error
+    lock.hold()
 
 
 def _heading(plan: Plan) -> str:
