@@ -197,9 +197,7 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(spec.width, eps=1e-6)
         self.mlp: nn.Module = Experts(spec) if spec.experts else Dense(spec)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
         """x [rows, ids, width] to the same shape, and the balance loss."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         y, balance = self.mlp(self.post_attention_layernorm(x), hidden)

@@ -33,8 +33,8 @@ class TrainingSpec:
     `steps` of `rows` episodes, each cut or padded to `length` ids. `context_weight`: weight in the loss
     of the ids that are not the model's own. `hidden_experts`: in each step each layer hides experts from each
     row, a share of them drawn anew between none and this one; `graded`: the first expert is never hidden, the last one
-    twice as often as the mean. `kept_layers`: where training goes on from a model of other sizes, the layers taken of it
-    (none named: all).
+    twice as often as the mean. `kept_layers`: where training goes on from a model of other sizes, the
+    layers taken of it (none named: all).
     """
 
     steps: int
@@ -148,20 +148,18 @@ def train(
         if initial is None
         else convert(Training, read_json(initial / "training.json"), f"{initial}/training.json")
     )
-    model = TinyModel(model_spec if earlier is None else earlier.model)
-    if initial is not None:
-        load_tensors(model, load_file(initial / "model.safetensors"))
-    if model.spec != model_spec:
-        layers = spec.kept_layers or tuple(range(model.spec.layers))
-        model = split_experts(model, model_spec, layers=layers, seed=spec.seed)
+    model = TinyModel(model_spec)
+    if earlier is not None:
+        tensors = load_file(initial / "model.safetensors")
+        load_tensors(
+            model, tensors if earlier.model == model_spec else _cut(tensors, earlier.model, model_spec, spec)
+        )
     model.to(device)
     optimiser = torch.optim.AdamW(
         _groups(model, spec.weight_decay), lr=spec.rate, betas=(0.9, 0.98), fused=device == "cuda"
     )
 
-    def measure(
-        ids: Tensor, taught: Tensor, hidden: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def measure(ids: Tensor, taught: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         states, balance = model(ids[:, :-1], hidden)
         logits = model.logits(states).float().flatten(0, 1)
         own, goal = taught[:, 1:].flatten(), ids[:, 1:].flatten()
@@ -217,6 +215,20 @@ def train(
         log=log[:: max(1, len(log) // 40)] + log[-1:],
     )
     write_json(output / "training.json", record.as_json())
+
+
+def _cut(
+    tensors: dict[str, Tensor], source: ModelSpec, wanted: ModelSpec, spec: TrainingSpec
+) -> dict[str, Tensor]:
+    made = split_experts(
+        {name: value.float().numpy() for name, value in tensors.items()},
+        experts=source.experts,
+        pieces=wanted.experts // source.experts,
+        units=wanted.expert_hidden,
+        layers=spec.kept_layers or range(source.layers),
+        seed=spec.seed,
+    )
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in made.items()}
 
 
 def _export(model: TinyModel, output: Path) -> None:

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping, Sequence
 
-from scripts.tinychart.model import ModelSpec, TinyModel, exported_tensors, load_tensors
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+PARTS = ("gate", "up", "down")
 
 
 def split_experts(
-    source: TinyModel, spec: ModelSpec, *, layers: tuple[int, ...], seed: int, noise: float = 0.02
-) -> TinyModel:
-    """A model of `spec`, made of the given `layers` of `source`, each expert of which is cut into pieces.
+    tensors: Mapping[str, Floats],
+    *,
+    experts: int,
+    pieces: int,
+    units: int,
+    layers: Sequence[int],
+    seed: int,
+    noise: float = 0.02,
+) -> dict[str, Floats]:
+    """A checkpoint's tensors, of its `layers` alone, each of their `experts` cut into `pieces` of `units` hidden units.
 
-    A piece has an equal part of its expert's hidden units; where the pieces have room for fewer units than the
-    expert has, the weakest go, by the product of the L2 norms of a unit's three vectors. The first piece of each
-    expert has its strongest units, and first pieces come first. A piece's router row is its expert's with Gaussian
-    `noise` (a share of the row's root mean square) and its output is scaled by the number of pieces: with that many
-    times as many active experts, no noise and no unit left out the function is the same.
+    Units are ranked by the product of the L2 norms of their three vectors: an expert's first piece has its strongest,
+    and where the pieces have no room for all, the weakest go. First pieces come first, in the experts' order. A piece's
+    router row is its expert's plus Gaussian `noise` (a share of the row's root mean square), and its output is scaled
+    by `pieces`: with that many times as many active experts, no noise and no unit left out the function is the same.
     """
-    pieces = spec.experts // source.spec.experts
-    if spec.experts % source.spec.experts or spec.active_experts != pieces * source.spec.active_experts:
-        raise ValueError(f"{source.spec} cannot be cut into {spec}")
-    generator = torch.Generator().manual_seed(seed)
-    found = {name: value.float() for name, value in exported_tensors(source).items()}
-    made: dict[str, Tensor] = {}
-    for name, value in found.items():
+    rng = np.random.default_rng(seed)
+    made: dict[str, Floats] = {}
+    for name, value in tensors.items():
         parts = name.split(".")
         if parts[1] == "layers":
             if int(parts[2]) not in layers or ".experts." in name:
                 continue
             parts[2] = str(layers.index(int(parts[2])))
         if name.endswith("mlp.gate.weight"):
-            value = value.repeat(pieces, 1)
-            scale = value.square().mean(1, keepdim=True).sqrt() * noise
-            value = value + torch.randn(value.shape, generator=generator) * scale
+            rows = np.tile(value, (pieces, 1))
+            scale = noise * np.sqrt(np.mean(rows**2, axis=1, keepdims=True))
+            value = (rows + scale * rng.standard_normal(rows.shape)).astype(np.float32)
         made[".".join(parts)] = value
     for place, layer in enumerate(layers):
-        for expert in range(source.spec.experts):
+        for expert in range(experts):
             at = f"model.layers.{layer}.mlp.experts.{expert}"
-            gate, up, down = (found[f"{at}.{part}_proj.weight"] for part in ("gate", "up", "down"))
-            order = (gate.norm(dim=1) * up.norm(dim=1) * down.norm(dim=0)).argsort(descending=True, stable=True)
+            gate, up, down = (tensors[f"{at}.{part}_proj.weight"] for part in PARTS)
+            norms = np.linalg.norm(gate, axis=1) * np.linalg.norm(up, axis=1) * np.linalg.norm(down, axis=0)
+            order = np.argsort(-norms, kind="stable")
             for piece in range(pieces):
-                units = order[piece * spec.expert_hidden : (piece + 1) * spec.expert_hidden]
-                to = f"model.layers.{place}.mlp.experts.{piece * source.spec.experts + expert}"
-                made[f"{to}.gate_proj.weight"] = gate[units]
-                made[f"{to}.up_proj.weight"] = up[units]
-                made[f"{to}.down_proj.weight"] = down[:, units] * pieces
-    model = TinyModel(spec)
-    load_tensors(model, made)
-    return model
+                mine = order[piece * units : (piece + 1) * units]
+                to = f"model.layers.{place}.mlp.experts.{piece * experts + expert}"
+                made[f"{to}.gate_proj.weight"] = gate[mine]
+                made[f"{to}.up_proj.weight"] = up[mine]
+                made[f"{to}.down_proj.weight"] = down[:, mine] * np.float32(pieces)
+    return made
