@@ -116,14 +116,14 @@ rule feed_cell:
     priority: first(4, PLAN.force_priority)
     conda:
         "../envs/workflow.yaml"
-    threads: first(3, PLAN.session_cores)
+    threads: PLAN.session_cores
     resources:
         **PLAN.session_resources,
-        **needs(4, PLAN.forced_needs),
+        **needs(4, PLAN.feed_needs),
     params:
         code=first(4, PLAN.force_code),
         python=first(4, PLAN.python),
-        arguments=first(4, PLAN.feed_arguments),
+        arguments=first(5, PLAN.feed_arguments),
     message:
         "Feed {wildcards.source} to {wildcards.model} {wildcards.precision} on {wildcards.engine}, {wildcards.variant}."
     shell:

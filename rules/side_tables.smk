@@ -1,5 +1,5 @@
-"""Side tables: cells of the grid become results/leak.md, results/reap.md, results/speed.md, results/warm.md and
-results/compare.md, each by one command.
+"""Side tables: cells of the grid become results/leak.md, results/near-ties.md, results/reap.md, results/speed.md,
+results/warm.md and results/compare.md, each by one command.
 
 Steps: read the cells' summaries and what their sessions wrote, compare, say beside each table what it cannot say. None
 is part of the grid's table or of the default target.
@@ -9,6 +9,7 @@ is part of the grid's table or of the default target.
 localrules:
     make_compare,
     make_leak,
+    make_near_ties,
     make_reap,
     make_speed,
     make_warm,
@@ -32,6 +33,28 @@ rule make_leak:
         "Compare the leaky harness with the clean one."
     shell:
         "python -m scripts.make_leak --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_near_ties:
+    """The chance of a flip against the margin, what it foretells, and what a flip costs, with a figure."""
+    input:
+        cells=PLAN.summaries(PLAN.side.get(NEAR_TIES, [])),
+        grid=GRID,
+    output:
+        NEAR_TIES,
+        NEAR_TIES.replace(".md", ".svg"),
+    log:
+        "results/logs/near-ties.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_near_ties"),
+    message:
+        "Look at flips and margins."
+    shell:
+        "python -m scripts.make_near_ties --grid {input.grid} --results results --output {output[0]}"
+        " 2>&1 | tee -i {log} >&2"
 
 
 rule make_reap:

@@ -24,6 +24,7 @@ def main(
     prefill_passes: Annotated[int, "how often it is fed back in prefill (default: 5)"] = 5,
     decode_passes: Annotated[int, "how often it is fed back in decode (default: 5)"] = 5,
     engine_record: Annotated[Path | None, "file of results/engines/ (an image's or endpoint's)"] = None,
+    gpu_gb: Annotated[float, "memory on all its GPUs together, where cards are shared, 10^9 bytes"] = 0.0,
     engine_log: Annotated[Path | None, "where the engine's log goes (default: in the cell's folder)"] = None,
     output: Annotated[Path | None, "forced.json (default: in the cell's folder)"] = None,
     trajectory: Annotated[
@@ -37,6 +38,7 @@ def main(
         manifest=manifest,
         record=EngineRecord.read(engine_record) if engine_record else None,
         log=engine_log or cell / "forced.engine.log",
+        gpu_gb=gpu_gb,
     )
     force_cell(
         deployment,

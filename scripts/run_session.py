@@ -26,6 +26,7 @@ def main(
     manifest: Annotated[Path, "manifest.json of the quant"],
     engine_record: Annotated[Path, "file of results/engines/"],
     settings: Annotated[Settings, "the cell's resolved settings, as JSON"],
+    gpu_gb: Annotated[float, "memory on all its GPUs together, where cards are shared, 10^9 bytes"] = 0.0,
     engine_log: Annotated[Path | None, "where the engine's log goes (default: in the cell's folder)"] = None,
     output: Annotated[Path | None, "session.json (default: in the cell's folder)"] = None,
 ) -> None:
@@ -36,6 +37,7 @@ def main(
         manifest=manifest,
         record=EngineRecord.read(engine_record),
         log=engine_log or cell / f"{name}.engine.log",
+        gpu_gb=gpu_gb,
     )
     run_session(
         Session(session, replays, load_workload(workload), deployment), output or cell / name / "session.json"

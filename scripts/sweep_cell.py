@@ -27,6 +27,7 @@ def main(
     manifest: Annotated[Path, "manifest.json of the quant"],
     settings: Annotated[Settings, "the cell's resolved settings, as JSON"],
     engine_record: Annotated[Path | None, "file of results/engines/"] = None,
+    gpu_gb: Annotated[float, "memory on all its GPUs together, where cards are shared, 10^9 bytes"] = 0.0,
     engine_log: Annotated[Path | None, "where the engine's log goes (default: in the cell's folder)"] = None,
     output: Annotated[Path | None, "sweep.json (default: in the cell's folder)"] = None,
 ) -> None:
@@ -38,6 +39,7 @@ def main(
         manifest=manifest,
         record=EngineRecord.read(engine_record) if engine_record else None,
         log=engine_log or folder / f"{name}.engine.log",
+        gpu_gb=gpu_gb,
     )
     run_sweep(
         SweepSession(session, sweep, load_workload(workload), deployment),

@@ -18,6 +18,8 @@ from pathlib import Path
 from scripts.archive.check import Disagreement, check_records, refuse_disagreements
 from scripts.archive.contents import (
     GRID,
+    NEAR_TIES,
+    NEAR_TIES_FIGURE,
     SUMS,
     TABLES,
     WARM,
@@ -36,6 +38,7 @@ from scripts.report.ablation import make_page
 from scripts.report.controls import read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import everything
+from scripts.report.near_ties import write_near_ties
 from scripts.report.page import render_page
 from scripts.report.warm import make_warm
 
@@ -57,7 +60,8 @@ def pack_reference(root: Path, folder: Path) -> int:
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)
     (folder / SUMS).write_text(render_sums(listed), encoding="utf-8")
-    for name in pages(grid):
+    near_ties = [NEAR_TIES, NEAR_TIES_FIGURE] if (root / NEAR_TIES).is_file() else []
+    for name in [*pages(grid), *near_ties]:
         shutil.copyfile(root / name, folder / Path(name).name)
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
@@ -96,6 +100,8 @@ def write_pages(folder: Path) -> None:
         }
         for page, text in made.items():
             (folder / Path(page).name).write_text(text, encoding="utf-8")
+        if (near_ties := folder / Path(NEAR_TIES).name).is_file():
+            write_near_ties(grid, root / "results", near_ties)
 
 
 def _write_tar(target: Path, root: Path, files: dict[str, str]) -> None:
@@ -162,6 +168,9 @@ def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagre
             shutil.copyfile(beside, root / name)
         else:
             yield Disagreement(beside.name, "it is not there")
+    if (near_ties := folder / Path(NEAR_TIES).name).is_file():
+        for name in (NEAR_TIES, NEAR_TIES_FIGURE):
+            shutil.copyfile(near_ties.with_suffix(Path(name).suffix), root / name)
     yield from check_records(root, grid)
     yield from judge_cells(root, grid, counts)
     yield from make_pages(root, grid, counts)

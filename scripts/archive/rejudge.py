@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,7 +13,17 @@ from pathlib import Path
 import pandas as pd
 
 from scripts.archive.check import BROKEN, Disagreement, failed
-from scripts.archive.contents import METADATA, REPORT, SUMS, WARM, ablation_keys, archived_cells, page_file
+from scripts.archive.contents import (
+    METADATA,
+    NEAR_TIES,
+    NEAR_TIES_FIGURE,
+    REPORT,
+    SUMS,
+    WARM,
+    ablation_keys,
+    archived_cells,
+    page_file,
+)
 from scripts.archive.crate import render_crate, unlike_crate
 from scripts.archive.shown import shown_tables
 from scripts.archive.unequal import Unequal, unequal, unlike
@@ -24,6 +35,7 @@ from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import details, everything, finding
+from scripts.report.near_ties import write_near_ties
 from scripts.report.page import render_page
 from scripts.report.warm import make_warm
 from scripts.verdict.summary import judge
@@ -108,9 +120,26 @@ def make_pages(root: Path, grid: Grid, counts: Counts) -> Found:
         else:
             yield from _compare(root, WARM, _lines(root / WARM, page))
             counts.pages += 1
+    if (root / NEAR_TIES).is_file():
+        yield from _near_ties(root, grid, counts)
     if (root / REPORT).is_file():
         yield from _compare(root, REPORT, _shown(root / REPORT, shown))
         counts.pages += 1
+
+
+def _near_ties(root: Path, grid: Grid, counts: Counts) -> Found:
+    """Where the page of near-ties and its figure are not what the cells give."""
+    with tempfile.TemporaryDirectory(prefix="tempzero-near-ties-") as name:
+        again = Path(name) / Path(NEAR_TIES).name
+        try:
+            write_near_ties(grid, root / "results", again)
+        except BROKEN as error:
+            yield failed(root, NEAR_TIES, "it cannot be made again", error)
+            return
+        yield from _compare(root, NEAR_TIES, _lines(root / NEAR_TIES, again.read_text(encoding="utf-8")))
+        figure = again.with_suffix(".svg").read_text(encoding="utf-8")
+        yield from _compare(root, NEAR_TIES_FIGURE, _lines(root / NEAR_TIES_FIGURE, figure))
+    counts.pages += 2
 
 
 def describe_again(root: Path, files: Mapping[str, str]) -> Found:

@@ -89,7 +89,8 @@ class Force(AdapterLogitsProcessor, SecondInterface):
         """Admit one id a row."""
         if self._config is not None:
             found = _layers(self._config) | {"model_runner": ["V2" if self._second else "V1"]}
-            print(RESOLVED, json.dumps(found, sort_keys=True), flush=True)
+            # In one piece, since all ranks write one log.
+            print(f"{RESOLVED} {json.dumps(found, sort_keys=True)}\n", end="", flush=True)
             self._config = None
         if not self._second:
             return AdapterLogitsProcessor.apply(self, logits)

@@ -15,6 +15,14 @@ stay as they are, so a difference that comes or goes with it is the kernel's and
 `gdn-warps-4`, `gdn-warps-8`: of the kernel that inverts a 64 × 64 triangle in the prefill of Gated DeltaNet, Triton's
 auto-tuner tries the configurations with so many warps alone. Its result depends on their number, and which is fastest
 is measured anew at each start with an empty cache. `gdn-warps-lottery`: each process takes one of the two by chance.
+
+`finalize-fused`, `finalize-unfused`: FlashInfer's CUTLASS experts (0.6.13) leave the sum over a token's experts to the
+second product's epilogue, which adds with atomics, or to a kernel after it that adds in a fixed order. Which one is a
+part of a tactic, chosen by time at each start; without tuning it is the first tactic, which does not fuse. Here nothing
+is tuned: the first product takes its first tactic, the second the first that fuses, or does not, on the same tile.
+
+`float32-logits`: the last product, from the hidden state to the logits, is computed and kept in float32. vLLM keeps
+logits in the model's own format: in bf16 two that differ by less than their step are one number, an exact tie.
 """
 
 from __future__ import annotations
@@ -60,6 +68,18 @@ def _gdn_warps(*choices: int) -> None:
     keep_warps(module.merge_16x16_to_64x64_inverse_kernel, secrets.choice(choices))
 
 
+def _float32_logits() -> None:
+    import torch
+    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+
+    def apply(_: Any, layer: Any, states: Any, bias: Any = None) -> Any:
+        if not hasattr(layer, "float32_weight"):
+            layer.float32_weight = layer.weight.data.float()
+        return torch.nn.functional.linear(states.float(), layer.float32_weight, bias)
+
+    UnquantizedEmbeddingMethod.apply = apply
+
+
 def keep_warps(kernel: Any, warps: int) -> None:
     """Leave the auto-tuner of a Triton kernel the configurations with so many warps; ValueError without any."""
     while not hasattr(kernel, "configs"):
@@ -68,6 +88,31 @@ def keep_warps(kernel: Any, warps: int) -> None:
     if not kept:
         raise ValueError(f"{kernel.base_fn.__name__} has no configuration with {warps} warps")
     kernel.configs = kept
+
+
+def _finalize(fused: bool) -> None:
+    from flashinfer.autotuner import AutoTuner
+
+    AutoTuner.choose_one = fixed_finalize(AutoTuner.choose_one, fused)
+
+
+def fixed_finalize(choose: Callable[..., tuple[Any, int]], fused: bool) -> Callable[..., tuple[Any, int]]:
+    """FlashInfer's choice of a tactic, but for the two products of its experts, whose tactic is given.
+
+    The second product's tactics on Hopper: N that do not fuse, the same N fused, both again with operands swapped, then
+    those of Ampere; the first product's are the same without the fused ones. -1 is the first.
+    """
+
+    def choose_one(self: Any, operation: str, runners: Any, *rest: Any, **named: Any) -> tuple[Any, int]:
+        if not operation.startswith("trtllm::fused_moe::gemm"):
+            return choose(self, operation, runners, *rest, **named)
+        module = runners[0].fused_moe_runner
+        plain = (module.get_gemm2_tactic_count() - module.get_gemm1_tactic_count()) // 2
+        if plain < 1:
+            raise ValueError("this FlashInfer has no fused finalize for this card, or names it otherwise")
+        return runners[0], plain if fused and operation.endswith("gemm2") else -1
+
+    return choose_one
 
 
 def _never(*_: Any, **__: Any) -> bool:
@@ -93,11 +138,14 @@ def sort_tokens(ids: Any, experts: Any, padded: Any, block_size: int) -> Any:
 
 
 PATCHES: dict[str, Callable[[], None]] = {
+    "float32-logits": _float32_logits,
     "marlin-sorted-tokens": _marlin_sorted_tokens,
     "int4-triton": _int4_triton,
     "gdn-warps-4": partial(_gdn_warps, 4),
     "gdn-warps-8": partial(_gdn_warps, 8),
     "gdn-warps-lottery": partial(_gdn_warps, 4, 8),
+    "finalize-fused": partial(_finalize, True),
+    "finalize-unfused": partial(_finalize, False),
 }
 
 
@@ -109,4 +157,4 @@ def apply_patch(patches: Mapping[str, Callable[[], None]] = PATCHES, engine: str
     if name not in patches:
         raise ValueError(f"{VARIABLE} names {name!r}: for {engine} there is {', '.join(sorted(patches))}")
     patches[name]()
-    print(APPLIED, name, flush=True)
+    print(f"{APPLIED} {name}\n", end="", flush=True)  # in one piece, since all ranks write one log

@@ -44,7 +44,7 @@ class Asked:
     `targets`, `forcerun` (-R), `until`: files and rules. `force` (-f) makes the targets again, `force_all` (-F) all
     that they are made from too. `looks`: nothing is going to be written; `dry_run`: since it is a dry run.
     `executor`: what jobs are handed to, None on this machine. `is_remote_job`: this Snakemake was started by a cluster,
-    to run one job. `resources`: the names of those that have a limit.
+    to run one job. `resources`: the names of those that have a limit; `gpu_gb`: that of the GPU memory that is shared.
     """
 
     targets: tuple[str, ...] = ()
@@ -59,6 +59,7 @@ class Asked:
     executor: str | None = None
     is_remote_job: bool = False
     resources: tuple[str, ...] = ()
+    gpu_gb: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,6 +78,7 @@ def read_asked(
     """What the arguments of a command ask, by Snakemake's own reading of them (`parse_args`), profiles included."""
     with contextlib.redirect_stderr(io.StringIO()):  # it says a second time which profile it reads
         _, given = parse(list(arguments))
+    limits = dict(each.split("=", 1) for each in given.resources.args) if given.resources else {}
     return Asked(
         targets=tuple(sorted(given.targets)),
         forcerun=tuple(sorted(given.forcerun)),
@@ -89,5 +91,6 @@ def read_asked(
         chatty=any(getattr(given, name, None) for name in CHATTY),
         executor=None if given.executor in (None, *HERE) else given.executor,
         is_remote_job=given.mode.name == "REMOTE",
-        resources=tuple(sorted(given.resources or ())),
+        resources=tuple(sorted(limits)),
+        gpu_gb=int(limits.get("gpu_gb", 0)),
     )

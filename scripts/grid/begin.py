@@ -11,7 +11,7 @@ from scripts.common.errors import ConfigError, TempzeroError
 from scripts.grid.asked import Asked
 from scripts.grid.choose import list_gpus
 from scripts.grid.configuration import load_configuration
-from scripts.grid.describe import describe_grid, describe_rest, describe_unproven
+from scripts.grid.describe import describe_downloads, describe_grid, describe_rest, describe_unproven
 from scripts.grid.guard import hold_folder, lead_jobs, unfinished
 from scripts.grid.lock import FolderHeldError
 from scripts.grid.machine import check_chat_forms, check_machine
@@ -54,6 +54,8 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
         heading = describe_grid(configuration, plan.rows)
         print(heading, file=sys.stderr)
         print(describe_rest(Path(), plan.rows, configuration.engines, plan.local_gpus), file=sys.stderr)
+        if downloads := describe_downloads(configuration, plan.rows):
+            print(downloads, file=sys.stderr)
         if unproven := describe_unproven(configuration, plan.rows):
             print(unproven, file=sys.stderr)
         _refuse_half_done(asked)
@@ -64,7 +66,7 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
                 check_chat_forms(configuration, plan.rows)
             _hold(plan)
             plan.note_deletions()
-            _share_gpus("gpu_gb" in asked.resources and not asked.executor)
+            _share_gpus(0 if asked.executor else asked.gpu_gb)
             if wants_screen() and not asked.chatty:
                 take_terminal(heading.partition(";")[0], plans_of(plan.rows))
     except TempzeroError as error:
@@ -83,11 +85,11 @@ def _hold(plan: Plan) -> None:
         raise
 
 
-def _share_gpus(wanted: bool) -> None:
-    """Tell the jobs whether a GPU may have several of them, as its memory has room."""
+def _share_gpus(memory_gb: int) -> None:
+    """Tell the jobs how much memory of all GPUs they share, so that one card may have several of them; 0 is none."""
     os.environ.pop(SHARED, None)
-    if wanted:
-        os.environ[SHARED] = "1"
+    if memory_gb:
+        os.environ[SHARED] = str(memory_gb)
 
 
 def wants_sessions(plan: Plan) -> bool:

@@ -53,12 +53,11 @@ def choose_grid(
     problem = (docker_problem or find_docker_problem)()
     if problem:
         return Choice("embedded", f"auto: four Blackwell GPUs, but {problem}")
-    if "blackwell" not in known:
+    if "finding" not in known:
         return Choice(
-            "embedded",
-            "auto: four Blackwell GPUs and Docker, but there is no config/grids/blackwell.yaml yet",
+            "embedded", "auto: four Blackwell GPUs and Docker, but there is no config/grids/finding.yaml"
         )
-    return Choice("blackwell", "auto: four Blackwell GPUs and Docker")
+    return Choice("finding", "auto: four Blackwell GPUs and Docker")
 
 
 def list_gpus() -> list[str]:

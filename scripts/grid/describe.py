@@ -15,6 +15,10 @@ from scripts.records.engines import EngineEntry
 from scripts.records.grid import Control, Grid, GridCell
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
+REFUSED = ("refused",)  # what a control expects whose engine is to say so at its start
+LARGE_GB = 10  # what is less to pull is no matter of hours
+GIGABYTE_SECONDS = 8  # that a gigabyte takes at a gigabit a second
+
 
 def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
     """One line: the grid, why it was chosen, its size, what it pulls and what it costs."""
@@ -58,7 +62,7 @@ def describe_rest(
 ) -> str:
     """One line: how many sessions of the grid, of sweeps too, are not there yet, and about how long they take.
 
-    `gpus`: how many GPUs they share out here.
+    `gpus`: how many GPUs they share out here; 0 takes as many as the widest engine wants.
     """
     missing, total, open_ended = 0, 0, False
     waiting: list[tuple[int, float]] = []
@@ -77,11 +81,51 @@ def describe_rest(
         return f"all {count(total, 'session')} are there"
     most = "at most " if open_ended else ""
     seconds = sum(each for _, each in waiting)
-    beside = f", {_duration(wall_seconds(waiting, gpus))} on {gpus} GPUs" if gpus > 1 else ""
-    return (
+    text = (
         f"{most}{missing:,} of {count(total, 'session')} are not there yet: "
-        f"{most or 'about '}{_duration(seconds)} one after another{beside}"
+        f"{most or 'about '}{_duration(seconds)} one after another"
     )
+    widest = max(width for width, _ in waiting)
+    if (cards := gpus or widest) > 1:
+        text += f", {_duration(wall_seconds(waiting, cards))} on {cards} GPUs"
+    if widest:
+        text += f", {sum(width * each for width, each in waiting) / 3600:,.1f} GPU-hours"
+    return f"{text}; {_taken(cells)}"
+
+
+def describe_downloads(configuration: Configuration, cells: Sequence[Cell]) -> str:
+    """One line: what is still to be pulled, how long that takes, and how to do it apart; empty where it is little."""
+    run = [cell for cell in cells if cell.planned is None]
+    missing = [
+        size or 0
+        for file, size in _downloads(configuration, run).items()
+        if not (configuration.root / file).is_file()
+    ]
+    if (total := sum(missing)) < LARGE_GB:
+        return ""
+    return (
+        f"{total:,.1f} GB are to be pulled beside that, {_duration(total * GIGABYTE_SECONDS)} at 1 Gbit/s; to do it "
+        f"apart: snakemake --cores 4 --until fetch_weights pull_image --config grid={configuration.grid_name}"
+    )
+
+
+def _taken(cells: Sequence[Cell]) -> str:
+    """From what the time of the cells' sessions was estimated."""
+    rates = [cell.estimate for cell in cells if cell.planned is None]
+    tokens, speeds, starts = (
+        _span([getattr(each, name) for each in rates])
+        for name in ("tokens_per_replay", "tokens_per_second", "start_seconds")
+    )
+    forced = any(cell.forced_file for cell in cells if cell.planned is None)
+    return f"taken: {tokens} tokens a replay, {speeds} tokens a second, {starts} s a start" + (
+        "; forced passes not counted" if forced else ""
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    """The least and the largest of some values."""
+    least, most = f"{min(values):,g}", f"{max(values):,g}"
+    return least if least == most else f"{least} to {most}"
 
 
 def wall_seconds(sessions: Sequence[tuple[int, float]], gpus: int) -> float:
@@ -100,14 +144,17 @@ def wall_seconds(sessions: Sequence[tuple[int, float]], gpus: int) -> float:
 def describe_unproven(configuration: Configuration, cells: Sequence[Cell]) -> str:
     """One line: the ablations whose numbers of sessions cannot prove an effect, and how many would do; empty if none.
 
-    Cells that are not run are left out.
+    Cells that are not run are left out, and those that an engine is expected to refuse.
     """
     run = {cell.names: cell for cell in cells if cell.planned is None}
     found = []
     for ablation in resolve_ablations(configuration, cells):
         baseline, *changes = (run.get(names) for names in ablation.cells)
         few = [
-            each for each in changes if baseline and each and not can_prove(baseline.sessions, each.sessions)
+            each
+            for each in changes
+            if baseline and each and each.expect != REFUSED
+            if not can_prove(baseline.sessions, each.sessions)
         ]
         if baseline and few:
             counts = sorted({each.sessions for each in few})
@@ -180,18 +227,24 @@ def _row(configuration: Configuration, cell: Cell) -> GridCell:
 
 def _pulls(configuration: Configuration, run: Sequence[Cell]) -> str:
     """What is pulled: weights from a hub, once a quant, and what the engines download."""
-    quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
-    pulled = [
-        entry
-        for entry in (configuration.precision(*quant) for quant in quants)
-        if entry.repository or entry.package
-    ]
-    engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
-    images = {entry.image or entry.lock or name: entry.download_gb for name, entry in engines.items()}
-    total = sum(entry.disk_gb or 0 for entry in pulled) + sum(images.values())
-    unknown = sum(entry.disk_gb is None for entry in pulled)
+    sizes = _downloads(configuration, run).values()
+    total, unknown = sum(size or 0 for size in sizes), sum(size is None for size in sizes)
     text = f"pulls {total:,.1f} GB" if total else "pulls no weights"
     return text + (f" and {count(unknown, 'quant')} of unknown size" if unknown else "")
+
+
+def _downloads(configuration: Configuration, run: Sequence[Cell]) -> dict[str, float | None]:
+    """The record of each thing that is pulled, from the root → its size in GB; an image of two engines counts once."""
+    quants = dict.fromkeys(quant for cell in run for quant in built_from(configuration, cell))
+    entries = {quant: configuration.precision(*quant) for quant in quants}
+    found = {
+        f"results/quants/{'/'.join(quant)}/manifest.json": entry.disk_gb
+        for quant, entry in entries.items()
+        if entry.repository or entry.package
+    }
+    engines = {cell.engine: configuration.engines[cell.engine] for cell in run}
+    images = {entry.image or entry.lock or name: name for name, entry in engines.items()}
+    return found | {f"results/engines/{name}.json": engines[name].download_gb for name in images.values()}
 
 
 def _setups(configuration: Configuration, run: Sequence[Cell]) -> list[str]:

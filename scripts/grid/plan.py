@@ -43,11 +43,13 @@ from scripts.provenance.gpus import visible_gpus
 from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
+from scripts.records.forced import MODES
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
 REQUESTS_READER = ("scripts.workload.requests",)  # what a session with scenarios never comes to use
 MOMENT = 1_000_000  # nanoseconds
+RANK_GB = 4  # GPU memory of an engine's process on a further card, beside its part of the weights
 # Priorities: of a cell's sessions 00, 01 and all later ones; of weights that are made here, of those that are pulled.
 ROUNDS = (1_000_000, 1_000, 1)
 BRING = (200_000, 100_000)
@@ -185,7 +187,13 @@ class Plan:
         cells = self.cells.items()
         settings = {names: cell_settings(self.configuration, cell).as_json() for names, cell in cells}
         return {
-            names: shlex.join([self.cells[names].folder, f"--settings={json.dumps(each, sort_keys=True)}"])
+            names: shlex.join(
+                [
+                    self.cells[names].folder,
+                    f"--settings={json.dumps(each, sort_keys=True)}",
+                    *([f"--gpu-gb={memory}"] if (memory := self.session_gpu_memory(*names[:3])) else []),
+                ]
+            )
             for names, each in settings.items()
         }
 
@@ -199,11 +207,18 @@ class Plan:
         return " ".join([self._settings[names], *(f"--{mode}-passes {count}" for mode, count in passes)])
 
     def feed_arguments(self, *names: str) -> str:
-        """A cell's folder and settings, and a pass a mode over another's trajectory, as force_cell takes them."""
-        passes = self.cells[names].forced.by_mode.items()
+        """A cell's folder and settings, and a pass over another's trajectory in each mode that this one is forced in,
+        as force_cell takes them. The trajectory's name comes last."""
+        passes = self.fed_from(names[4]).forced.by_mode.items()
         return " ".join(
-            [self._settings[names], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
+            [self._settings[names[:4]], *(f"--{mode}-passes {min(count, 1)}" for mode, count in passes)]
         )
+
+    def feed_needs(self, *names: str) -> Needs:
+        """What it takes at most to feed a cell another's trajectory: a pass a mode, as long as a replay."""
+        cell = self.cells[names[:4]]
+        quant = self.configuration.precision(cell.model, cell.precision)
+        return playing_needs(cell.estimate, len(MODES), quant, self.engine(cell.engine))
 
     def question(self, *names: str, sessions: int) -> str:
         """A cell's question to so many sessions, as ask_cell and summarise_cell take it; nothing without one."""
@@ -339,9 +354,10 @@ class Plan:
         return 0 if self.evictable else BRING[pulled]
 
     def session_gpu_memory(self, model: str, precision: str, engine: str) -> int:
-        """GPU memory in GB that a session takes: what --resources gpu_gb= shares among sessions."""
+        """GPU memory in GB that a session takes on all its GPUs: what --resources gpu_gb= shares among sessions."""
+        gpus = self.engine(engine).gpus
         quant = self.configuration.precision(model, precision)
-        return math.ceil(gpu_memory(quant)) if self.engine(engine).gpus else 0
+        return math.ceil(gpu_memory(quant) + RANK_GB * (gpus - 1)) if gpus else 0
 
     def engine_gpu_memory(self, engine: str) -> int:
         """GPU memory in GB that the largest quant wants on this machine, of those that an engine serves in this grid.

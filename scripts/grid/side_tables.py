@@ -15,13 +15,14 @@ from scripts.records.grid import LeakPair, PruningWanted, WarmPair
 from scripts.records.settings import Settings
 from scripts.sessions.load import KEEPS_NOTHING
 
-LEAK, REAP, SPEED, WARM, COMPARE = (
-    f"results/{name}.md" for name in ("leak", "reap", "speed", "warm", "compare")
+LEAK, REAP, SPEED, WARM, COMPARE, NEAR_TIES = (
+    f"results/{name}.md" for name in ("leak", "reap", "speed", "warm", "compare", "near-ties")
 )
 WANTED = {
     LEAK: "two cells that differ in the harness's listing alone (list_files: names and ls)",
     REAP: "a key `reap` with the pruned cell and those it is compared with",
     SPEED: "a cell that is run",
+    NEAR_TIES: "a cell that is run",
     COMPARE: "a key `compare` with pairs of cells",
     WARM: "a cell whose harness keeps the prefix cache from replay to replay (prefix_cache: kept)",
 }
@@ -144,14 +145,14 @@ def compared_pairs(configuration: Configuration, cells: Sequence[Cell]) -> list[
 
 
 def fed_cells(configuration: Configuration, cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """The pairs of `compare` whose second cell is fed the first one's trajectory: both of one model, both forced.
+    """The pairs of `compare` whose second cell is fed the first one's trajectory: of one model, the first one forced.
 
     Of another model ids mean other things.
     """
     return [
         (one, other)
         for one, other in compared_pairs(configuration, cells)
-        if one.model == other.model and one.forced_file and other.forced_file
+        if one.model == other.model and one.forced_file
     ]
 
 
@@ -162,7 +163,7 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
     warm = [cell for pair in warm_pairs(configuration, cells) for cell in pair if cell is not None]
     pairs = [cell for pair in compared_pairs(configuration, cells) for cell in pair]
     run = [cell for cell in cells if cell.planned is None]
-    found = {LEAK: leaks, REAP: compared, SPEED: run, WARM: warm, COMPARE: pairs}
+    found = {LEAK: leaks, REAP: compared, SPEED: run, NEAR_TIES: run, WARM: warm, COMPARE: pairs}
     return {
         file: list({cell.path: cell for cell in made_from}.values())
         for file, made_from in found.items()

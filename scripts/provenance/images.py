@@ -24,6 +24,7 @@ from scripts.provenance.docker_engine import check_gpus, check_room, connect, im
 from scripts.provenance.environments import LOCAL_BUILD, TORCH_INDEX
 from scripts.records.engine import BaseImage, EngineRecord
 from scripts.records.engines import Build, EngineEntry
+from scripts.records.session import SessionRecord
 
 # Labels of what is built here: which image it is, or was a stage of, and the sha256 of all that it was built from.
 IMAGE = "tempzero.image"
@@ -31,15 +32,30 @@ INPUTS = "tempzero.inputs"
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+.*(?:\n[ \t]+.*)*", re.MULTILINE)
 
 
-def pull_image(engine: str, entry: EngineEntry, needed_gb: float = 0.0) -> EngineRecord:
-    """Pull the engine's image and return its record; a pinned digest is verified, a bare tag's is recorded.
+def pull_image(
+    engine: str, entry: EngineEntry, needed_gb: float = 0.0, cells: Path = Path("results/cells")
+) -> EngineRecord:
+    """Pull the engine's image and return its record; a pinned digest is verified.
 
-    `needed_gb`: GPU memory that the largest quant wants on this machine. EngineError before the pull where Docker,
-    GPUs, their memory or the disk do not suffice, and where the registry has no such image.
+    A bare tag is resolved at the first pull: where sessions of the engine lie under `cells`, the image that they ran is
+    had by its digest, whatever the tag names by now. `needed_gb`: GPU memory that the largest quant wants on this
+    machine. EngineError before the pull where Docker, GPUs, their memory or the disk do not suffice, and where the
+    registry has no such image.
     """
     assert entry.image is not None
-    record = pull(engine, entry.image, entry.image_gb, gpus=entry.gpus, needed_gb=needed_gb)
-    return replace(record, kind=entry.kind, runtime=entry.runtime)
+    digest = None if "@" in entry.image else _digest_used(engine, entry.image, cells)
+    reference = f"{parse_repository_tag(entry.image)[0]}@{digest}" if digest else entry.image
+    record = pull(engine, reference, entry.image_gb, gpus=entry.gpus, needed_gb=needed_gb)
+    return replace(record, kind=entry.kind, runtime=entry.runtime, image=entry.image)
+
+
+def _digest_used(engine: str, image: str, cells: Path) -> str | None:
+    """The digest that a tag had for the sessions of an engine that are there; None where none says so."""
+    for file in sorted(cells.glob(f"*/*/{engine}/*/session-*/session.json")):
+        record = SessionRecord.read(file).engine_record
+        if record is not None and record.image == image and record.digest is not None:
+            return record.digest
+    return None
 
 
 def pull(

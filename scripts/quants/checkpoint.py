@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
+from scripts.common.errors import ConfigError
 from scripts.common.files import read_json, write_json
 from scripts.records.base import Record, convert
 
@@ -60,6 +62,7 @@ class HybridConfig(Record, frozen=True, kw_only=True):
     num_experts: int = 0
     moe_intermediate_size: int = 0
     shared_expert_intermediate_size: int = 0
+    mtp_num_hidden_layers: int = 0
 
 
 def read_hybrid_config(folder: Path) -> HybridConfig | None:
@@ -73,3 +76,25 @@ def read_hybrid_config(folder: Path) -> HybridConfig | None:
 def copy_config(source: Path, target: Path, *, experts: int) -> None:
     """Copy the config.json of the checkpoint in `source` for one with so many experts; all its other keys stay."""
     write_json(target / CONFIG, {**read_json(source / CONFIG), "num_experts": experts})
+
+
+def keep_layers(source: Path, target: Path, layers: int | None) -> None:
+    """Copy the config.json of the shape in `source`, of its layers the first so many, all of them for None.
+
+    ConfigError where it has fewer.
+    """
+    if layers is None:
+        shutil.copyfile(source / CONFIG, target / CONFIG)
+        return
+    content = read_json(source / CONFIG)
+    text = content.get("text_config", content)
+    if layers > text["num_hidden_layers"]:
+        raise ConfigError(
+            f"{layers} layers are asked for, and the shape has {text['num_hidden_layers']}",
+            where=str(source / CONFIG),
+            remedy="give `layers` fewer in config/models.yaml",
+        )
+    text["num_hidden_layers"] = layers
+    if "layer_types" in text:
+        text["layer_types"] = text["layer_types"][:layers]
+    write_json(target / CONFIG, content)

@@ -95,15 +95,29 @@ def read_file(file: Path) -> dict[str, Tensor]:
 
 def write_bf16(file: Path, shapes: Mapping[str, tuple[int, ...]], data: Iterable[bytes]) -> None:
     """Write a safetensors file of bf16 tensors: their shapes by name, and the bytes of each in the same order."""
+    with open(file, "wb") as stream:
+        stream.write(_header(shapes))
+        stream.writelines(data)
+
+
+def reserve_bf16(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Write a safetensors file of bf16 tensors, shapes by name, that are all zeros: the place of each."""
+    header = _header(shapes)
+    with open(file, "wb") as stream:
+        stream.write(header)
+        stream.truncate(len(header) + sum(2 * math.prod(shape) for shape in shapes.values()))
+    return read_file(file)
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """What a safetensors file of bf16 tensors begins with, its length first."""
     entries, place = {}, 0
     for name, shape in shapes.items():
         begin, place = place, place + 2 * math.prod(shape)
         entries[name] = _Entry(dtype="BF16", shape=list(shape), data_offsets=(begin, place)).as_json()
     text = json.dumps({METADATA: {"format": "pt"}, **entries}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with open(file, "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        stream.writelines(data)
+    return len(text).to_bytes(8, "little") + text
 
 
 GROUPS = (

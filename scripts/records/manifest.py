@@ -66,6 +66,10 @@ class WeightsSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The standard deviation of their logits."""
     attention_scale: float | None = None
     """The norms of their queries and keys."""
+    residual_scale: float | None = None
+    """The deviation of the matrices whose products are added to the residual; missing where it is 1."""
+    layers: int | None = None
+    """How many of the shape's layers were drawn; missing where all were."""
     package: str | None = None
     """NAME==VERSION of the Python package that held them."""
     package_sha256: str | None = None

@@ -48,6 +48,10 @@ class Precision(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The standard deviation of the logits (random)."""
     attention_scale: float = 1.0
     """The norms of queries and keys (random)."""
+    residual_scale: float = 1.0
+    """The deviation of the matrices whose products are added to the residual (random)."""
+    layers: int | None = None
+    """How many of the shape's layers are drawn; all of them where this is left out (random)."""
     from_: str | None = msgspec.field(name="from", default=None)
     """The precision of the same model that is quantised, dequantised or pruned."""
     type: str | None = None

@@ -22,19 +22,21 @@ class Deployment:
     """A cell's engine over its weights.
 
     `manifest`: manifest.json in the folder of the weights. `record`: the engine's record. `log`: where the engine's
-    log goes.
+    log goes. `gpu_gb`: memory that it takes on all its GPUs together, where these are shared, 10^9 bytes.
     """
 
     settings: Settings
     manifest: Path
     record: EngineRecord | None
     log: Path
+    gpu_gb: float = 0.0
 
     def gpus(self) -> AbstractContextManager[Devices]:
         """The GPUs that the engine takes on this machine, held, as the cell's environment leaves them."""
         settings = self.settings
         os.environ.update(settings.environment)
-        return hold_gpus(0 if settings.spans_nodes else settings.gpus // settings.nodes, settings.engine)
+        here = 0 if settings.spans_nodes else settings.gpus // settings.nodes
+        return hold_gpus(here, settings.engine, self.gpu_gb)
 
     def start_on(self, devices: Devices) -> AbstractContextManager[Engine]:
         """The running engine on GPUs that are held."""
@@ -42,8 +44,8 @@ class Deployment:
 
     @contextmanager
     def start(self) -> Iterator[Engine]:
-        """The running engine, on GPUs of its own."""
-        with self.gpus() as devices, self.start_on(devices) as engine:
+        """The running engine, on GPUs that it computes on in its turn."""
+        with self.gpus() as devices, self.start_on(devices) as engine, devices.playing():
             yield engine
 
     def chat_form(self) -> ChatForm | TextForm:

@@ -58,7 +58,7 @@ def run_session(session: Session, output: Path) -> None:
         with deployment.gpus() as devices:
             machine = describe_machine()  # while the GPUs are this session's
             try:
-                with deployment.start_on(devices) as engine:
+                with deployment.start_on(devices) as engine, devices.playing():
                     played = player.play(engine, folder, session.replays, progress)
                     described = engine.describe()
             except StartError as error:

@@ -161,6 +161,7 @@ def readings(
         _busy(sessions),
         _queued(evidence.answers),
         *_grown(evidence),
+        _speculated(sessions),
         _characters(evidence, sessions),
     ]
     return [each for each in found if each is not None]
@@ -382,6 +383,17 @@ def _grown(evidence: Evidence) -> Iterator[Reading]:
     if drafted := grown["drafted"]:
         sentence = f"speculation: {grown['accepted']:,} of {drafted:,} drafted tokens were accepted"
         yield Reading(kind="speculation", count=grown["accepted"], of=drafted, sentence=sentence)
+
+
+def _speculated(sessions: Sequence[Session]) -> Reading | None:
+    """What servers that were started here counted of drafted tokens, over their whole lives."""
+    described = [each.record.resolved for each in sessions]
+    counted = [each.speculation for each in described if each is not None and each.speculation is not None]
+    drafted, accepted = sum(each.drafted for each in counted), sum(each.accepted for each in counted)
+    if not drafted:
+        return None
+    sentence = f"speculation: {accepted:,} of {drafted:,} drafted tokens were accepted"
+    return Reading(kind="speculation", count=accepted, of=drafted, sentence=sentence)
 
 
 def _characters(evidence: Evidence, sessions: Sequence[Session]) -> Reading | None:

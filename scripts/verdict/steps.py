@@ -24,7 +24,12 @@ NOISE = 16
 BITS = 7  # of a bf16 number's fraction
 EXPONENTS = range(-2, 8)  # e, of logits of 0.25 to 256
 
+ROUNDS = 100
+"""Rounds of the estimate over many positions."""
+
 Floats = NDArray[np.float64]
+STEPS: Floats = 2.0 ** (np.array(EXPONENTS) - BITS)
+"""The steps that bf16 logits can have, nat, ascending."""
 SIZES: Floats = np.concatenate(
     [2.0**exponent * (1 + np.arange(2**BITS) / 2**BITS) for exponent in EXPONENTS]
 )  # every bf16 number among them, ascending
@@ -46,10 +51,9 @@ def _likelihood(logits: Floats, differences: Floats) -> Floats:
     return found
 
 
-def logit_step(token: int, records: Sequence[KnownCandidates]) -> float | None:
-    """The step of the logit of `token`, nat, from what replays recorded at one position of one context.
-
-    None where they do not tell: the logits have no such step, or too few differences are known.
+def step_likelihoods(token: int, records: Sequence[KnownCandidates]) -> Floats | None:
+    """How likely each of `STEPS` is as that of the logit of `token`, by what replays recorded at one position of one
+    context; they add to one. None where nothing is known, or no step fits.
     """
     seen = set[tuple[int, float]]()
     likely = [1 / SIZES, 1 / SIZES]  # of logits above and below 0
@@ -67,9 +71,41 @@ def logit_step(token: int, records: Sequence[KnownCandidates]) -> float | None:
             found = _likelihood(sign * SIZES, differences)
             likely[index] = likely[index] * (np.convolve(found, near, "same") if seen else found)
         seen |= new
-    of_exponent = (likely[0] + likely[1]).reshape(len(EXPONENTS), -1).sum(axis=1)
+    of_exponent: Floats = (likely[0] + likely[1]).reshape(len(EXPONENTS), -1).sum(axis=1)
     if not seen or not of_exponent.any():
         return None
-    best = int(of_exponent.argmax())
-    share = of_exponent[best] / of_exponent.sum()
-    return float(2.0 ** (EXPONENTS[best] - BITS)) if share >= LIKELY else None
+    shares: Floats = of_exponent / of_exponent.sum()
+    return shares
+
+
+def logit_step(token: int, records: Sequence[KnownCandidates]) -> float | None:
+    """The step of the logit of `token`, nat, from what replays recorded at one position of one context.
+
+    None where they do not tell: the logits have no such step, or too few differences are known.
+    """
+    likely = step_likelihoods(token, records)
+    return None if likely is None else likely_step(likely)
+
+
+def likely_step(likely: Floats) -> float | None:
+    """The step that is likely enough, nat, of how likely each of `STEPS` is; None where none is."""
+    best = int(likely.argmax())
+    return float(STEPS[best]) if likely[best] >= LIKELY else None
+
+
+def pooled_steps(likely: Floats) -> Floats:
+    """The step at each of many positions of one model, nat, NaN where it is not told.
+
+    `likely`: positions × `STEPS`, each row as `step_likelihoods` gives it. What share of the positions has which step
+    is estimated from all of them (expectation maximisation): logits of one head are of like sizes.
+    """
+    shares = np.full(STEPS.size, 1 / STEPS.size)
+    after = likely
+    for _ in range(ROUNDS if len(likely) else 0):
+        after = likely * shares
+        after = after / after.sum(axis=1, keepdims=True)
+        shares = after.mean(axis=0)
+    best = after.argmax(axis=1) if len(after) else np.empty(0, dtype=np.int64)
+    told = after[np.arange(len(after)), best] >= LIKELY
+    found: Floats = np.where(told, STEPS[best], np.nan)
+    return found

@@ -60,7 +60,8 @@ def serve_registry() -> Iterator[Registry]:
                 "Content-Type", MANIFEST if "/manifests/" in self.path else "application/octet-stream"
             )
             if "/manifests/" in self.path:
-                self.send_header("Docker-Content-Digest", name)
+                of_tag = f"sha256:{hashlib.sha256(known).hexdigest()}"
+                self.send_header("Docker-Content-Digest", name if name.startswith("sha256:") else of_tag)
             self.end_headers()
             if body:
                 self.wfile.write(known)

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from scripts.common.errors import EngineError, StartError
-from scripts.common.files import sha256_file
+from scripts.common.files import sha256_file, write_json
 from scripts.engines.container_plan import ContainerPlan
 from scripts.engines.container_tuning import container_caches
 from scripts.engines.docker_runtime import create_container, find_image, given_facts
@@ -525,6 +525,28 @@ def test_an_image_is_pulled_by_its_digest_and_another_in_its_place_is_refused(
         built = image_record(client, "tempzero-base:bookworm")
         with pytest.raises(EngineError, match=f"has no digest of a registry, and {first} was asked for"):
             check_digest(pinned.image, built)
+
+
+def test_a_moving_tag_is_resolved_once_for_all_sessions_of_its_results(
+    registry: Registry, tmp_path: Path
+) -> None:
+    first, second = registry.digests
+    moving = docker_entry(image=f"{registry.address}/tool:newest")
+    registry.content["newest"] = registry.content[first]
+    newest = pull_image("x", moving, cells=tmp_path)
+    assert (newest.digest, newest.image) == (first, moving.image)
+    session = {"model": "m", "precision": "p", "engine": "x", "variant": "base", "session": 0}
+    ran = tmp_path / "m/p/x/base/session-00/session.json"
+    write_json(ran, {**session, "tokens": 1, "seconds": 1, "engine_record": newest.as_json()})
+    registry.content["newest"] = registry.content[second]
+    docker.from_env().images.remove(str(newest.image_id), force=True)
+    assert pull_image("x", moving, cells=tmp_path) == newest, (
+        "the image that its sessions ran, wherever the tag is"
+    )
+    docker.from_env().images.remove(str(newest.image_id), force=True)
+    other = pull_image("x", moving, cells=tmp_path / "none")
+    assert other.digest == second
+    docker.from_env().images.remove(str(other.image_id), force=True)
 
 
 def test_a_build_leaves_one_image_and_is_not_repeated(

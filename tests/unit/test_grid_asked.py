@@ -84,3 +84,9 @@ def test_rules_use_no_private_interface_of_snakemake_and_hold_no_logic(root: Pat
         )
         assert not found, f"{path.name}: {found}"
     assert len((root / "rules/common.smk").read_text(encoding="utf-8").splitlines()) < 200
+
+
+def test_the_gpu_memory_that_is_shared_is_read() -> None:
+    given = asked("--resources", "gpu=16", "gpu_gb=280", "--", "results/table.md")
+    assert (given.resources, given.gpu_gb) == (("gpu", "gpu_gb"), 280)
+    assert (asked("--cores", "1").resources, asked("--cores", "1").gpu_gb) == ((), 0)

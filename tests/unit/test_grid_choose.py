@@ -11,24 +11,24 @@ RTX = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
 
 
 def choose(
-    gpus: list[str], docker: str | None = None, known: tuple[str, ...] = ("embedded", "blackwell")
+    gpus: list[str], docker: str | None = None, known: tuple[str, ...] = ("embedded", "finding")
 ) -> tuple[str, str]:
     choice = choose_grid("auto", "config/config.yaml", known, lambda: gpus, lambda: docker)
     return choice.name, choice.why
 
 
-def test_four_blackwell_gpus_and_docker_make_the_blackwell_grid() -> None:
-    assert choose([RTX] * 4) == ("blackwell", "auto: four Blackwell GPUs and Docker")
+def test_four_blackwell_gpus_and_docker_make_the_grid_of_the_finding() -> None:
+    assert choose([RTX] * 4) == ("finding", "auto: four Blackwell GPUs and Docker")
 
 
 @pytest.mark.parametrize(
     ("gpus", "docker", "known", "said"),
     [
-        ([], None, ("embedded", "blackwell"), "no NVIDIA GPU is seen"),
-        ([RTX] * 3, None, ("embedded", "blackwell"), "3 GPUs, 3 of them Blackwell"),
-        (["NVIDIA H200"] * 8, None, ("embedded", "blackwell"), "8 GPUs, 0 of them Blackwell"),
-        ([RTX] * 4, "Docker does not answer", ("embedded", "blackwell"), "but Docker does not answer"),
-        ([RTX] * 4, None, ("embedded",), "there is no config/grids/blackwell.yaml yet"),
+        ([], None, ("embedded", "finding"), "no NVIDIA GPU is seen"),
+        ([RTX] * 3, None, ("embedded", "finding"), "3 GPUs, 3 of them Blackwell"),
+        (["NVIDIA H200"] * 8, None, ("embedded", "finding"), "8 GPUs, 0 of them Blackwell"),
+        ([RTX] * 4, "Docker does not answer", ("embedded", "finding"), "but Docker does not answer"),
+        ([RTX] * 4, None, ("embedded",), "there is no config/grids/finding.yaml"),
     ],
 )
 def test_anything_less_makes_the_embedded_grid_and_says_why(

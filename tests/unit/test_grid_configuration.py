@@ -29,15 +29,8 @@ EMBEDDED = "config/grids/embedded.yaml"
 def tree(root: Path, tmp_path: Path) -> Path:
     """A copy of config/, with the folders that models.yaml names."""
     shutil.copytree(root / "config", tmp_path / "config")
-    for folder in (
-        "tinychart/dense",
-        "tinychart/moe",
-        "random/dense",
-        "random/dense-1536",
-        "random/dense-gdn",
-        "random/moe",
-    ):
-        (tmp_path / "resources" / folder).mkdir(parents=True)
+    for folder in (root / "resources").glob("*/*/"):
+        (tmp_path / folder.relative_to(root)).mkdir(parents=True)
     return tmp_path
 
 

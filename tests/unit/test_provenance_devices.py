@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.common.errors import EngineError
-from scripts.provenance.devices import SHARED, hold_gpus
+from scripts.provenance.devices import SHARED, Devices, hold_gpus
 from scripts.provenance.gpus import SLURM_JOB, VISIBLE, all_gpus, select_gpus, visible_gpus
 from scripts.records.machine import Gpu
 from scripts.sessions.deployment import Deployment
@@ -114,15 +115,25 @@ def test_fewer_than_wanted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 HOLD = """
 import sys, time
 from scripts.provenance.devices import hold_gpus
-with hold_gpus(int(sys.argv[1]), sys.argv[2]) as devices:
+with hold_gpus(int(sys.argv[1]), sys.argv[2], float(sys.argv[4])) as devices:
     print(devices.visible, flush=True)
     time.sleep(float(sys.argv[3]))
 """
 
 
-def hold(count: int, name: str, seconds: float = 60) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", HOLD, str(count), name, str(seconds)]
+def hold(
+    count: int, name: str, seconds: float = 60, memory_gb: float = 0, code: str = HOLD
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, str(count), name, str(seconds), str(memory_gb)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def shares(count: int, memory_gb: float = 0) -> Iterator[Devices]:
+    """Cards held as by a process of its own, which leaves this one's variable alone."""
+    with hold_gpus(count, "shares", memory_gb) as devices:
+        del os.environ[VISIBLE]
+        yield devices
 
 
 def line(process: subprocess.Popen[str], *, of_errors: bool = False) -> str:
@@ -170,10 +181,46 @@ def test_a_card_is_held_by_who_inherits_its_lock() -> None:
     late.communicate(timeout=30)
 
 
-def test_shared_by_memory_all_take_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SHARED, "1")
-    with hold_gpus(1, "one") as one, hold_gpus(1, "two") as two:
-        assert numbers(one.gpus) == numbers(two.gpus) == [0]
+def test_shared_by_memory_the_roomiest_are_taken_and_who_finds_no_room_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cards of 100 GB: a half of one, a quarter of all four, a quarter of one; then three quarters are nowhere free."""
+    monkeypatch.setenv(SHARED, "400")
+    with shares(1, 50) as half, shares(4, 100) as wide:
+        with shares(1, 25) as quarter:
+            assert [numbers(each.gpus) for each in (half, wide, quarter)] == [[0], [0, 1, 2, 3], [1]]
+            late = hold(1, "late", seconds=0, memory_gb=75.5)
+            assert line(late, of_errors=True) == "late: waiting for 1 of 4 GPUs"
+    assert line(late) == "0"
+    late.communicate(timeout=30)
+    with shares(1, 1000) as every, shares(3, 3) as others:
+        assert numbers(every.gpus) == [0] and numbers(others.gpus) == [1, 2, 3]
+        monkeypatch.delenv(SHARED)
+        alone = hold(1, "alone", seconds=0)
+        assert "waiting" in line(alone, of_errors=True)
+    assert line(alone) == "0"
+    alone.communicate(timeout=30)
+
+
+def test_an_engine_on_several_shared_cards_computes_alone_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARED, "400")
+    play = HOLD.replace("    print", "    with devices.playing(): print")
+
+    def beside(count: int) -> subprocess.Popen[str]:
+        return hold(count, "beside", seconds=0, memory_gb=10, code=play)
+
+    with shares(1, 10) as one, one.playing():
+        with shares(1, 10) as other, other.playing():
+            wide = beside(4)
+            with pytest.raises(subprocess.TimeoutExpired):
+                wide.wait(0.6)
+            narrow = beside(1)
+            with pytest.raises(subprocess.TimeoutExpired):
+                narrow.wait(0.6)  # in turn: else there would always be one
+    assert line(wide) == "0,1,2,3" and line(narrow)
+    assert wide.wait(30) == narrow.wait(30) == 0
+    with shares(1, 10) as one, one.playing():
+        assert line(beside(1))
 
 
 def test_another_users_locks_can_be_taken(tmp_path: Path) -> None:

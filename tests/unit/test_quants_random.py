@@ -19,6 +19,7 @@ from scripts.quants.checkpoint import ModelConfig, read_config, read_hybrid_conf
 from scripts.quants.manifest import verify_manifest
 from scripts.quants.random_weights import (
     Drawn,
+    Scales,
     build_random,
     draw,
     extend_tokenizer,
@@ -106,7 +107,7 @@ def test_a_matrix_has_the_deviation_it_was_asked_for() -> None:
 @pytest.mark.parametrize("name", ["dense", "moe"])
 def test_the_shapes_in_resources_have_the_sizes_that_their_descriptions_say(name: str) -> None:
     shape = read_config(ROOT / "resources/random" / name)
-    layers = plan_layers(shape, head_scale=4, attention_scale=2)
+    layers = plan_layers(shape, Scales(head=4, attention=2))
     parameters = sum(tensor.bytes // 2 for layer in layers for tensor in layer)
     assert len(layers) == shape.num_hidden_layers + 1
     assert parameters == pytest.approx({"dense": 1.5e9, "moe": 4.0e9}[name], rel=0.05)
@@ -115,7 +116,7 @@ def test_the_shapes_in_resources_have_the_sizes_that_their_descriptions_say(name
 def test_the_shape_of_qwen35_has_the_tensors_that_its_architecture_names() -> None:
     shape = read_hybrid_config(ROOT / "resources/random/dense-gdn")
     assert shape is not None
-    layers = plan_hybrid_layers(shape, head_scale=4, attention_scale=2)
+    layers = plan_hybrid_layers(shape, Scales(head=4, attention=2))
     tensors = {tensor.name: tensor for layer in layers for tensor in layer}
     assert sum(tensor.bytes // 2 for tensor in tensors.values()) == pytest.approx(3.3e9, rel=0.05)
     of_attention = {name.split(".")[3] for name in tensors if ".self_attn." in name}
@@ -133,12 +134,11 @@ def test_a_mixture_of_experts_of_qwen35_has_its_shared_expert_and_its_router() -
     moe = msgspec.structs.replace(
         shape, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=48
     )
-    names = {
-        tensor.name: tensor.shape for tensor in plan_hybrid_layers(moe, head_scale=1, attention_scale=1)[0]
-    }
+    names = {tensor.name: tensor.shape for tensor in plan_hybrid_layers(moe, Scales())[0]}
     at = "model.language_model.layers.0.mlp."
     assert names[f"{at}gate.weight"] == (4, 5120)
-    assert names[f"{at}experts.3.down_proj.weight"] == (5120, 32)
+    assert names[f"{at}experts.gate_up_proj"] == (4, 64, 5120)
+    assert names[f"{at}experts.down_proj"] == (4, 5120, 32)
     assert names[f"{at}shared_expert.up_proj.weight"] == (48, 5120)
     assert names[f"{at}shared_expert_gate.weight"] == (1, 5120)
     assert f"{at}gate_proj.weight" not in names
@@ -151,8 +151,8 @@ def test_a_mean_moves_what_is_drawn() -> None:
 
 def test_the_scales_touch_the_head_and_the_norms_of_queries_and_keys_alone() -> None:
     plain, scaled = (
-        {tensor.name: tensor for layer in plan_layers(config("qwen3"), **scales) for tensor in layer}
-        for scales in ({"head_scale": 1, "attention_scale": 1}, {"head_scale": 4, "attention_scale": 2})
+        {tensor.name: tensor for layer in plan_layers(config("qwen3"), scales) for tensor in layer}
+        for scales in (Scales(), Scales(head=4, attention=2))
     )
     changed = {name for name in plain if plain[name] != scaled[name]}
     norms = {f"model.layers.{n}.self_attn.{which}_norm.weight" for n in (0, 1) for which in "qk"}
@@ -161,12 +161,12 @@ def test_the_scales_touch_the_head_and_the_norms_of_queries_and_keys_alone() -> 
 
 def test_another_architecture_is_refused() -> None:
     with pytest.raises(ConfigError, match="llama"):
-        plan_layers(config("llama"), head_scale=1, attention_scale=1)
+        plan_layers(config("llama"), Scales())
 
 
 def test_a_safetensors_file_holds_what_was_drawn(tmp_path: Path) -> None:
     tensors = [Drawn(f"t{n}.weight", (n + 1, 8), 0.1) for n in range(100)] + [Drawn("n", (4,), constant=2.0)]
-    write_safetensors(tmp_path / "a.safetensors", tensors, 9)
+    write_safetensors({tmp_path / "a.safetensors": tensors}, 9)
     found = read_tensors(tmp_path)
     assert [(name, tensor.shape, tensor.dtype) for name, tensor in found.items()] == [
         (each.name, each.shape, "BF16") for each in tensors

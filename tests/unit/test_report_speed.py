@@ -10,6 +10,7 @@ from cells import command, part, write_cell
 
 from scripts.common.errors import DataError
 from scripts.engines.vllm_server import speculation
+from scripts.records.cell import Cell
 from scripts.records.engine import Speculation
 from scripts.records.grid import Grid, GridCell
 from scripts.records.transcript import TurnTiming
@@ -85,6 +86,8 @@ def test_multi_token_prediction_on_and_off(tmp_path: Path) -> None:
     plant(tmp_path, "mtp", [0.5], speculation={"drafted": 400, "accepted": 300})
     text = " ".join(make_speed(grid_of("base", "mtp"), tmp_path).split())
     assert f"| m | q6_k | {ENGINE} | english | 85.3 (85.3 to 85.3) | 171 (171 to 171) | 75 % |" in text
+    (reading,) = Cell.read(tmp_path / f"cells/m/q6_k/{ENGINE}/mtp/cell.json").readings
+    assert reading.sentence == "speculation: 300 of 400 drafted tokens were accepted"
     plant(tmp_path / "other", "base", [1.0])
     text = " ".join(make_speed(grid_of("base", "mtp", partial=True), tmp_path / "other").split())
     assert "| english | 85.3 (85.3 to 85.3) | not run: no cell.json | not run |" in text

@@ -13,12 +13,13 @@ from checkouts import CELLS, ENGINE, GRID, Checkout
 from scripts.records.session import SessionRecord
 from tests.nvidia import uuid, write_nvidia_smi
 
-TWO = "on-two-gpus"
+TWO, FOUR = "on-two-gpus", "on-four-gpus"
+WIDTHS = {ENGINE: 1, TWO: 2, FOUR: 4}
 VARIANTS = ["base", "leaky", "jitter", "prompt-cache"]
 
 
 def give_gpus(checkout: Checkout) -> None:
-    """A machine of four GPUs, and a grid of four cells on one of them and a fifth on two, with two sessions each."""
+    """A machine of four GPUs, and a grid of four cells on one of them, one on two and one on all, two sessions each."""
     write_nvidia_smi(checkout.path / "bin", *[81559] * 4)
     locks = checkout.path / "tmp"
     locks.mkdir()
@@ -27,13 +28,13 @@ def give_gpus(checkout: Checkout) -> None:
         "TMPDIR": str(locks),
     }
     engines = yaml.safe_load((checkout.path / "config/engines.yaml").read_text())
-    engines["engines"][TWO] = {**engines["engines"][ENGINE], "gpus": 2}
-    engines["engines"][ENGINE]["gpus"] = 1
+    for engine, gpus in WIDTHS.items():
+        engines["engines"][engine] = {**engines["engines"][ENGINE], "gpus": gpus}
     checkout.write_yaml("config/engines.yaml", engines)
     block = {"models": ["tinychart-dense"], "precisions": ["q8_0"], "replays": 1}
     blocks = [
         {**block, "engines": [ENGINE], "variants": VARIANTS},
-        {**block, "engines": [TWO], "variants": ["base"]},
+        {**block, "engines": [TWO, FOUR], "variants": ["base"]},
     ]
     checkout.write_yaml("config/grids/tiny.yaml", {**GRID, "blocks": blocks})
 
@@ -55,9 +56,9 @@ def test_sessions_run_beside_each_other_each_on_cards_of_its_own(
         folder: [gpu.uuid for gpu in (record.machine and record.machine.gpus) or []]
         for folder, record in sessions(fresh).items()
     }
-    assert len(had) == 10
+    assert len(had) == 12
     for folder, cards in had.items():
-        assert len(set(cards)) == len(cards) == (2 if TWO in folder.parts else 1)
+        assert len(set(cards)) == len(cards) == WIDTHS[folder.parts[-3]]
     # The first free card is taken: who has the last finds all others held.
     assert {card for cards in had.values() for card in cards} == {uuid(number) for number in range(4)}
     found = list(sessions(fresh).items())
@@ -70,8 +71,8 @@ def test_sessions_run_beside_each_other_each_on_cards_of_its_own(
         assert not any(set(had[folder]) & set(had[other]) for other in beside)
     # First the breadth, and of that what needs most cards.
     order = re.findall(r"Session (\d\d) of \S+ \S+ on ([^,]+),", done.stdout)
-    assert [number for number, _ in order] == ["00"] * 5 + ["01"] * 5
-    assert ("00", TWO) in order[:3], "on two of four cards, so with two others"
+    assert [number for number, _ in order] == ["00"] * 6 + ["01"] * 6
+    assert order[0] == ("00", FOUR) and ("00", TWO) in order[1:4], "on two of four cards, so with two others"
     bits = (made[0].path / CELLS / "base/session-00/replay-00.logprobs.jsonl").read_bytes()
     for number in ("00", "01"):
         assert (fresh.path / CELLS / f"base/session-{number}/replay-00.logprobs.jsonl").read_bytes() == bits

@@ -49,7 +49,14 @@ def test_pruned_experts_are_compared_and_everything_is_clocked(finished: Checkou
     finished.write_yaml("config/grids/side.yaml", SIDE)
     finished.edit("config/models.yaml", "charts: 24", "charts: 2")
     done = finished.run(
-        "--cores", "2", "results/reap.md", "results/speed.md", "results/warm.md", "--config", "grid=side"
+        "--cores",
+        "2",
+        "results/reap.md",
+        "results/speed.md",
+        "results/warm.md",
+        "results/near-ties.md",
+        "--config",
+        "grid=side",
     )
     assert done.returncode == 0, done.stdout
     results = finished.path / "results"
@@ -69,5 +76,8 @@ def test_pruned_experts_are_compared_and_everything_is_clocked(finished: Checkou
     warm = (results / "warm.md").read_text(encoding="utf-8")
     assert "| tinychart-moe | q4_k_m " in warm and "| 0 of 107 " in warm and "| 106 of 107 " in warm
     assert "first answers have the uncached cell's bits in 1 of 1" in warm
-    pages = ("results/reap.md", "results/speed.md", "results/warm.md")
+    ties = (results / "near-ties.md").read_text(encoding="utf-8")
+    assert "ubatch-1" in ties and "**What this cannot say.**" in ties
+    assert (results / "near-ties.svg").is_file()
+    pages = ("results/reap.md", "results/speed.md", "results/warm.md", "results/near-ties.md")
     assert finished.jobs(*pages, "--config", "grid=side") == {}
