@@ -149,7 +149,7 @@ def train(
         else convert(Training, read_json(initial / "training.json"), f"{initial}/training.json")
     )
     model = TinyModel(model_spec)
-    if earlier is not None:
+    if initial is not None and earlier is not None:
         tensors = load_file(initial / "model.safetensors")
         load_tensors(
             model, tensors if earlier.model == model_spec else _cut(tensors, earlier.model, model_spec, spec)
