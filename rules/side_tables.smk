@@ -1,5 +1,5 @@
-"""Side tables: cells of the grid become results/leak.md, results/near-ties.md, results/reap.md, results/speed.md,
-results/warm.md and results/compare.md, each by one command.
+"""Side tables: cells of the grid become results/leak.md, results/near-ties.md, results/reap.md, results/speed.md and
+results/warm.md, each by one command.
 
 Steps: read the cells' summaries and what their sessions wrote, compare, say beside each table what it cannot say. None
 is part of the grid's table or of the default target.
@@ -7,7 +7,6 @@ is part of the grid's table or of the default target.
 
 
 localrules:
-    make_compare,
     make_leak,
     make_near_ties,
     make_reap,
@@ -116,28 +115,3 @@ rule make_warm:
         "Compare cold with warm answers."
     shell:
         "python -m scripts.make_warm --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"
-
-
-rule make_compare:
-    """The pairs of cells that the grid's key compare names, side by side; along one trajectory where both are forced."""
-    input:
-        cells=PLAN.summaries(PLAN.side.get(COMPARE, [])),
-        fed=[
-            file
-            for cell in PLAN.side.get(COMPARE, [])
-            for file in PLAN.fed(*cell.names)
-        ],
-        grid=GRID,
-    output:
-        COMPARE,
-    log:
-        "results/logs/compare.log",
-    conda:
-        "../envs/workflow.yaml"
-    threads: 1
-    params:
-        code=source_digest("make_compare"),
-    message:
-        "Set cells side by side."
-    shell:
-        "python -m scripts.make_compare --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"

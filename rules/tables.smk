@@ -3,13 +3,16 @@
 Steps: record the grid, make the table, check its controls, publish it. A control that reads otherwise than it must
 fails the check; the table, with a banner that says so, is published all the same, since its readings are worth keeping,
 and what each control read is in results/controls.failed.json.
-Beside it, a page of ablations for each deployment that the grid wants them of; the table does not wait for these.
+Beside it, a page of ablations for each deployment that the grid wants them of, and a page for each cell that others are
+set beside; the table does not wait for these.
 """
 
 UNCHECKED = ["results/unchecked/table.md", "results/unchecked/table.csv"]
 
+COMPARE_PAGE = "results/compare/{page}.md"
+
 # Pages in Markdown beside the table; the report shows each as a section.
-PAGES = sorted({each.file for each in PLAN.ablations})
+PAGES = sorted({each.file for each in PLAN.ablations} | {*PLAN.compared})
 
 
 localrules:
@@ -18,6 +21,8 @@ localrules:
     check_controls,
     table,
     ablate,
+    make_compare,
+    check,
 
 
 rule write_grid:
@@ -39,6 +44,7 @@ rule write_grid:
         grid=PLAN.configuration.grid_name,
         why=PLAN.configuration.why,
         settings=PLAN.grid_settings,
+        never_rehearsed=PLAN.never_rehearsed,
     message:
         "Record the grid {params.grid}."
     shell:
@@ -50,6 +56,7 @@ rule make_table:
     """The table of the grid's cells, with a banner where a control reads otherwise than it must."""
     input:
         cells=PLAN.summaries(PLAN.shown),
+        fed=PLAN.fed(PLAN.shown),
         grid=GRID,
         evicted=[evicted_file(*quant) for quant in PLAN.evictable],
     output:
@@ -144,3 +151,54 @@ rule ablate:
     shell:
         "python -m scripts.make_ablation --grid {input.grid} --results results --model {wildcards.model}"
         " --precision {wildcards.precision} --engine {wildcards.engine} --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule make_compare:
+    """A cell beside others: same bits or not, where they part, how far apart they are, what differs in what they are."""
+    input:
+        cells=lambda wildcards: PLAN.summaries(
+            PLAN.compared[COMPARE_PAGE.format(**wildcards)]
+        ),
+        fed=lambda wildcards: PLAN.fed(PLAN.compared[COMPARE_PAGE.format(**wildcards)]),
+        grid=GRID,
+    output:
+        report(
+            COMPARE_PAGE,
+            caption="captions/compare.rst",
+            category="Side by side",
+            labels={"A": "{page}"},
+        ),
+    log:
+        "results/logs/compare/{page}.log",
+    wildcard_constraints:
+        page=one_of(Path(each).stem for each in PLAN.compared),
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("make_compare"),
+    message:
+        "Set cells beside {wildcards.page}."
+    shell:
+        "python -m scripts.make_compare --grid {input.grid} --results results --output {output} 2>&1 | tee -i {log} >&2"
+
+
+rule check:
+    """Whether the grid's cells are the baseline's: results/check.json and check.xml (JUnit); a change fails the command."""
+    input:
+        cells=PLAN.summaries(PLAN.shown),
+        baseline=PLAN.baseline,
+        grid=GRID,
+    log:
+        "results/logs/check.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    params:
+        code=source_digest("check"),
+    message:
+        "Check the cells against {input.baseline}."
+    # No outputs: those of a job that fails are deleted, and a change has to be read.
+    shell:
+        "python -m scripts.check {input.baseline:q} results --grid {input.grid} --output results/check.json"
+        " --junit results/check.xml --lenient 2>&1 | tee -i {log} >&2"

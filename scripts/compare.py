@@ -7,6 +7,9 @@ A and B are each a cell's folder, a folder with results/cells, a provenance.zip 
 engines, versions, precisions or machines, or one deployment on two days. Cells of one name are compared, and cells that
 differ in their engine alone. Cells that were asked another workload, or got other prompts, are refused by name.
 
+--force feeds A's first trajectory to B's engine, once a mode, where both were not fed one yet: B's engine and weights
+must be here, or its server must run and take what it is fed. A's engine is fed it too, where its passes are not there.
+
 Exit 0: what could be compared was. 1: an error. 2: nothing could be compared. Whether something changed is not the exit
 code's to say: python -m scripts.check is for that.
 """
@@ -28,10 +31,11 @@ def main(
     b: Annotated[Path, "the second result"],
     /,
     *,
+    force: Annotated[bool, "feed A's trajectory to B's engine where that was not done"] = False,
     format_: Annotated[Literal["text", "json"], "text: a page in Markdown; json: all figures"] = "text",
 ) -> int:
     """Compare, print the page."""
-    found = compare_results(a, b)
+    found = compare_results(a, b, force=force)
     if format_ == "json":
         print(json.dumps(found.as_file(), indent=2, ensure_ascii=False, sort_keys=True))
     else:

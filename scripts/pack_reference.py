@@ -8,8 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from scripts.archive.contents import GRID
+from scripts.archive.costs import describe_costs
 from scripts.archive.reference import pack_reference
 from scripts.common.command import run
+from scripts.records.grid import Grid
 
 
 def main(
@@ -21,6 +24,7 @@ def main(
     """Pack it."""
     size = pack_reference(root, folder)
     print(f"{folder}: {size / 1e6:.1f} MB")
+    print(describe_costs(root, Grid.read(root / GRID)))
 
 
 if __name__ == "__main__":

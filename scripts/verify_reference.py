@@ -31,6 +31,7 @@ def main(
     counts, found = verify_reference(folder)
     for each in found:
         print(each)
+    print(counts.costs)
     print(
         f"{counts.cells} cells, {counts.sessions} sessions, {counts.replays} replays, "
         f"{counts.forced} forced, {counts.pages} pages judged again: "

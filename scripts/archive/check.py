@@ -14,6 +14,7 @@ import msgspec
 from scripts.archive.contents import (
     ArchivedSession,
     archived_cells,
+    fed_folders,
     manifest_file,
     session_folders,
     workload_file,
@@ -83,7 +84,14 @@ def check_records(root: Path, grid: Grid) -> Iterator[Disagreement]:
                 yield from check_forced(root, cell.folder)
             except BROKEN as error:
                 yield failed(root, f"{cell.folder}/forced.json", "it cannot be checked", error)
-        elif cell.forced is not None and max(cell.forced.prefill, cell.forced.decode) and not grid.partial:
+        for folder, source in fed_folders(root, grid, cell).items():
+            try:
+                yield from check_forced(root, folder, source.folder)
+            except BROKEN as error:
+                yield failed(root, f"{folder}/forced.json", "it cannot be checked", error)
+        if (root / cell.folder / "forced.json").is_file():
+            continue
+        if cell.forced is not None and max(cell.forced.prefill, cell.forced.decode) and not grid.partial:
             yield Disagreement(cell.folder, "the grid has a forced replay of this cell, and there is none")
 
 
@@ -194,12 +202,15 @@ def _check_timing(path: Path, where: str, counts: list[int], seconds: float) -> 
         yield Disagreement(where, f"the seconds of {path.name} are not those in it ({seconds:.6f})")
 
 
-def check_forced(root: Path, folder: str) -> Iterator[Disagreement]:
-    """Where forced.json of the cell in `folder` disagrees with the passes beside it, summarised again."""
+def check_forced(root: Path, folder: str, whose: str | None = None) -> Iterator[Disagreement]:
+    """Where forced.json in `folder` disagrees with the passes beside it, summarised again.
+
+    `whose`: the folder of the cell whose trajectory was fed back; None is `folder` itself.
+    """
     where = f"{folder}/forced.json"
     record = Forced.read(root / where)
     source = record.trajectory
-    transcript = f"{folder}/session-{source.session:02d}/replay-{source.replay:02d}.transcript.jsonl"
+    transcript = f"{whose or folder}/session-{source.session:02d}/replay-{source.replay:02d}.transcript.jsonl"
     modes = {mode: getattr(record.modes, mode) for mode in MODES}
     summary = summarise_forced(
         root / folder,
@@ -212,6 +223,9 @@ def check_forced(root: Path, folder: str) -> Iterator[Disagreement]:
     again = msgspec.structs.replace(
         summary,
         load=record.load,
+        seconds=record.seconds,
+        wall_seconds=record.wall_seconds,
+        gpus=record.gpus,
         # Where the engine refused to start there was nothing to feed back.
         transcript_sha256=sha256_file(root / transcript) if source.scenarios else None,
     )

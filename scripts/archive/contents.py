@@ -12,9 +12,10 @@ from pathlib import Path
 from scripts.common.errors import DataError
 from scripts.records.cell import Cell, read_cell
 from scripts.records.engine import EngineRecord
-from scripts.records.grid import Grid, GridCell
+from scripts.records.grid import Grid, GridCell, fed_folder
 from scripts.records.machine import Machine
 from scripts.records.manifest import Manifest
+from scripts.records.models import source_quant
 from scripts.records.session import ReplayFiles, SessionRecord, WeightsSum, WorkloadSum
 from scripts.records.settings import Settings
 
@@ -93,9 +94,12 @@ def result_files(root: Path, *, report: bool = True) -> list[str]:
 def expected_files(root: Path, grid: Grid, *, report: bool = True) -> list[str]:
     """The files that the grid's results have, of cells those under `root`, sorted; they need not all be there."""
     cells = archived_cells(root, grid)
-    found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid)), *([REPORT] if report else ())]
+    found = [GRID, *TABLES, *(page_file(key) for key in ablation_keys(grid)), *grid.compared]
+    found += [REPORT] if report else []
     for cell in cells:
         found += _cell_files(root, cell)
+        for folder in fed_folders(root, grid, cell):
+            found += [f"{folder}/forced.json", *_named(root, f"{folder}/forced", "pass-*.*.jsonl")]
         found.append(f"results/engines/{cell.engine}.json")
     if grid.requests is not None and (root / grid.requests).is_file():
         found.append(grid.requests)
@@ -142,7 +146,7 @@ def manifest_files(root: Path, grid: Grid) -> list[str]:
             continue
         found.add(name)
         if (root / name).is_file() and (source := Manifest.read(root / name).source.from_) is not None:
-            waiting.append((model, source))
+            waiting.append(source_quant(model, source))
     return sorted(found)
 
 
@@ -169,6 +173,13 @@ def _cell_files(root: Path, cell: GridCell) -> Iterator[str]:
     if (root / cell.folder / "forced.json").is_file():
         yield f"{cell.folder}/forced.json"
         yield from _named(root, f"{cell.folder}/forced", "pass-*.*.jsonl")
+
+
+def fed_folders(root: Path, grid: Grid, cell: GridCell) -> dict[str, GridCell]:
+    """Where the passes of a cell over other cells' trajectories are, from the root, and whose trajectory each is."""
+    known = {each.path: each for each in grid.cells}
+    folders = {fed_folder(cell.folder, source): known[source] for source in grid.fed(cell)}
+    return {folder: each for folder, each in folders.items() if (root / folder / "forced.json").is_file()}
 
 
 def _named(root: Path, folder: str, pattern: str) -> list[str]:

@@ -27,6 +27,7 @@ from scripts.archive.contents import (
     ArchivedSession,
     ablation_keys,
     archived_cells,
+    fed_folders,
     manifest_file,
     manifest_files,
     page_file,
@@ -38,7 +39,7 @@ from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import canonical_json, read_json, sha256_bytes
 from scripts.records.base import Record, convert
-from scripts.records.grid import Grid, GridCell
+from scripts.records.grid import Grid, GridCell, fed_folder
 from scripts.records.machine import Code
 from scripts.records.manifest import Manifest
 
@@ -96,6 +97,7 @@ STEPS = {
     "make_table": "Make the table of the grid",
     "check_controls": "Check the cells whose class is known beforehand",
     "make_ablation": "Compare the variants of one deployment",
+    "make_compare": "Set a cell beside others",
     "make_report": "Make the page that shows the table and what is behind it",
 }
 
@@ -325,6 +327,17 @@ class _Description:
                 containerImage=self._image(record),
             )
             summarised += made
+        for fed, source in fed_folders(self._root, self._grid, cell).items():
+            folder, record = next(iter(sessions.items()))
+            trajectory = f"{source.folder}/session-00/replay-00.transcript.jsonl"
+            self._step_action(
+                "force_cell",
+                f"trajectory of {source.path} fed to {cell.path}",
+                [*self._ran_on(cell, folder), self._file(trajectory)],
+                self._below(f"{fed}/"),
+                self._engine(record),
+                containerImage=self._image(record),
+            )
         verdict = [self._file(f"{cell.folder}/cell.json")]
         self._step_action("summarise_cell", f"verdict of {cell.path}", summarised, verdict)
 
@@ -370,7 +383,16 @@ class _Description:
         cells = [*verdicts.values()]
         manifests = [self._file(name) for name in manifest_files(self._root, self._grid)]
         tables = [self._file(name) for name in ("results/table.md", "results/table.csv")]
-        self._step_action("make_table", "the table", [grid, *cells, *manifests], tables)
+        fed = [
+            file
+            for one, other in self._grid.compare
+            for file in (
+                *self._below(f"results/cells/{one}/forced/"),
+                *self._below(f"{fed_folder(f'results/cells/{other}', one)}/"),
+            )
+        ]
+        fed = [*dict.fromkeys(fed)]
+        self._step_action("make_table", "the table", [grid, *cells, *fed, *manifests], tables)
         controls = [self._file("results/controls.json")]
         self._step_action("check_controls", "the controls", [grid, *cells], controls)
         pages = []
@@ -379,6 +401,14 @@ class _Description:
             name = "/".join(key)
             compared = [each for path, each in verdicts.items() if path.startswith(f"{name}/")]
             self._step_action("make_ablation", f"ablations of {name}", [grid, *compared], pages[-1:])
+        for name, pairs in self._grid.compared.items():
+            pages.append(self._file(name))
+            beside = [
+                file
+                for path in dict.fromkeys(path for pair in pairs for path in pair)
+                for file in self._below(f"results/cells/{path}/")
+            ]
+            self._step_action("make_compare", f"cells beside {pairs[0][0]}", [grid, *beside], pages[-1:])
         above = tuple(f"{cell.folder}/session-" for cell in self._cells)
         replays = [self._file(name) for name in self._files if name.startswith(above)]
         shown = [grid, *cells, *replays, *manifests, *pages]

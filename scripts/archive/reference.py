@@ -28,11 +28,13 @@ from scripts.archive.contents import (
     result_files,
     workload_file,
 )
+from scripts.archive.costs import describe_costs
 from scripts.archive.rejudge import Counts, judge_cells, make_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import sha256_file
+from scripts.comparison.pairs import make_page as make_compared
 from scripts.records.grid import Grid
 from scripts.report.ablation import make_page
 from scripts.report.controls import read_controls
@@ -76,8 +78,10 @@ def workload_files(root: Path, grid: Grid) -> list[str]:
 
 
 def pages(grid: Grid) -> list[str]:
-    """What lies beside the packed file to be read: the tables, the pages of ablations, of cold and warm answers."""
-    return [*TABLES[:2], *(page_file(key) for key in ablation_keys(grid)), *([WARM] if grid.warm else [])]
+    """What lies beside the packed file to be read: the tables and the pages of ablations, of cells side by side, of
+    cold and warm answers."""
+    keys = ablation_keys(grid)
+    return [*TABLES[:2], *(page_file(key) for key in keys), *grid.compared, *([WARM] if grid.warm else [])]
 
 
 def write_pages(folder: Path) -> None:
@@ -96,6 +100,7 @@ def write_pages(folder: Path) -> None:
             TABLES[0]: render_page(grid, entries, read_controls(grid, entries)),
             TABLES[1]: everything(entries).to_csv(index=False, lineterminator="\n"),
             **{page_file(key): make_page(grid, root / "results", key) for key in ablation_keys(grid)},
+            **{name: make_compared(grid, root / "results", name) for name in grid.compared},
             **({WARM: make_warm(grid, root / "results")} if grid.warm else {}),
         }
         for page, text in made.items():
@@ -172,5 +177,6 @@ def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagre
         for name in (NEAR_TIES, NEAR_TIES_FIGURE):
             shutil.copyfile(near_ties.with_suffix(Path(name).suffix), root / name)
     yield from check_records(root, grid)
+    counts.costs = describe_costs(root, grid)
     yield from judge_cells(root, grid, counts)
     yield from make_pages(root, grid, counts)

@@ -29,6 +29,7 @@ from scripts.archive.shown import shown_tables
 from scripts.archive.unequal import Unequal, unequal, unlike
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
+from scripts.comparison.pairs import make_page as make_compared
 from scripts.records.cell import Cell
 from scripts.records.grid import Controls, Grid
 from scripts.report.ablation import make_page
@@ -45,13 +46,14 @@ Found = Iterator[Disagreement]
 
 @dataclass
 class Counts:
-    """How much was judged again."""
+    """How much was judged again, and what it had cost, in words."""
 
     cells: int = 0
     sessions: int = 0
     replays: int = 0
     forced: int = 0
     pages: int = 0
+    costs: str = ""
 
 
 def judge_cells(root: Path, grid: Grid, counts: Counts) -> Found:
@@ -111,6 +113,14 @@ def make_pages(root: Path, grid: Grid, counts: Counts) -> Found:
             yield failed(root, page_file(key), "it cannot be made again", error)
             continue
         yield from _compare(root, page_file(key), _lines(root / page_file(key), page))
+        counts.pages += 1
+    for name in grid.compared:
+        try:
+            page = make_compared(grid, results, name)
+        except BROKEN as error:
+            yield failed(root, name, "it cannot be made again", error)
+            continue
+        yield from _compare(root, name, _lines(root / name, page))
         counts.pages += 1
     if (root / WARM).is_file():
         try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
+import io
 import json
 import signal
 import sys
@@ -32,10 +33,36 @@ def run(main: Callable[..., int | None]) -> None:
 
     A `TempzeroError` becomes one message and exit code 1; a wrong argument argparse's message and exit code 2. SIGTERM,
     by which a scheduler cancels a job, ends it as Ctrl-C does: what it started ends too, and nothing half written is
-    left; exit code 143.
+    left; exit code 143. A reader of its output that has seen enough (`| head`) changes nothing: what it would have
+    said further is dropped.
     """
     signal.signal(signal.SIGTERM, _end)
+    sys.stdout, sys.stderr = _heard(sys.stdout), _heard(sys.stderr)
     run_command(lambda: call(main, sys.argv[1:]))
+
+
+class _Output(io.FileIO):
+    """A file or pipe; what a pipe's reader no longer takes is dropped."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _heard(stream: Any) -> Any:
+    """The same stream, to an `_Output`; as it is where it is closed."""
+    if stream is None:
+        return None
+    output = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(
+        output,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def _end(number: int, _frame: object) -> None:

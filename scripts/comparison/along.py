@@ -7,7 +7,7 @@ Kullback-Leibler divergence (the data-processing inequality), so what is compute
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -113,6 +113,11 @@ def along_passes(passes: Iterable[tuple[PassTurn, PassTurn]]) -> Along:
                 bound=0.0 if equal else divergence([(0, chosen)], [(0, chosen_b)]),
             )
     return tally.found()
+
+
+def as_deployed(forced: Mapping[str, Along]) -> tuple[str, Along] | None:
+    """The mode that is nearest to what a deployment does, decode before prefill, and what was found in it."""
+    return next(((mode, forced[mode]) for mode in ("decode", "prefill") if mode in forced), None)
 
 
 def spread(values: Sequence[float]) -> OverPositions | None:

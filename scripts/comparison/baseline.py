@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from scripts.comparison.cells import Side, read_side
+from scripts.comparison.cells import read_side, refusal
 from scripts.comparison.provenance import engine_exactly
 from scripts.comparison.sources import open_result
 from scripts.records.check import Baseline, BaselineCell, Distinct
-from scripts.verdict.replays import Replay
+from scripts.verdict.replays import Replay, find_sessions
 from scripts.verdict.streams import FIRST_PROMPT, Ints, PromptCodes, read_trajectory
 
 RANGE = 2**30
@@ -38,14 +39,29 @@ def unpack(text: str) -> Ints:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i4").astype(np.int32)
 
 
-def freeze(path: Path) -> Baseline:
-    """A result as a baseline. DataError where a file is missing or is not what its session recorded."""
+def freeze(path: Path, wanted: Collection[str] | None = None) -> Baseline:
+    """A result as a baseline, of its cells those that are `wanted` by their names, or all.
+
+    DataError where a file is missing or is not what its session recorded.
+    """
     with open_result(path) as result:
-        return Baseline(cells=[freeze_cell(read_side(*each)) for each in sorted(result.cells.items())])
+        cells = sorted(result.cells.items())
+        return Baseline(cells=[freeze_cell(*each) for each in cells if wanted is None or each[0] in wanted])
 
 
-def freeze_cell(side: Side) -> BaselineCell:
+def freeze_cell(name: str, folder: Path) -> BaselineCell:
     """A cell as a baseline keeps it."""
+    found = find_sessions(folder)
+    if refused := refusal(found):
+        return BaselineCell(
+            name=name,
+            workload=found[0].record.workload,
+            engine=engine_exactly(found[0].record),
+            sessions=[],
+            distinct=[],
+            refused=refused,
+        )
+    side = read_side(name, folder)
     places: dict[tuple[str, str | None], int] = {}
     distinct: list[Distinct] = []
     sessions: dict[int, list[int]] = {each.number: [] for each in side.sessions}

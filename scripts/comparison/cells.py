@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import DataError
+from scripts.common.files import sha256_file
 from scripts.comparison.along import Position, along, along_passes
 from scripts.comparison.provenance import differences
 from scripts.records.cell import KnownCandidates
 from scripts.records.comparison import Along, Comparison, EqualPairs, Parting, Sameness, SideRecord
 from scripts.records.forced import MODES, Forced, PassTurn
+from scripts.records.session import WorkloadSum
 from scripts.records.transcript import Turn, TurnLogprobs
-from scripts.sessions.force import pass_file
 from scripts.verdict.differences import FirstDifference, in_ids
+from scripts.verdict.forced import pass_file
 from scripts.verdict.replays import Replay, Session, find_replays, find_sessions
 from scripts.verdict.streams import Ints, PromptCodes, Trajectory, read_trajectory
 
@@ -71,14 +73,25 @@ def _largest(groups: Counter[Any]) -> int:
 
 
 def read_side(name: str, folder: Path) -> Side:
-    """A cell's sessions and replays, hashed; DataError names what is missing or is not what was recorded."""
+    """A cell's sessions and replays, hashed; DataError names what is missing or is not what was recorded.
+
+    IncomparableError where its engine refused to start.
+    """
     sessions = find_sessions(folder)
+    if refused := refusal(sessions):
+        raise IncomparableError(f"its engine refused to start: {refused}", where=name)
     return Side(name, folder, sessions, find_replays(sessions))
+
+
+def refusal(sessions: Iterable[Session]) -> str | None:
+    """The last error of the first session whose engine refused to start, if any."""
+    return next((each.record.refused.sentence for each in sessions if each.record.refused), None)
 
 
 def compare_cells(a: Side, b: Side) -> Comparison:
     """Compare two cells. IncomparableError where they were asked another workload or got other prompts."""
-    check_workloads(a, b)
+    one, other = ([each.record.workload for each in side.sessions] for side in (a, b))
+    check_workloads(one, other, where=f"{a.name} and {b.name}")
     first, second = a.reference, b.reference
     codes = PromptCodes()
     of_a, of_b = (read_trajectory(each.transcript, codes) for each in (first, second))
@@ -87,7 +100,7 @@ def compare_cells(a: Side, b: Side) -> Comparison:
     known: Known = {}
     if first.logprobs and second.logprobs:
         free = along(_shared((first, second), found, known))
-    forced, why_not = _forced(a, b)
+    forced, why_not = along_one_trajectory(a.folder, b.folder)
     return Comparison(
         a=a.record,
         b=b.record,
@@ -101,21 +114,12 @@ def compare_cells(a: Side, b: Side) -> Comparison:
     )
 
 
-def check_workloads(a: Side, b: Side) -> None:
-    """IncomparableError where two cells were not asked the same workload, as far as their records say."""
-    asked = [
-        {
-            (each.record.workload.name, each.record.workload.sha256)
-            for each in side.sessions
-            if each.record.workload
-        }
-        for side in (a, b)
-    ]
+def check_workloads(a: Iterable[WorkloadSum | None], b: Iterable[WorkloadSum | None], where: str) -> None:
+    """IncomparableError where two sides (`where` names them) were not asked the same, as far as their records say."""
+    asked = [{(each.name, each.sha256) for each in side if each is not None} for side in (a, b)]
     if all(asked) and asked[0] != asked[1]:
         names = [", ".join(f"{name} ({sha256[:12]})" for name, sha256 in sorted(side)) for side in asked]
-        raise IncomparableError(
-            f"they were asked other workloads: {names[0]} and {names[1]}", where=f"{a.name} and {b.name}"
-        )
+        raise IncomparableError(f"they were asked other workloads: {names[0]} and {names[1]}", where=where)
 
 
 Read = tuple[Trajectory, dict[str, Ints]]
@@ -229,24 +233,33 @@ def _pairs(a: Side, b: Side) -> EqualPairs:
 
 
 def forced_files(cell: Path) -> dict[str, Path]:
-    """The forced passes of a cell, its own and those of trajectories of other cells: by the trajectory's sha256."""
-    files = [cell / "forced.json", *sorted(cell.glob("fed/*/forced.json"))]
+    """The forced passes of a cell, its own and those of trajectories of other cells: by the trajectory's sha256.
+
+    An older forced.json does not say it: the transcript that it names is looked at.
+    """
     found: dict[str, Path] = {}
-    for file in files:
-        if file.is_file() and (sha256 := Forced.read(file).transcript_sha256):
+    for file in [cell / "forced.json", *sorted(cell.glob("fed/*/forced.json"))]:
+        if not file.is_file():
+            continue
+        record = Forced.read(file)
+        of = record.trajectory
+        fed_back = cell / f"session-{of.session:02d}" / f"replay-{of.replay:02d}.transcript.jsonl"
+        sha256 = record.transcript_sha256
+        if sha256 is None and file.parent == cell and fed_back.is_file():
+            sha256 = sha256_file(fed_back)
+        if sha256 is not None:
             found.setdefault(sha256, file)
     return found
 
 
-def _forced(a: Side, b: Side) -> tuple[dict[str, Along], str | None]:
-    """Along one trajectory that both were fed: that of A, where it is there."""
-    mine, theirs = forced_files(a.folder), forced_files(b.folder)
+def along_one_trajectory(a: Path, b: Path) -> tuple[dict[str, Along], str | None]:
+    """Along one trajectory that the cells of two folders were both fed, by mode: that of A, where it is there; or why
+    there is none."""
+    mine, theirs = forced_files(a), forced_files(b)
     common = [sha256 for sha256 in mine if sha256 in theirs]
     if not common:
-        return (
-            {},
-            "they were not fed one trajectory" if mine and theirs else "one of them has no forced passes",
-        )
+        why = "they were not fed one trajectory" if mine and theirs else "one of them has no forced passes"
+        return {}, why
     one, other = mine[common[0]].parent / "forced", theirs[common[0]].parent / "forced"
     found: dict[str, Along] = {
         mode: along_passes(zip(*(PassTurn.read_lines(folder / name) for folder in (one, other)), strict=True))

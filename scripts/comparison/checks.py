@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from scripts.common.words import count
 from scripts.comparison.baseline import unpack
-from scripts.comparison.cells import IncomparableError
+from scripts.comparison.cells import check_workloads
 from scripts.records.check import Baseline, BaselineCell, CellCheck, Checked, Distinct, Outcome
 from scripts.report.figures import significant
 from scripts.verdict.contexts import common_prefix
@@ -134,9 +134,10 @@ def check(baseline: Baseline, now: Baseline, level: float = LEVEL) -> Checked:
     """
     single = len(baseline.cells) == len(now.cells) == 1
     here = {(baseline.cells[0] if single else cell).name: cell for cell in now.cells}
-    compared = [_compared(cell, here[cell.name]) for cell in baseline.cells if cell.name in here]
+    pairs = [(cell, here[cell.name]) for cell in baseline.cells if cell.name in here]
+    compared = [_compared(*pair) for pair in pairs if not any(cell.refused for cell in pair)]
     changed = rejected([each.chance for each in compared], level)
-    found = {
+    found = {pair[0].name: _refused(*pair) for pair in pairs if any(cell.refused for cell in pair)} | {
         each.baseline.name: _said(each, changed=is_changed, level=level / len(compared))
         for each, is_changed in zip(compared, changed, strict=True)
     }
@@ -154,13 +155,7 @@ _GRAVEST: tuple[Outcome, ...] = ("changed", "could not tell", "same")
 
 
 def _compared(baseline: BaselineCell, now: BaselineCell) -> _Compared:
-    if baseline.workload and now.workload and baseline.workload.sha256 != now.workload.sha256:
-        raise IncomparableError(
-            f"it was asked {baseline.workload.name} ({baseline.workload.sha256[:12]}), and now {now.workload.name}"
-            f" ({now.workload.sha256[:12]})",
-            where=baseline.name,
-            remedy="check against a baseline of this workload",
-        )
+    check_workloads([baseline.workload], [now.workload], where=baseline.name)
     distances = session_distances(baseline, now)
     return _Compared(baseline, now, distances, chance(distances, len(baseline.sessions)))
 
@@ -169,6 +164,27 @@ def _not_run(name: str) -> CellCheck:
     return CellCheck(
         name=name, outcome="could not tell", reason="it was not run now", chance=None, engine=None
     )
+
+
+def _refused(baseline: BaselineCell, now: BaselineCell) -> CellCheck:
+    """What is said of a cell whose engine refused to start on one side, or on both: no chance has a part in that."""
+    if baseline.refused and now.refused:
+        reason = f"its engine refuses to start, as it did: {now.refused}"
+    elif now.refused:
+        reason = f"its engine refuses to start now: {now.refused}"
+    else:
+        reason = f"its engine starts now, and refused to: {baseline.refused}"
+    return CellCheck(
+        name=baseline.name,
+        outcome="same" if baseline.refused and now.refused else "changed",
+        reason=reason,
+        chance=None,
+        engine=_engines(baseline, now),
+    )
+
+
+def _engines(baseline: BaselineCell, now: BaselineCell) -> tuple[str, str] | None:
+    return None if baseline.engine == now.engine else (baseline.engine, now.engine)
 
 
 def _said(found: _Compared, *, changed: bool, level: float) -> CellCheck:
@@ -192,11 +208,10 @@ def _said(found: _Compared, *, changed: bool, level: float) -> CellCheck:
             f"{sessions} differ among themselves, and not more from one side to the other than by chance"
             f" ({significant(100 * found.chance)} % of cases)"
         )
-    engines = found.baseline.engine, found.now.engine
     return CellCheck(
         name=found.baseline.name,
         outcome=outcome,
         reason=reason,
         chance=found.chance,
-        engine=None if engines[0] == engines[1] else engines,
+        engine=_engines(found.baseline, found.now),
     )

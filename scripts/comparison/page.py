@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scripts.common.words import count
+from scripts.comparison.along import as_deployed
 from scripts.records.cell import KnownCandidates
 from scripts.records.comparison import Along, Comparison, Comparisons, OverPositions, Parting, SideRecord
 from scripts.report.figures import DASH, k_of_n, percent, significant
@@ -34,21 +35,26 @@ def render_comparisons(found: Comparisons) -> str:
     for what, cells in (("A", found.only_a), ("B", found.only_b)):
         if cells:
             parts.append(f"Only {what} has: {', '.join(cells)}.")
-    if found.refused:
-        parts.append("## Not compared")
-        parts.append("\n".join(f"- {cell}: {why}" for cell, why in found.refused.items()))
-    return "\n\n".join([*parts, LEGEND.rstrip()]) + "\n"
+    return "\n\n".join([*parts, *_not_compared(found.refused), LEGEND.rstrip()]) + "\n"
 
 
-def render_pairs(heading: str, pairs: Sequence[Comparison]) -> str:
-    """The page of a grid's own pairs."""
-    table = markdown_table([_row(each) for each in pairs])
-    parts = ["# Cells side by side", heading, table, *(_pair(each) for each in pairs), LEGEND.rstrip()]
+def render_pairs(heading: str, pairs: Sequence[Comparison], refused: Mapping[str, str]) -> str:
+    """The page of pairs that a grid names, all of one first cell; `refused`: those that were not compared, and why."""
+    parts = [f"# Beside {pairs[0].a.name}" if pairs else "# Side by side", heading]
+    if pairs:
+        parts.append(markdown_table([_row(each) for each in pairs]))
+    parts += [*(_pair(each) for each in pairs), *_not_compared(refused), LEGEND.rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
+def _not_compared(refused: Mapping[str, str]) -> list[str]:
+    lines = [f"- {cell}: {why}" for cell, why in refused.items()]
+    return ["## Not compared", "\n".join(lines)] if lines else []
+
+
 def _row(found: Comparison) -> dict[str, str]:
-    near = next(iter(found.forced.values()), None) or found.free
+    forced = as_deployed(found.forced)
+    near = found.free if forced is None else forced[1]
     return {
         "A": found.a.name,
         "B": DASH if found.b.name == found.a.name else found.b.name,

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.comparison.cells import IncomparableError, compare_cells, read_side
+from scripts.comparison.feed import feed
 from scripts.comparison.sources import open_result, pair_cells
 from scripts.records.comparison import Comparison, Comparisons
 
 
-def compare_pairs(cells: Path, pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
-    """These pairs of cells below a folder; DataError where two cannot be compared."""
-    return [compare_cells(*(read_side(name, cells / name) for name in pair)) for pair in pairs]
+def compare_results(a: Path, b: Path, *, force: bool = False) -> Comparisons:
+    """All cells that two results share. DataError where a file is missing or is not what its session recorded.
 
-
-def compare_results(a: Path, b: Path) -> Comparisons:
-    """All cells that two results share. DataError where a file is missing or is not what its session recorded."""
+    `force`: where two cells were not fed one trajectory, A's is fed to B's engine first.
+    """
     with open_result(a) as one, open_result(b) as other:
         pairing = pair_cells(one.cells, other.cells)
         found: list[Comparison] = []
@@ -26,9 +24,12 @@ def compare_results(a: Path, b: Path) -> Comparisons:
             if len(pairing.pairs) > 1:
                 print(f"{number} of {len(pairing.pairs)}: {mine}", file=sys.stderr, flush=True)
             try:
-                found.append(
-                    compare_cells(read_side(mine, one.cells[mine]), read_side(theirs, other.cells[theirs]))
-                )
+                sides = read_side(mine, one.cells[mine]), read_side(theirs, other.cells[theirs])
+                compared = compare_cells(*sides)
+                if force and not compared.forced:
+                    feed(*sides)
+                    compared = compare_cells(*sides)
+                found.append(compared)
             except IncomparableError as error:
                 refused[mine] = error.what
         return Comparisons(

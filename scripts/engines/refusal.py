@@ -61,13 +61,18 @@ def last_error(log: str) -> str | None:
     return None
 
 
+def of_resources(sentence: str) -> bool:
+    """Whether a sentence of an error speaks of memory, ports or devices, which is no word on what was asked."""
+    return _RESOURCE.search(sentence) is not None
+
+
 def find_refusal(log: str, ended: str, asked: Mapping[str, Value]) -> Refusal | None:
     """The refusal in the log of an engine that `ended` so before it was ready; None where it failed otherwise.
 
     `asked`: the arguments and variables that the cell's variant sets.
     """
     sentence = last_error(log)
-    if sentence is None or _RESOURCE.search(sentence) or not re.fullmatch(r"exit status [1-9]\d?", ended):
+    if sentence is None or of_resources(sentence) or not re.fullmatch(r"exit status [1-9]\d?", ended):
         return None
     named = [name for name, value in asked.items() if _is_named(name, value, sentence)]
     return Refusal(sentence=sentence, named=named, ended=ended) if named else None

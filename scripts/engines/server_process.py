@@ -23,7 +23,7 @@ from scripts.provenance.gpus import VISIBLE
 from scripts.records.settings import Settings
 
 STOP_SECONDS = 90.0
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).absolute().parents[2]  # of a rehearsal its own folder, where `scripts` is a link
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TypeVar
 from scripts.common.errors import ConfigError, nearest
 from scripts.common.protocol import Engine
 from scripts.provenance.devices import NO_DEVICES, Devices
+from scripts.quants.checkpoint import one_expert
 from scripts.records.base import Record, convert
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import EngineKind, LlamaCppArguments, Settings, TransformersArguments
@@ -98,6 +99,13 @@ def start_engine(
     """The running engine of a cell's `settings` over the folder `weights`; its log goes to the file `log`.
 
     `record`: the engine's record, which a container or a server that runs cannot do without. `devices`: the GPUs that
-    it gets. EngineError, with the end of the log, where it does not start or dies.
+    it gets. EngineError, with the end of the log, where it does not start or dies; ConfigError for weights that it
+    cannot read.
     """
+    if settings.kind != "vllm" and one_expert(weights):
+        raise ConfigError(
+            f"{settings.kind} is not told to take the one expert in the file for all",
+            where=str(weights),
+            remedy="serve it with vLLM, or reshape it without one_expert",
+        )
     return STARTERS[settings.kind](settings, weights, log, record, devices)

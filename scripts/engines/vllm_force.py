@@ -5,7 +5,8 @@ A request names the ids in `vllm_xargs`: `{"tempzero_force": "[id, …]"}`. Logp
 model runner (update_state, apply(logits)) and that of the second (add_request, apply(logits, context)).
 At the first step it also writes one line to the log: which attention backends, KV-cache types and methods the layers
 came to have, read from the layers themselves, and which model runner calls it. Nothing but vLLM is imported, for it
-runs in the server's environment. A patch of vllm_patches.py that the environment names is applied on the way.
+runs in the server's environment. A patch of vllm_patches.py that the environment names, or the checkpoint wants, is
+applied on the way.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 
-from scripts.engines.vllm_patches import apply_patch
+from scripts.engines.vllm_patches import apply_patch, hand_on_expert
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as SecondInterface
@@ -45,6 +46,9 @@ class Force(AdapterLogitsProcessor, SecondInterface):
     """Admits the request's next given id and no other; requests without given ids are left alone."""
 
     def __init__(self, vllm_config: Any, *rest: Any) -> None:
+        hand_on_expert(
+            vllm_config.model_config.hf_config
+        )  # the runner makes its processors before it loads weights
         self._second = len(rest) == 1
         self._config: Any = vllm_config
         if self._second:

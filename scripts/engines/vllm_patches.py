@@ -23,6 +23,10 @@ is tuned: the first product takes its first tactic, the second the first that fu
 
 `float32-logits`: the last product, from the hidden state to the logits, is computed and kept in float32. vLLM keeps
 logits in the model's own format: in bf16 two that differ by less than their step are one number, an exact tie.
+
+`one-expert` is named by no variable but by a checkpoint: the recipe reshape writes one expert into a file where all are
+equal, and the weights' reader hands it on under the name of each. Without it vLLM refuses the file, which has a tensor
+that no model knows.
 """
 
 from __future__ import annotations
@@ -30,12 +34,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 VARIABLE = "TEMPZERO_PATCH"
 APPLIED = "tempzero patched:"
+ONE_EXPERT = "copies_of_expert_0"  # as scripts/quants/checkpoint.py has it
+FIRST_EXPERT = ".experts.0."
 
 
 def _marlin_sorted_tokens() -> None:
@@ -147,6 +153,38 @@ PATCHES: dict[str, Callable[[], None]] = {
     "finalize-fused": partial(_finalize, True),
     "finalize-unfused": partial(_finalize, False),
 }
+
+
+def hand_on_expert(hf_config: Any) -> None:
+    """Have vLLM read a checkpoint's one expert as all that its config.json says it stands for, if it says so.
+
+    To be called in each process that loads weights, before it does.
+    """
+    experts = getattr(hf_config, ONE_EXPERT, 0)
+    if not experts:
+        return
+    from vllm.model_executor.model_loader import default_loader
+
+    default_loader.safetensors_weights_iterator = partial(
+        handed_on, default_loader.safetensors_weights_iterator, experts
+    )
+    print(APPLIED, "one-expert", flush=True)
+
+
+def handed_on(read: Callable[..., Iterator[tuple[str, Any]]], experts: int, *rest: Any, **named: Any) -> Any:
+    """What `read` gives, name and tensor, the first expert's under the name of each, and without the mark."""
+    import torch
+
+    for name, tensor in read(*rest, **named):
+        if name == ONE_EXPERT:
+            continue
+        if FIRST_EXPERT not in name:
+            yield name, tensor
+            continue
+        if torch.cuda.is_available():
+            tensor = tensor.cuda()  # once, in place of once an expert
+        for number in range(experts):
+            yield name.replace(FIRST_EXPERT, f".experts.{number}."), tensor
 
 
 def apply_patch(patches: Mapping[str, Callable[[], None]] = PATCHES, engine: str = "vLLM") -> None:

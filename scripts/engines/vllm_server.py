@@ -59,13 +59,13 @@ RESOLVED = {
     "enforce_eager": (r"with config:.*?\benforce_eager=(\w+)",),
     "cudagraph_mode": (r"with config:.*?cudagraph_mode['\"]?[:=] ?<?(?:CUDAGraphMode\.)?(\w+)",),
     "tensor_parallel": (r"with config:.*?\btensor_parallel_size=(\d+)",),
-    "patch": (r"tempzero patched: ([\w-]+)",),
     "flashinfer_autotune": (r"with config:.*?enable_flashinfer_autotune['\"]?[:=] ?(\w+)",),
 }
 # Of these several may be chosen, one a kind of layer: all that are named.
 LINEAR = re.compile(
     r"(?:Selected (?=\w+ for \w)|Using (?=\w+ for (?:[\w -]*(?:GEMM|linear|LinearMethod)|CompressedTensors\w+)))(\w+)"
 )
+PATCHED = re.compile(r"tempzero patched: ([\w-]+)")
 ALL_REDUCE = re.compile(r"Using \[([^]]*)\] all-reduce backends \(in dispatch order\) for group 'tp")
 
 
@@ -91,6 +91,7 @@ def read_log(log: str) -> Resolved:
     """What the log, and the layers' line in it, say of what was resolved; None where neither says."""
     resolved: Resolved = {name: first_found(patterns, log) for name, patterns in RESOLVED.items()}
     resolved["linear_kernel"] = ", ".join(sorted(set(LINEAR.findall(log)))) or None
+    resolved["patch"] = ", ".join(sorted(set(PATCHED.findall(log)))) or None
     sums = ALL_REDUCE.search(log)
     resolved["all_reduce"] = sums and sums[1].replace("'", "")
     if layers := LAYERS.search(log):

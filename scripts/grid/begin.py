@@ -46,7 +46,12 @@ def begin(asked: Asked, overrides: Mapping[str, Value], home: Path, *, is_main: 
                 where="grid",
                 remedy="name one: --config grid=NAME",
             )
-        plan = Plan(configuration, tuple(resolve_cells(configuration)), asked)
+        cells = tuple(resolve_cells(configuration))
+        if configuration.config.rehearse:
+            from scripts.rehearsal.rehearse import rehearse  # slow to import
+
+            sys.exit(rehearse(configuration, cells, asked, sys.argv[1:]))
+        plan = Plan(configuration, cells, asked)
         check_targets(asked.names, configuration, plan.rows)
         if asked.is_remote_job:
             lead_jobs()

@@ -19,7 +19,7 @@ from scripts.grid.choose import choose_grid
 from scripts.records.base import convert
 from scripts.records.engines import EngineEntry, Engines, Variant
 from scripts.records.grid import Config, GridFile
-from scripts.records.models import Model, Precision
+from scripts.records.models import Model, Precision, source_quant
 from scripts.workload.spec import load_workload
 from scripts.workload.workloads import Workload
 
@@ -61,6 +61,11 @@ class Configuration:
     def files(self) -> list[str]:
         """The files that the grid's record is made from, from the root."""
         return [CONFIG, MODELS, ENGINES, self.grid_file]
+
+    @property
+    def baseline(self) -> str | None:
+        """What the grid's cells are checked against: a file or folder; the command line's before the grid's."""
+        return self.config.baseline or self.grid.baseline
 
     def precision(self, model: str, precision: str) -> Precision:
         """The entry of models.yaml of a quant."""
@@ -140,9 +145,15 @@ def _text(value: object) -> str:
 
 
 def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
-    """Precisions that are quantised name a sister precision, without a circle; sources are there."""
+    """Precisions that are made from another name one that there is, without a circle; sources are there."""
     file = str(root / MODELS)
     for model, entry in models.items():
+        if entry.stand_in is not None and entry.stand_in.model not in models:
+            raise ConfigError(
+                f"there is no model {entry.stand_in.model!r}",
+                where=place(file, [model, "stand_in", "model"]),
+                remedy=nearest(entry.stand_in.model, models),
+            )
         for precision, recipe in entry.precisions.items():
             keys = [model, "precisions", precision]
             for key, folder in (("source", recipe.source), ("chat", recipe.chat)):
@@ -152,19 +163,22 @@ def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
                         where=place(file, [*keys, key]),
                         remedy=f"name the folder of {FOLDERS[key]}, from the repository's root",
                     )
-            seen = [precision]
-            while (source := entry.precisions[seen[-1]].from_) is not None:
-                if source not in entry.precisions:
+            seen = [(model, precision)]
+            while (source := models[seen[-1][0]].precisions[seen[-1][1]].from_) is not None:
+                at = place(file, [seen[-1][0], "precisions", seen[-1][1], "from"])
+                other, name = source_quant(seen[-1][0], source)
+                if other not in models:
+                    raise ConfigError(f"there is no model {other!r}", where=at, remedy=nearest(other, models))
+                if name not in models[other].precisions:
                     raise ConfigError(
-                        f"{model} has no precision {source!r}",
-                        where=place(file, [model, "precisions", seen[-1], "from"]),
-                        remedy=nearest(source, entry.precisions),
+                        f"{other} has no precision {name!r}",
+                        where=at,
+                        remedy=nearest(name, models[other].precisions),
                     )
-                if source in seen:
-                    raise ConfigError(
-                        f"{' from '.join([*seen, source])}: a circle", where=place(file, [*keys, "from"])
-                    )
-                seen.append(source)
+                seen.append((other, name))
+                if len(set(seen)) < len(seen):
+                    circle = " from ".join(each if of == model else f"{of}/{each}" for of, each in seen)
+                    raise ConfigError(f"{circle}: a circle", where=place(file, [*keys, "from"]))
 
 
 def _check_variants(root: Path, variants: Mapping[str, Variant]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from scripts.common.errors import TempzeroError
 from scripts.common.words import count
 from scripts.grid.ablations import ablation_records, resolve_ablations
 from scripts.grid.configuration import Configuration
@@ -13,10 +15,13 @@ from scripts.grid.side_tables import compared_pairs, leak_records, reap_records,
 from scripts.grid.sweeps import curves
 from scripts.records.engines import EngineEntry
 from scripts.records.grid import Control, Grid, GridCell
+from scripts.records.session import SessionRecord
+from scripts.rehearsal.tried import never_rehearsed
 from scripts.verdict.sessions import can_prove, sessions_to_prove
 
 REFUSED = ("refused",)  # what a control expects whose engine is to say so at its start
 LARGE_GB = 10  # what is less to pull is no matter of hours
+PACED = 3  # sessions of a cell whose records are read for what the others will take
 GIGABYTE_SECONDS = 8  # that a gigabyte takes at a gigabit a second
 
 
@@ -43,11 +48,32 @@ def describe_grid(configuration: Configuration, cells: Sequence[Cell]) -> str:
         *_setups(configuration, run),
         _cost(configuration, run),
     ]
+    parts.append(_unrehearsed(configuration, run))
     if configuration.config.evict_weights:
         parts.insert(2, "weights are deleted once no cell needs them")
     if configuration.config.partial:
         parts.insert(1, "partial: only what exists is in the table")
     return "; ".join(part for part in parts if part)
+
+
+def unrehearsed(configuration: Configuration, cells: Iterable[Cell]) -> tuple[int, int]:
+    """Of the cells that run on weights from a hub, how many were never rehearsed, and how many there are."""
+    paths = [
+        cell.path
+        for cell in cells
+        if cell.planned is None
+        and any(configuration.precision(*quant).repository for quant in built_from(configuration, cell))
+    ]
+    return len(never_rehearsed(configuration.root, configuration.grid_name, paths)), len(paths)
+
+
+def _unrehearsed(configuration: Configuration, cells: Iterable[Cell]) -> str:
+    """That a grid, or a part of it, was never rehearsed; empty where nothing is pulled or all of it was."""
+    left, pulled = unrehearsed(configuration, cells)
+    if not left:
+        return ""
+    part = "" if left == pulled else f"{left} of {count(pulled, 'cell')} on weights from a hub "
+    return f"{part}never rehearsed (rehearse=true)"
 
 
 def _asked(configuration: Configuration) -> Iterator[str]:
@@ -64,14 +90,16 @@ def describe_rest(
 
     `gpus`: how many GPUs they share out here; 0 takes as many as the widest engine wants.
     """
-    missing, total, open_ended = 0, 0, False
+    missing, total, open_ended, measured = 0, 0, False, False
     waiting: list[tuple[int, float]] = []
     for cell in cells:
         if cell.planned is None:
             needed = sessions_needed(root, cell)
             absent = sum(not (root / file).is_file() for file in needed)
             missing, total = missing + absent, total + len(needed)
-            waiting += [(engines[cell.engine].gpus, cell.seconds / cell.sessions)] * absent
+            pace = _pace(root, cell) if 0 < absent < len(needed) else None
+            measured |= pace is not None
+            waiting += [(engines[cell.engine].gpus, (pace or 1) * cell.seconds / cell.sessions)] * absent
             open_ended |= bool(cell.question) and absent > 0
             if cell.sweep is not None:
                 absent = sum(not (root / file).is_file() for file in cell.sweep_files)
@@ -90,7 +118,18 @@ def describe_rest(
         text += f", {_duration(wall_seconds(waiting, cards))} on {cards} GPUs"
     if widest:
         text += f", {sum(width * each for width, each in waiting) / 3600:,.1f} GPU-hours"
-    return f"{text}; {_taken(cells)}"
+    return f"{text}; {_taken(cells)}" + ("; cells that have sessions by what these took" if measured else "")
+
+
+def _pace(root: Path, cell: Cell) -> float | None:
+    """How many times as long as estimated the cell's first sessions took; None where no record says."""
+    took = []
+    for file in sessions_needed(root, cell)[:PACED]:
+        if (root / file).is_file():
+            with suppress(TempzeroError):
+                took.append(SessionRecord.read(root / file).elapsed_seconds)
+    known = [each for each in took if each]
+    return sum(known) / len(known) / cell.session_seconds if known else None
 
 
 def describe_downloads(configuration: Configuration, cells: Sequence[Cell]) -> str:
@@ -172,7 +211,7 @@ def describe_unproven(configuration: Configuration, cells: Sequence[Cell]) -> st
 
 def grid_record(configuration: Configuration, cells: Sequence[Cell]) -> Grid:
     """The content of results/grid.json: the merged configuration, the cells in row order, the controls,
-    the ablations, what the side tables compare."""
+    the ablations, what else is compared."""
     config = configuration.config
     return Grid(
         grid=configuration.grid_name,

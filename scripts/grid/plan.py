@@ -22,6 +22,7 @@ from scripts.common.sources import content_digest, source_digest
 from scripts.grid.ablations import Ablation, resolve_ablations
 from scripts.grid.asked import Asked
 from scripts.grid.configuration import Configuration
+from scripts.grid.describe import unrehearsed
 from scripts.grid.large import Names, first
 from scripts.grid.needs import Needs, image_needs, playing_needs, weights_needs
 from scripts.grid.resolve import (
@@ -35,7 +36,7 @@ from scripts.grid.resolve import (
     unused_modules,
     weights_builder,
 )
-from scripts.grid.side_tables import fed_cells, side_tables
+from scripts.grid.side_tables import compared_pairs, fed_cells, side_tables
 from scripts.grid.sweeps import curve_file, curves
 from scripts.provenance.code import describe_code
 from scripts.provenance.environments import build_files, env_python
@@ -44,6 +45,8 @@ from scripts.quants.checkpoint import CHAT_FILES
 from scripts.quants.evict import evicted_file, have_weights, note_eviction
 from scripts.records.engines import EngineEntry
 from scripts.records.forced import MODES
+from scripts.records.grid import compare_page, fed_folder
+from scripts.records.models import source_quant
 from scripts.records.question import QuestionRound
 
 GRID = "results/grid.json"
@@ -77,14 +80,9 @@ def is_gone(model: str, precision: str) -> bool:
     return file.is_file() and not have_weights(file)
 
 
-def fed_name(one: Cell) -> str:
-    """What the trajectory of a cell is called in the folder of a cell that is fed it."""
-    return one.path.replace("/", "--")
-
-
 def fed_file(other: Cell, one: Cell) -> str:
     """The forced passes of a cell over the trajectory of another, from the root."""
-    return f"{other.folder}/fed/{fed_name(one)}/forced.json"
+    return f"{fed_folder(other.folder, one.path)}/forced.json"
 
 
 @dataclass(frozen=True)
@@ -140,15 +138,16 @@ class Plan:
         file = self.cells[names].forced_file
         return [file] if file is not None and (not self.partial or Path(file).is_file()) else []
 
-    def fed(self, *names: str) -> list[str]:
-        """The trajectories of other cells that are fed to a cell, since the grid compares it with these."""
-        return (
-            [] if self.partial else [fed_file(other, one) for one, other in self._fed if other.names == names]
-        )
+    def fed(self, cells: Iterable[Cell]) -> list[str]:
+        """The passes of cells over the trajectories of others that the grid compares them with; of a partial table
+        those that are there."""
+        wanted = set(cells)
+        files = [fed_file(other, one) for one, other in self._fed if other in wanted]
+        return [file for file in files if not self.partial or Path(file).is_file()]
 
     def fed_from(self, source: str) -> Cell:
         """The cell whose trajectory has this name in the folder of the one that is fed it."""
-        return next(one for one, _ in self._fed if fed_name(one) == source)
+        return next(one for one, other in self._fed if Path(fed_file(other, one)).parent.name == source)
 
     def fed_trajectory(self, source: str) -> str:
         """The session record beside the trajectory of this name."""
@@ -157,7 +156,7 @@ class Plan:
     @cached_property
     def fed_names(self) -> str:
         """A wildcard constraint: the trajectories that are fed to other cells."""
-        return one_of(fed_name(one) for one, _ in self._fed)
+        return one_of(Path(fed_file(other, one)).parent.name for one, other in self._fed)
 
     @cached_property
     def _fed(self) -> list[tuple[Cell, Cell]]:
@@ -396,8 +395,8 @@ class Plan:
     def weights_needs(self, model: str, precision: str) -> Needs:
         """What it takes at most to make the weights of a quant."""
         quant = self.configuration.precision(model, precision)
-        source = self.configuration.precision(model, quant.from_) if quant.from_ else quant
-        return weights_needs(quant, source)
+        source = self.source_quant(model, precision)
+        return weights_needs(quant, self.configuration.precision(*source) if source else quant)
 
     def image_needs(self, engine: str) -> Needs:
         """What it takes at most to pull or build the image of an engine."""
@@ -408,6 +407,7 @@ class Plan:
     def quant_entry(self, model: str, precision: str) -> str:
         """A precision's entry as its commands take it; of a served one with its tokenizer."""
         entry = self.configuration.precision(model, precision).as_json()
+        entry.pop("stand_in", None)  # which nothing of the weights follows from
         if "served" in entry and self.configuration.config.tokenizer:
             entry["tokenizer_path"] = self.configuration.config.tokenizer
         return shlex.quote(json.dumps(entry, sort_keys=True))
@@ -505,7 +505,7 @@ class Plan:
     def source_quant(self, model: str, precision: str) -> Quant | None:
         """The quant that a precision is built from, if any."""
         source = self.configuration.precision(model, precision).from_
-        return (model, source) if source else None
+        return source_quant(model, source) if source else None
 
     def users(self, model: str, precision: str) -> list[tuple[str, ...]]:
         """The cells whose sessions use a quant, or one that is built from it, by their names."""
@@ -535,6 +535,14 @@ class Plan:
         return self.summaries(self.cells[key] for key in keys)
 
     @cached_property
+    def compared(self) -> dict[str, list[Cell]]:
+        """The pages that set a cell beside others, and the cells of each."""
+        pages: dict[str, list[Cell]] = {}
+        for one, other in compared_pairs(self.configuration, self.rows):
+            pages.setdefault(compare_page(one.path), [one]).append(other)
+        return pages
+
+    @cached_property
     def side(self) -> dict[str, list[Cell]]:
         """The side tables that the grid can make, and the cells that each is made from."""
         return side_tables(self.configuration, self.rows)
@@ -560,10 +568,21 @@ class Plan:
         return [each for each in quants if not self.partial or Path(manifest_file(*each)).is_file()]
 
     @property
+    def baseline(self) -> list[str]:
+        """What the grid's cells are checked against, where anything is named."""
+        named = self.configuration.baseline
+        return [named] if named is not None else []
+
+    @property
     def grid_settings(self) -> list[str]:
-        """The values of --config, as write_grid takes them."""
+        """The values of --config, as write_grid takes them; what is checked against is no part of the grid."""
         given = self.configuration.overrides.items()
-        return [f"--set={key}={value}" for key, value in given if key != "grid"]
+        return [f"--set={key}={value}" for key, value in given if key not in ("grid", "baseline")]
+
+    @cached_property
+    def never_rehearsed(self) -> int:
+        """How many of the cells whose weights are pulled were never rehearsed, as the heading says."""
+        return unrehearsed(self.configuration, self.rows)[0]
 
     def archived_code(self) -> str:
         """The digest of the code that goes into the archive, and its commit."""

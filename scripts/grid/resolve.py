@@ -17,7 +17,7 @@ from scripts.engines.tuning import ENGINE_CACHE
 from scripts.grid.configuration import ENGINES, MODELS, Configuration
 from scripts.records.engines import EngineEntry, Variant
 from scripts.records.grid import Block, Config, Estimate, Passes
-from scripts.records.models import Precision
+from scripts.records.models import Precision, source_quant
 from scripts.records.question import QuestionAsked, QuestionRound
 from scripts.records.settings import Architecture, Arguments, HarnessSettings, Settings
 from scripts.records.sweep import SweepAsked
@@ -103,15 +103,19 @@ class Cell:
         return f"{self.folder}/forced.json" if any(self.forced.by_mode.values()) else None
 
     @property
+    def session_seconds(self) -> float:
+        """Estimated seconds of one session."""
+        rate = self.estimate
+        return rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
+
+    @property
     def seconds(self) -> float:
         """Estimated seconds of all the cell's sessions; of a question, of all that its budget allows."""
-        rate, sessions = self.estimate, self.sessions
+        sessions = self.sessions
         if self.question and self.question.budget.tokens is not None:
-            most = self.question.budget.tokens / (self.replays * rate.tokens_per_replay)
+            most = self.question.budget.tokens / (self.replays * self.estimate.tokens_per_replay)
             sessions = min(sessions, math.ceil(most))
-        return sessions * (
-            rate.start_seconds + self.replays * rate.tokens_per_replay / rate.tokens_per_second
-        )
+        return sessions * self.session_seconds
 
 
 def resolve_cells(configuration: Configuration) -> list[Cell]:
@@ -202,11 +206,9 @@ def _endpoint(config: Config) -> str:
 
 def built_from(configuration: Configuration, cell: Cell) -> list[Quant]:
     """The quants that a cell needs: its own first, then what that is built from, and so on."""
-    found: list[Quant] = []
-    name: str | None = cell.precision
-    while name is not None:
-        found.append((cell.model, name))
-        name = configuration.precision(cell.model, name).from_
+    found: list[Quant] = [(cell.model, cell.precision)]
+    while (source := configuration.precision(*found[-1]).from_) is not None:
+        found.append(source_quant(found[-1][0], source))
     return found
 
 

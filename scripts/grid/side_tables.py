@@ -15,15 +15,14 @@ from scripts.records.grid import LeakPair, PruningWanted, WarmPair
 from scripts.records.settings import Settings
 from scripts.sessions.load import KEEPS_NOTHING
 
-LEAK, REAP, SPEED, WARM, COMPARE, NEAR_TIES = (
-    f"results/{name}.md" for name in ("leak", "reap", "speed", "warm", "compare", "near-ties")
+LEAK, REAP, SPEED, WARM, NEAR_TIES = (
+    f"results/{name}.md" for name in ("leak", "reap", "speed", "warm", "near-ties")
 )
 WANTED = {
     LEAK: "two cells that differ in the harness's listing alone (list_files: names and ls)",
     REAP: "a key `reap` with the pruned cell and those it is compared with",
     SPEED: "a cell that is run",
     NEAR_TIES: "a cell that is run",
-    COMPARE: "a key `compare` with pairs of cells",
     WARM: "a cell whose harness keeps the prefix cache from replay to replay (prefix_cache: kept)",
 }
 COUNTING = (
@@ -161,9 +160,8 @@ def side_tables(configuration: Configuration, cells: Sequence[Cell]) -> dict[str
     leaks = [cell for pair in leak_pairs(configuration, cells) for cell in pair]
     compared = [cell for each in comparisons(configuration, cells) for cell in (each.pruned, *each.against)]
     warm = [cell for pair in warm_pairs(configuration, cells) for cell in pair if cell is not None]
-    pairs = [cell for pair in compared_pairs(configuration, cells) for cell in pair]
     run = [cell for cell in cells if cell.planned is None]
-    found = {LEAK: leaks, REAP: compared, SPEED: run, NEAR_TIES: run, WARM: warm, COMPARE: pairs}
+    found = {LEAK: leaks, REAP: compared, SPEED: run, NEAR_TIES: run, WARM: warm}
     return {
         file: list({cell.path: cell for cell in made_from}.values())
         for file, made_from in found.items()

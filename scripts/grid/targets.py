@@ -8,8 +8,9 @@ from scripts.common.errors import ConfigError, nearest
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration
 from scripts.grid.resolve import Cell
-from scripts.grid.side_tables import WANTED, side_tables
+from scripts.grid.side_tables import WANTED, compared_pairs, side_tables
 from scripts.grid.sweeps import curve_file, curves
+from scripts.records.grid import compare_page
 
 PARTS = ("model", "precision", "engine", "variant")
 # What every grid makes right under results/; side tables beside it.
@@ -21,6 +22,8 @@ FILES = (
     "results/table.csv",
     "results/table.md",
 )
+CHECKED = ("results/check.json", "results/check.xml")
+REHEARSAL = "results/rehearsal.md"
 
 
 def check_targets(targets: Iterable[str], configuration: Configuration, cells: Sequence[Cell]) -> None:
@@ -30,6 +33,8 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
     Targets elsewhere, and names of rules, are left to Snakemake. Raises ConfigError with the nearest name.
     """
     for target in targets:
+        if target in ("check", *CHECKED):
+            _check_baseline(target, configuration)
         parts = target.removeprefix("./").rstrip("/").split("/")
         if parts[:2] == ["results", "cells"]:
             _check_cell(target, parts[2:], configuration, cells)
@@ -42,6 +47,14 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     f"the grid {configuration.grid_name} has no such ablation",
                     where=target,
                     remedy=nearest(page, pages),
+                )
+        elif parts[:2] == ["results", "compare"]:
+            pages = {compare_page(one.path): "" for one, _ in compared_pairs(configuration, cells)}
+            if (page := "/".join(parts)) not in pages:
+                raise ConfigError(
+                    f"the grid {configuration.grid_name} has no such comparison",
+                    where=target,
+                    remedy=nearest(page, pages) if pages else "its key `compare` names pairs of cells",
                 )
         elif parts[:2] == ["results", "curves"]:
             pages = {curve_file(name): "" for name in curves(configuration, cells)}
@@ -58,6 +71,12 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     where=target,
                     remedy=f"it takes {WANTED['/'.join(parts)]}; grids that have it are in config/grids/",
                 )
+        elif "/".join(parts) == REHEARSAL:
+            raise ConfigError(
+                "a rehearsal makes this file",
+                where=target,
+                remedy="add --config rehearse=true after the target",
+            )
         elif parts[0] == "results" and len(parts) == 2 and "/".join(parts) not in FILES:
             raise ConfigError(
                 "nothing makes this file", where=target, remedy=nearest("/".join(parts), [*FILES, *WANTED])
@@ -70,6 +89,27 @@ def check_targets(targets: Iterable[str], configuration: Configuration, cells: S
                     where=target,
                     remedy=nearest(parts[2].removesuffix(".json"), engines),
                 )
+
+
+def _check_baseline(target: str, configuration: Configuration) -> None:
+    """Refuse a check of a grid against nothing or against what is not there, and by another name."""
+    named = configuration.baseline
+    if target != "check":
+        raise ConfigError(
+            "it is written by the target `check`", where=target, remedy="snakemake --cores 1 check"
+        )
+    if named is None:
+        raise ConfigError(
+            "no baseline is named",
+            where=target,
+            remedy="keep one: python -m scripts.freeze results baseline.json; name it: --config baseline=baseline.json",
+        )
+    if not (configuration.root / named).exists():
+        raise ConfigError(
+            "there is no such baseline",
+            where=named,
+            remedy="make it: python -m scripts.freeze RESULT baseline.json",
+        )
 
 
 def _check_cell(target: str, parts: list[str], configuration: Configuration, cells: Sequence[Cell]) -> None:

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from scripts.common.errors import ConfigError, DataError, nearest
 from scripts.common.files import sha256_file, written_aside
 from scripts.quants.checkpoint import CHAT_FILES, CONFIG
-from scripts.quants.gguf_files import quantise_gguf, tensor_types, write_gguf
+from scripts.quants.gguf_files import is_written, quantise_gguf, tensor_types, write_gguf
 from scripts.quants.manifest import NAME, make_manifest, verify_manifest, write_manifest
 from scripts.quants.safetensors_files import describe_groups
 from scripts.records.manifest import WeightsSource
-from scripts.records.models import Precision
+from scripts.records.models import Precision, source_quant
 
 GGUF = "model.gguf"
 
@@ -106,6 +106,28 @@ def _dequantise(
     )
 
 
+def _reshape(root: Path, entry: Precision, quants: Path, aside: Path, quantiser: Quantiser) -> WeightsSource:
+    """The checkpoint of the precision `from` in another shape; a GGUF file too where all its experts are there."""
+    from scripts.quants.reshape import reshape
+
+    assert entry.from_ is not None and entry.shape is not None and entry.seed is not None
+    source = quants.parent.joinpath(*source_quant(quants.name, entry.from_))
+    verify_manifest(source / NAME)
+    reshape(source, aside, entry.shape, entry.seed)
+    for name in CHAT_FILES:
+        shutil.copyfile(source / name, aside / name)
+    if not entry.shape.one_expert and is_written(aside):
+        write_gguf(aside, aside / GGUF)
+    return WeightsSource(
+        recipe="reshape",
+        from_=entry.from_,
+        from_manifest_sha256=sha256_file(source / NAME),
+        shape=entry.shape,
+        seed=entry.seed,
+        numpy=version("numpy"),
+    )
+
+
 def write_gguf_manifest(folder: Path, model: str, precision: str, source: WeightsSource) -> None:
     """Write the manifest of a quant with a GGUF file, whose types it names, and of the experts how many were pruned."""
     types = tensor_types(folder / GGUF)
@@ -126,6 +148,7 @@ RECIPES: dict[str, Recipe] = {
     "gguf-bf16": _gguf_bf16,
     "llama-quantize": _llama_quantize,
     "package": _package,
+    "reshape": _reshape,
 }
 
 
@@ -153,4 +176,7 @@ def build_quant(
         )
     with written_aside(output.parent) as aside:
         source = recipe(root, entry, aside.parent, aside, quantiser)
-        write_gguf_manifest(aside, model, precision, source)
+        if (aside / GGUF).is_file():
+            write_gguf_manifest(aside, model, precision, source)
+        else:
+            write_manifest(aside, make_manifest(aside, model=model, precision=precision, source=source))

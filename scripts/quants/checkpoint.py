@@ -12,6 +12,8 @@ from scripts.records.base import Record, convert
 
 CONFIG = "config.json"
 CHAT_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+# Where a file holds one expert for all: config.json's key with their number, and a tensor that no loader knows.
+ONE_EXPERT = "copies_of_expert_0"
 
 
 class ModelConfig(Record, frozen=True, kw_only=True):
@@ -76,6 +78,11 @@ def read_hybrid_config(folder: Path) -> HybridConfig | None:
 def copy_config(source: Path, target: Path, *, experts: int) -> None:
     """Copy the config.json of the checkpoint in `source` for one with so many experts; all its other keys stay."""
     write_json(target / CONFIG, {**read_json(source / CONFIG), "num_experts": experts})
+
+
+def one_expert(folder: Path) -> int:
+    """For how many experts the one in a checkpoint's file stands; 0 where all are there, or there is no config.json."""
+    return int(read_json(folder / CONFIG).get(ONE_EXPERT, 0)) if (folder / CONFIG).is_file() else 0
 
 
 def keep_layers(source: Path, target: Path, layers: int | None) -> None:

@@ -107,6 +107,11 @@ def write_gguf(checkpoint: Path, output: Path) -> None:
     writer.close()
 
 
+def is_written(checkpoint: Path) -> bool:
+    """Whether write_gguf knows the architecture of the checkpoint in the folder."""
+    return read_config(checkpoint).architectures[0] in _ARCHITECTURES
+
+
 def _add_vocabulary(writer: gguf.GGUFWriter, checkpoint: Path, config: ModelConfig) -> None:
     """The tokens of tokenizer.json (byte-level BPE) with its special ids, or none where there is no such file."""
     path = checkpoint / "tokenizer.json"

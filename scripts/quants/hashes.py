@@ -7,6 +7,8 @@ A terabyte takes an hour to hash: the result is kept in the hidden file `.hashes
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scripts.common.errors import DataError
@@ -28,21 +30,36 @@ class Hashed(Record, frozen=True, kw_only=True):
 
 def cached_sha256(folder: Path, path: str, *, large: int = LARGE) -> str:
     """The sha256 of the file `path` in `folder`; of a large one from the cache, where that still fits the file."""
-    file = folder / path
-    try:
-        status = file.stat()
-    except FileNotFoundError as error:
-        raise DataError("the file is missing", where=str(file)) from error
-    if status.st_size < large:
-        return sha256_file(file)
-    stamp = (status.st_size, status.st_mtime_ns)
-    known = _read(folder).get(path)
-    if known is not None and not os.environ.get(VARIABLE) and (known.size, known.mtime_ns) == stamp:
-        return known.sha256
-    found = Hashed(size=stamp[0], mtime_ns=stamp[1], sha256=sha256_file(file))
-    all_known = _read(folder) | {path: found}
-    write_json(folder / CACHE, {name: each.as_json() for name, each in all_known.items()})
-    return found.sha256
+    return cached_sha256s(folder, [path], large=large)[path]
+
+
+def cached_sha256s(folder: Path, paths: Iterable[str], *, large: int = LARGE) -> dict[str, str]:
+    """The sha256 of each of the files `paths` in `folder`, a core a file; DataError where one is missing."""
+    known = _read(folder)
+
+    def compute(path: str) -> tuple[str, Hashed]:
+        try:
+            status = (folder / path).stat()
+        except FileNotFoundError as error:
+            raise DataError("the file is missing", where=str(folder / path)) from error
+        stamp = (status.st_size, status.st_mtime_ns)
+        cached = known.get(path)
+        if (
+            status.st_size >= large
+            and cached is not None
+            and not os.environ.get(VARIABLE)
+            and (cached.size, cached.mtime_ns) == stamp
+        ):
+            return path, cached
+        return path, Hashed(size=stamp[0], mtime_ns=stamp[1], sha256=sha256_file(folder / path))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = dict(pool.map(compute, paths))
+    new = {path: each for path, each in found.items() if each.size >= large and each != known.get(path)}
+    if new:
+        kept = _read(folder) | new
+        write_json(folder / CACHE, {name: each.as_json() for name, each in kept.items()})
+    return {path: each.sha256 for path, each in found.items()}
 
 
 def _read(folder: Path) -> dict[str, Hashed]:

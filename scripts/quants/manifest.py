@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.common.errors import DataError
-from scripts.quants.hashes import cached_sha256
+from scripts.quants.hashes import cached_sha256s
 from scripts.quants.safetensors_files import describe_groups, read_tensors, types_by_group
 from scripts.records.manifest import Manifest, ManifestFile, WeightsSource
 
@@ -32,14 +32,17 @@ def make_manifest(
     """
     if types is None:
         types = types_by_group(read_tensors(folder))
-    files = [
-        ManifestFile(
-            path=path.relative_to(folder).as_posix(),
-            size=path.stat().st_size,
-            sha256=cached_sha256(folder, path.relative_to(folder).as_posix()),
-        )
+    paths = [
+        path.relative_to(folder)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != NAME and not _hidden(path.relative_to(folder))
+    ]
+    hashes = cached_sha256s(folder, [path.as_posix() for path in paths])
+    files = [
+        ManifestFile(
+            path=path.as_posix(), size=(folder / path).stat().st_size, sha256=hashes[path.as_posix()]
+        )
+        for path in paths
     ]
     return Manifest(
         model=model,
@@ -65,11 +68,16 @@ def verify_manifest(path: Path) -> Manifest:
     """Read a manifest and check every file against it; DataError names the first that is missing or changed."""
     manifest = Manifest.read(path)
     remedy = f"build the quant again: snakemake --cores 1 -F -- {path}"
+    there = [entry.path for entry in manifest.files if (path.parent / entry.path).is_file()]
+    sizes = {entry: (path.parent / entry).stat().st_size for entry in there}
+    hashes = cached_sha256s(
+        path.parent, [each.path for each in manifest.files if sizes.get(each.path) == each.size]
+    )
     for entry in manifest.files:
         file = path.parent / entry.path
-        if not file.is_file():
+        if entry.path not in sizes:
             raise DataError("the manifest names this file and it is missing", where=str(file), remedy=remedy)
-        if file.stat().st_size != entry.size or cached_sha256(path.parent, entry.path) != entry.sha256:
+        if hashes.get(entry.path) != entry.sha256:
             raise DataError(
                 "the file is not the one that the manifest names: it has changed",
                 where=str(file),

@@ -133,9 +133,10 @@ GROUPS = (
     ("embedding", re.compile(r"embed_tokens")),
     ("output", re.compile(r"(^|\.)lm_head\.")),
 )
-# What goes with a quantised matrix and is no weight itself.
+# What goes with a quantised matrix, or marks a file with one expert, and is no weight itself.
 COMPANION = re.compile(
-    r"(_scale|_scale_inv|_scale_2|_global_scale|_shape|_zero_point|_zeros|g_idx|qzeros|scales|_bias_correction)$"
+    r"(_scale|_scale_inv|_scale_2|_global_scale|_shape|_zero_point|_zeros|g_idx|qzeros|scales|_bias_correction"
+    r"|copies_of_expert_0)$"
 )
 NAMES = {
     "F8_E4M3": "FP8",

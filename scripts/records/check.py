@@ -34,6 +34,8 @@ class BaselineCell(Record, frozen=True, kw_only=True):
     """Of each session the replays, in their order, by their place in `distinct`."""
     distinct: list[Distinct]
     """Its replays, those that are the same bytes once."""
+    refused: str | None = None
+    """The last error of its engine, which refused to start, so that there is no replay; null where it ran."""
 
 
 class Baseline(FileRecord, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class CellCheck(Record, frozen=True, kw_only=True):
     reason: str
     """From what that follows, in a sentence."""
     chance: float | None
-    """The chance that sessions part as much as these if nothing changed; null where nothing was compared."""
+    """The chance that sessions part as much as these if nothing changed; null where no session could be compared."""
     engine: tuple[str, str] | None
     """The engine of the baseline and of now, where they are not the same."""
 

@@ -203,6 +203,12 @@ class Forced(FileRecord, frozen=True, kw_only=True, omit_defaults=True):
     """The requests beside the passes; missing at a concurrency of 1."""
     transcript_sha256: str | None = None
     """The sha256 of the transcript that was fed back."""
+    seconds: dict[Mode, float] | None = None
+    """Mode → seconds in all its passes, digests and files included; missing in older files, and of a refused start."""
+    wall_seconds: float | None = None
+    """Seconds from the engine's start to its end; missing as `seconds` is."""
+    gpus: int | None = None
+    """How many GPUs the engine took; missing as `seconds` is."""
 
     @classmethod
     def upgrade(cls, content: dict[str, Any], version: int) -> dict[str, Any]:

@@ -37,6 +37,12 @@ class Config(Record, frozen=True, kw_only=True):
     """A folder with the tokenizer of its model; null is text mode."""
     requests: str | None = None
     """A file of requests that are asked in place of the grid's workloads; null is these."""
+    baseline: str | None = None
+    """What `snakemake check` holds the grid's cells against; null is what the grid names."""
+    rehearse: bool = False
+    """Start every cell once with a drawn checkpoint of a few layers, and run no session."""
+    rehearse_in: Literal["own", "process"] = "own"
+    """Whether engines in containers are rehearsed as they are, or as the engine of their kind that is a process."""
 
 
 class Estimate(Record, frozen=True, kw_only=True):
@@ -156,7 +162,9 @@ class GridFile(Record, frozen=True, kw_only=True):
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
     compare: list[tuple[str, str]] = []
-    """Pairs of cells that results/compare.md sets side by side, by their paths."""
+    """Pairs of cells that pages of results/compare/ set side by side, by their paths."""
+    baseline: str | None = None
+    """What `snakemake check` holds the grid's cells against: a file of scripts.freeze, or a result."""
 
 
 class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -209,6 +217,16 @@ class GridCell(Record, frozen=True, kw_only=True, omit_defaults=True):
     def label(self) -> str:
         """What tells the row apart beside its model: the precision, and the variant where it is not base."""
         return self.precision if self.variant == "base" else f"{self.precision}, {self.variant}"
+
+
+def fed_folder(folder: str, source: str) -> str:
+    """Where the passes of the cell in `folder` over the trajectory of another are; `source`: that one's path."""
+    return f"{folder}/fed/{source.replace('/', '--')}"
+
+
+def compare_page(path: str) -> str:
+    """The page that sets a cell beside others, from the root; `path`: the cell's."""
+    return f"results/compare/{path.replace('/', '-')}.md"
 
 
 class Control(Record, frozen=True, kw_only=True):
@@ -301,9 +319,21 @@ class Grid(FileRecord, frozen=True, kw_only=True):
     reap: list[PruningWanted] = []
     """What results/reap.md compares."""
     compare: list[tuple[str, str]] = []
-    """Pairs of cells that results/compare.md sets side by side, by their paths."""
+    """Pairs of cells that pages of results/compare/ set side by side, by their paths."""
     warm: list[WarmPair] = []
     """What results/warm.md compares."""
+
+    @property
+    def compared(self) -> dict[str, list[tuple[str, str]]]:
+        """The pages of results/compare/, from the root, each with its pairs: one page for each first cell."""
+        pages: dict[str, list[tuple[str, str]]] = {}
+        for pair in self.compare:
+            pages.setdefault(compare_page(pair[0]), []).append(pair)
+        return pages
+
+    def fed(self, cell: GridCell) -> list[str]:
+        """The paths of the cells whose trajectories a cell is fed, where these are forced."""
+        return [one for one, other in self.compare if other == cell.path]
 
 
 class ControlReading(Record, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from scripts.records.grid import Controls, Grid
 from scripts.records.machine import Code
 from scripts.records.manifest import Evicted, Manifest
 from scripts.records.question import QuestionRound
+from scripts.records.rehearsal import Rehearsal
 from scripts.records.session import SessionRecord
 from scripts.records.sweep import SweepRecord
 from scripts.records.transcript import Turn, TurnAnswered, TurnLogprobs, TurnTiming
@@ -38,6 +39,7 @@ FILES: dict[str, type[Record]] = {
     "manifest": Manifest,
     "pass-line": PassTurn,
     "question-round": QuestionRound,
+    "rehearsal": Rehearsal,
     "session": SessionRecord,
     "sweep": SweepRecord,
     "logprobs-line": TurnLogprobs,

@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from scripts.records.base import FileRecord, Record
-from scripts.records.models import Calibration, TokenizerSource
+from scripts.records.models import Calibration, Shape, TokenizerSource
 
 
 class ManifestFile(Record, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class WeightsSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     source: str | None = None
     """The folder, from the root, of the checkpoint or of the config.json they were drawn after."""
     from_: str | None = msgspec.field(name="from", default=None)
-    """The precision that was quantised, dequantised or pruned."""
+    """The precision that was quantised, dequantised, pruned or reshaped; of another model as MODEL/PRECISION."""
     from_manifest_sha256: str | None = None
     """The sha256 of its manifest."""
     type: str | None = None
@@ -61,11 +61,13 @@ class WeightsSource(Record, frozen=True, kw_only=True, omit_defaults=True):
     experts: Experts | None = None
     """How many there were and are, of pruned weights."""
     seed: int | None = None
-    """What random weights were drawn from."""
+    """What random weights were drawn from, or what is random of reshaped ones."""
     head_scale: float | None = None
     """The standard deviation of their logits."""
     attention_scale: float | None = None
     """The norms of their queries and keys."""
+    shape: Shape | None = None
+    """What the weights were brought into."""
     residual_scale: float | None = None
     """The deviation of the matrices whose products are added to the residual; missing where it is 1."""
     layers: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar, Self
 
 from scripts.records.base import FileRecord, Record
@@ -131,6 +132,8 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """Seconds in the engine of each replay."""
     wall_seconds: float | None = None
     """Seconds from the first replay's start to the last one's end."""
+    start_seconds: float | None = None
+    """Seconds until the engine was ready; null where it refused to start, and in older files."""
     load: LoadRecord | None = None
     """The requests beside the replay; null at a concurrency of 1."""
     waits: Waits | None = None
@@ -171,6 +174,13 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """Why its engine refused to start, so that there is no replay; null where it ran."""
     ignored: dict[str, str] | None = None
     """Argument or variable of the variant → what the engine's log says of not heeding it; null in older files."""
+
+    @property
+    def elapsed_seconds(self) -> float | None:
+        """Seconds from its beginning to its end, the engine's start included; None where it does not say."""
+        if self.started is None or self.ended is None:
+            return None
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
     @classmethod
     def parse(cls, content: object, where: str) -> Self:

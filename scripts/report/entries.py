@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.common.errors import DataError
+from scripts.comparison.pairs import Distance, distances
 from scripts.records.cell import Cell, read_cell
 from scripts.records.grid import Grid, GridCell
 from scripts.records.manifest import Manifest
@@ -21,6 +22,7 @@ class Entry:
 
     `not_run`: why there is no summary, in words that begin with "not run"; None where there is one.
     `quantised`: the manifest's text, None where there is no manifest. `refused`: what the engine refused, where it did.
+    `distance`: how far it is from another cell, whose trajectory it was fed; None where it was fed none.
     """
 
     planned: GridCell
@@ -28,6 +30,7 @@ class Entry:
     not_run: str | None
     quantised: str | None
     refused: Refusal | None = None
+    distance: Distance | None = None
 
     @property
     def name(self) -> str:
@@ -41,7 +44,9 @@ class Entry:
 
 def read_entries(grid: Grid, results: Path) -> list[Entry]:
     """One entry a cell, in the grid's order."""
-    return [read_entry(planned, results, partial=grid.partial) for planned in grid.cells]
+    far = distances(grid, results)
+    entries = [read_entry(planned, results, partial=grid.partial) for planned in grid.cells]
+    return [replace(each, distance=far.get(each.planned.path)) for each in entries]
 
 
 def read_entry(planned: GridCell, results: Path, *, partial: bool) -> Entry:

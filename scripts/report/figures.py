@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scripts.common.words import count as count
-from scripts.records.cell import Cause, Cell, Difference, Predicted, Score, Ties, Tokens
+from scripts.records.cell import Cause, Cell, Difference, Kernels, Predicted, Score, Ties, Tokens
 from scripts.records.figures import Interval, NoiseSpread, Rate
 from scripts.records.forced import CellForced
 from scripts.records.question import QuestionFound
 from scripts.verdict.parts import sessions_apart, sessions_within
 from scripts.verdict.rates import upper_bound
 from scripts.verdict.sessions import replays_differ as replays_that_differ
+
+if TYPE_CHECKING:
+    from scripts.comparison.pairs import Distance
 
 DASH = "–"
 
@@ -37,6 +41,16 @@ def tiny(value: float) -> str:
 def percent(share: float | None) -> str:
     """A share of 1 in per cent, one decimal at most: 93.3 %, 100 %; a dash for None."""
     return DASH if share is None else f"{round(100 * share, 1):.4g} %"
+
+
+def distance(found: Distance | None) -> str:
+    """Where two cells hold the same id the most likely, and how far they are apart at least, in the mean; a dash for
+    None."""
+    if found is None or not found.along.positions:
+        return DASH
+    along = found.along
+    apart = significant(along.divergence.mean) if along.divergence else DASH
+    return f"{percent(along.top1_equal / along.positions)}, {apart}"
 
 
 def k_of_n(k: int | None, n: int) -> str:
@@ -154,15 +168,18 @@ def steps(found: Difference) -> str:
 
 def named_kernels(found: Cell) -> dict[str, str]:
     """What is computed → what computed it, of a cell; what does not apply is left out."""
-    if found.kernels is None:
-        return {}
+    return {} if found.kernels is None else kernel_words(found.kernels)
+
+
+def kernel_words(found: Kernels) -> dict[str, str]:
+    """What is computed → what computed it; what does not apply is left out."""
     named = {
-        "experts": found.kernels.experts,
-        "dense": found.kernels.dense,
-        "attention": found.kernels.attention,
-        "linear attention": found.kernels.linear_attention,
-        "all-reduce": found.kernels.all_reduce,
-        "runner": found.kernels.runner,
+        "experts": found.experts,
+        "dense": found.dense,
+        "attention": found.attention,
+        "linear attention": found.linear_attention,
+        "all-reduce": found.all_reduce,
+        "runner": found.runner,
     }
     return {name: word for name, word in named.items() if word is not None}
 

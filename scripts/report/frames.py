@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from scripts.comparison.pairs import Distance
 from scripts.records.base import Record
 from scripts.records.cell import Kernels
 from scripts.records.forced import MODES, ModeForced, ModeNotRun
@@ -24,6 +25,7 @@ PARTS = "parts"
 VOLATILE = "volatile in the harness"
 KERNELS = "computed by"
 FLAGS = "flags of the variant"
+DISTANCE = "distance from {}: top-1, KL ≥ nat"
 
 
 def finding(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -71,13 +73,23 @@ def leaked(entries: Sequence[Entry]) -> bool:
     return any(entry.summary and entry.summary.volatile for entry in entries)
 
 
+def distance_column(entries: Sequence[Entry]) -> str | None:
+    """The name of the column that says how far cells are from those whose trajectories they were fed: their precision,
+    where they are of one; None where no cell was fed any."""
+    sources = {entry.distance.source.split("/")[1] for entry in entries if entry.distance}
+    return DISTANCE.format(sources.pop() if len(sources) == 1 else "another cell") if sources else None
+
+
 def details(entries: Sequence[Entry]) -> pd.DataFrame:
     """The rest, one row a cell; the speed in the last column, since it alone varies from build to build."""
     rows = []
     said = flag_verdicts(entries)
+    distance = distance_column(entries)
     for entry in entries:
         row = entry.columns("model", "precision", "variant", "architecture", "engine")
         row["quantised"] = entry.quantised or DASH
+        if distance is not None:
+            row[distance] = figures.distance(entry.distance)
         found = entry.summary
         if any(said.values()):
             row[FLAGS] = said[entry.planned.path] or DASH
@@ -115,6 +127,9 @@ def everything(entries: Sequence[Entry]) -> pd.DataFrame:
     """What table.csv holds: every figure with full precision, tokens_per_second last."""
     asked = any(entry.planned.question for entry in entries)
     rows = [_full_row(entry, asked=asked, parted=parted(entries)) for entry in entries]
+    if distance_column(entries) is not None:
+        for row, entry in zip(rows, entries, strict=True):
+            row |= _distance_columns(entry.distance)
     if resolved(entries):
         said = flag_verdicts(entries)
         for row, entry in zip(rows, entries, strict=True):
@@ -201,6 +216,18 @@ def _full_row(entry: Entry, *, asked: bool, parted: bool) -> Row:
 def _fields(prefix: str, found: Record | None, *names: str) -> Row:
     """These fields of a record as columns; empty ones where there is no record."""
     return {f"{prefix}{name.rstrip('_')}": None if found is None else getattr(found, name) for name in names}
+
+
+def _distance_columns(found: Distance | None) -> Row:
+    along = found.along if found else None
+    apart, change = (along.divergence, along.logprob_change) if along else (None, None)
+    return {
+        "distance_from": found.source if found else None,
+        "distance_mode": found.mode if found else None,
+        **_fields("distance_", along, "positions", "top1_equal", "equal_bits"),
+        **_fields("distance_kl_at_least_", apart, "mean", "p50", "p99", "max"),
+        **_fields("distance_logprob_change_", change, "mean", "p50", "p99", "max"),
+    }
 
 
 def _forced_columns(prefix: str, found: ModeForced | ModeNotRun | None) -> Row:

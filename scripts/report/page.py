@@ -40,6 +40,7 @@ LEGEND = """\
 {parts}\
 {cause}\
 {volatile}\
+{distance}\
 - **first difference**: tokens the episode had generated before the earliest difference, and by how many nat
   the reference preferred its token there; `≥`: the other token was not among the candidates listed.{steps}
 - **noise p99**: how far the logprob of the chosen token, and the margin between the best two, differ between
@@ -93,6 +94,12 @@ VOLATILE = """\
 - **volatile in the harness**: which tool's results, or the prompt, part the replays, of which kind that is, and in
   how many places; results/leak.md has the bytes.
 """
+DISTANCE = """\
+- **distance**: the cell was fed the trajectory of another one, once, and what it computed was held against what that
+  one did, position by position: at how many both have the same most likely id, and a lower bound of the
+  Kullback-Leibler divergence in the mean over positions. A cell that repeats itself need not be near;
+  results/compare/ has more.
+"""
 QUESTION = """\
 - **question**: replays went on, a session at a time, until a sequential probability ratio test whose unit is the
   replay, taking sessions as alike, told whether the rate of flips is at most r0 or at least r1, or the budget was
@@ -143,6 +150,7 @@ def legend(grid: Grid, entries: Sequence[Entry]) -> str:
         cause=cause,
         volatile=volatile,
         question=asked,
+        distance=DISTANCE if frames.distance_column(entries) else "",
         kernels=KERNELS if any(cell.kernels for cell in found) else "",
         steps=STEPS if steps else "",
         flags=FLAGS if any(frames.flag_verdicts(entries).values()) else "",

@@ -27,7 +27,7 @@ from scripts.sessions.aside import session_folder
 from scripts.sessions.deployment import Deployment
 from scripts.sessions.load import Load, Requests
 from scripts.sessions.progress import Progress
-from scripts.verdict.forced import summarise_forced
+from scripts.verdict.forced import pass_file, summarise_forced
 
 CANDIDATES = 2  # best and second: the margin
 
@@ -102,11 +102,6 @@ FORCE: dict[Mode, Callable[[Engine, str, list[RecordedTurn]], Iterator[PassTurn]
 }
 
 
-def pass_file(number: int, mode: Mode) -> str:
-    """The name of a pass's file."""
-    return f"pass-{number:02d}.{mode}.jsonl"
-
-
 def recorded_requests(episodes: Mapping[str, list[RecordedTurn]]) -> Requests:
     """The requests of a background stream: the recorded prompts, in an order that nobody chose, answered freely."""
     turns = [turn for found in episodes.values() for turn in found]
@@ -126,10 +121,11 @@ def recorded_requests(episodes: Mapping[str, list[RecordedTurn]]) -> Requests:
 
 @dataclass(frozen=True)
 class Passes:
-    """What became of the passes: why a mode has none, and the load beside them."""
+    """What became of the passes: why a mode has none, the load beside them, seconds in all passes of each mode."""
 
     not_run: dict[Mode, str]
     load: LoadRecord | None
+    seconds: dict[Mode, float]
 
 
 def force_passes(
@@ -144,6 +140,7 @@ def force_passes(
     first = next(iter(episodes.values()))[0]
     engine.generate(first.prompt_ids, max_tokens=4, stop_ids=[], top_logprobs=1)  # warm-up, thrown away
     not_run: dict[Mode, str] = {mode: "no pass was asked for" for mode in FORCE if not passes[mode]}
+    spent: dict[Mode, float] = {}
     with Load(engine, settings, recorded_requests(episodes)) as load:
         for number in range(max(passes.values())):
             for mode, force in FORCE.items():
@@ -159,13 +156,15 @@ def force_passes(
                                 stream.write(turn.line())
                                 positions += len(turn.chosen)
                             seconds = time.perf_counter() - started
+                            spent[mode] = spent.get(mode, 0.0) + seconds
                             load.look()
                             progress.turn(number, f"{mode} {scenario}", "–", positions, seconds)
                 except UnsupportedError as error:
                     path.unlink()
                     not_run[mode] = str(error)
+                    spent.pop(mode, None)
     progress.done()
-    return Passes(not_run, load.describe())
+    return Passes(not_run, load.describe(), spent)
 
 
 def force_cell(deployment: Deployment, output: Path, *, passes: Mapping[Mode, int], transcript: Path) -> None:
@@ -183,9 +182,16 @@ def force_cell(deployment: Deployment, output: Path, *, passes: Mapping[Mode, in
             return
         episodes = recorded_episodes(transcript)
         progress = Progress(deployment.title("forced"), max(passes.values()))
+        started = time.perf_counter()
         with deployment.start() as engine:
             made = force_passes(engine, episodes, aside / "forced", passes, progress, deployment.settings)
+        wall = time.perf_counter() - started
         found = summarise_forced(aside, scenarios=list(episodes), not_run=made.not_run)
-        msgspec.structs.replace(found, load=made.load, transcript_sha256=sha256_file(transcript)).write(
-            output
-        )
+        msgspec.structs.replace(
+            found,
+            load=made.load,
+            transcript_sha256=sha256_file(transcript),
+            seconds=made.seconds,
+            wall_seconds=wall,
+            gpus=deployment.settings.gpus,
+        ).write(output)

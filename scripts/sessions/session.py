@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,13 +55,16 @@ def run_session(session: Session, output: Path) -> None:
         started = now()
         player = Player(deployment.chat_form(), session.workload, deployment.settings)
         progress = Progress(deployment.title(f"session {session.number}"), session.replays)
-        played, described, refused = Played([], None, 0.0), None, None
+        played, described, refused, start_seconds = Played([], None, 0.0), None, None, None
         with deployment.gpus() as devices:
             machine = describe_machine()  # while the GPUs are this session's
+            begun = time.monotonic()
             try:
-                with deployment.start_on(devices) as engine, devices.playing():
-                    played = player.play(engine, folder, session.replays, progress)
-                    described = engine.describe()
+                with deployment.start_on(devices) as engine:
+                    start_seconds = round(time.monotonic() - begun, 3)
+                    with devices.playing():
+                        played = player.play(engine, folder, session.replays, progress)
+                        described = engine.describe()
             except StartError as error:
                 refused = find_refusal(error.log, error.ended, deployment.settings.asked)
                 if refused is None:
@@ -69,7 +73,8 @@ def run_session(session: Session, output: Path) -> None:
         clock = player.chat.clock if isinstance(player.chat, ChatForm) else None
         found = _record(session, played, described, machine, started, clock)
         ignored = None if refused else find_ignored(_log(deployment.log), deployment.settings.asked)
-        replace(found, refused=refused, ignored=ignored).write(folder / output.name)
+        found = replace(found, refused=refused, ignored=ignored, start_seconds=start_seconds)
+        found.write(folder / output.name)
 
 
 def _record(

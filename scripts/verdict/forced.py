@@ -82,6 +82,11 @@ class Passes:
         return np.where(self.argmax == usual, self.margins, -self.margins)
 
 
+def pass_file(number: int, mode: Mode) -> str:
+    """The name of a pass's file."""
+    return f"pass-{number:02d}.{mode}.jsonl"
+
+
 def read_passes(cell: Path, mode: Mode) -> Passes | None:
     """All passes of a mode, None where there is none; DataError names a file that is torn or does not fit."""
     found = sorted(

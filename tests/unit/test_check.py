@@ -96,6 +96,17 @@ def test_a_cell_that_was_not_run_is_not_the_same() -> None:
     assert found.cells[0].reason == "it was not run now"
 
 
+def test_an_engine_that_refuses_to_start_now_is_a_change(tmp_path: Path) -> None:
+    refusal = {"refused": {"sentence": "no such kernel", "named": [], "ended": "with code 1"}}
+    starts = freeze(planted(tmp_path / "starts", [replay(1)]))
+    refuses = freeze(planted(tmp_path / "refuses", [], **refusal))
+    assert refuses.cells[0].refused == "no such kernel"
+    for now, outcome in ((refuses, "changed"), (starts, "same")):
+        assert check(starts, now).outcome == outcome
+    assert check(refuses, refuses).outcome == "same"
+    assert "starts now, and refused to" in check(refuses, starts).cells[0].reason
+
+
 def test_the_share_of_false_alarms_over_cells_is_held() -> None:
     assert rejected([0.01, 0.04, 0.9], 0.05) == [True, False, False]
     assert rejected([0.03, 0.04, 0.05], 0.05) == [True, True, True]
@@ -165,7 +176,7 @@ def test_errors_and_other_workloads_are_no_verdict(tmp_path: Path) -> None:
         planted(tmp_path / side, [replay(1)], workload={"name": side, "sha256": side * 64}) for side in "ab"
     ]
     done = command("check", *map(str, sides), "--output", str(tmp_path / "check.json"))
-    assert done.returncode == 2 and "it was asked a" in done.stderr
+    assert done.returncode == 2 and "they were asked other workloads: a (" in done.stderr
     assert command("check", str(tmp_path / "missing.json"), str(sides[0])).returncode == 2
     (tmp_path / "torn.json").write_text(json.dumps({"version": 1}))
     assert command("check", str(tmp_path / "torn.json"), str(sides[0])).returncode == 2

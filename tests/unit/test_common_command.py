@@ -105,3 +105,32 @@ def test_a_command_that_is_cancelled_clears_up(root: Path, tmp_path: Path) -> No
     assert process.wait(20) == 0
     assert (tmp_path / "code").read_text().strip() == "143"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["code", "hold.py", "log"]
+
+
+TALK = """
+import sys
+from pathlib import Path
+from typing import Annotated
+sys.path.insert(0, {root!r})
+from scripts.common.command import run
+
+def main(done: Annotated[Path, "made at the end"], /) -> int:
+    for number in range(20_000):
+        print("a line of some length, and its number is", number)
+    print("said beside it", file=sys.stderr)
+    done.touch()
+    return 3
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize("streams", ["", "2>&1"])
+def test_a_reader_that_has_seen_enough_changes_nothing(root: Path, tmp_path: Path, streams: str) -> None:
+    """The command goes on to its end, with its own exit code and without a traceback."""
+    (tmp_path / "talk.py").write_text(TALK.format(root=str(root)), encoding="utf-8")
+    job = f"{sys.executable} talk.py done {streams} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", job], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "a line of some length, and its number is 0\n")
+    assert done.stderr == ("" if streams else "said beside it\n")
+    assert (tmp_path / "done").is_file()

@@ -175,3 +175,32 @@ def test_the_figures_come_as_json_too(tmp_path: Path, capsys: pytest.CaptureFixt
         cell(tmp_path / side, "m/p/e/v", [replay(1, 2)])
     assert command("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--format", "json").returncode == 0
     assert json.loads(capsys.readouterr().out)["pairs"][0]["sameness"] == "same bits"
+
+
+def test_what_cannot_be_fed_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    sides = [str(cell(tmp_path / side, "m/p/e/v", [replay(1, 2)])) for side in "ab"]
+    done = command("compare", *sides, "--force")
+    assert done.returncode == 1 and "do not say with which settings they ran" in done.stderr
+    settings = {
+        **dict.fromkeys(("model", "precision", "engine", "variant"), "none"),
+        "architecture": "dense",
+        "kind": "llama-cpp-python",
+        "runtime": "process",
+        "arguments": {},
+        "environment": {},
+        "harness": {},
+        "top_logprobs": 5,
+    }
+    said = {"model": "m", "precision": "p", "engine": "e", "settings": settings}
+    sides = [str(cell(tmp_path / side, "m/p/e/v", [replay(1, 2)], **said)) for side in "cd"]
+    done = command("compare", *sides, "--force")
+    assert done.returncode == 1 and "the weights of m p are not here" in done.stderr
+    assert "snakemake --cores 1 results/quants/m/p/manifest.json" in done.stderr
+
+
+def test_what_refused_to_start_is_not_compared(tmp_path: Path) -> None:
+    refusal = {"refused": {"sentence": "no such kernel", "named": [], "ended": "with code 1"}, "files": []}
+    one = cell(tmp_path / "a", "m/p/e/v", [replay(1)])
+    other = cell(tmp_path / "b", "m/p/e/v", [], **refusal)
+    found = compare_results(one, other)
+    assert found.pairs == [] and "refused to start: no such kernel" in found.refused["m/p/e/v"]

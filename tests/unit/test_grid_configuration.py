@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from scripts.common.errors import ConfigError
+from scripts.common.files import write_json
 from scripts.grid.ablations import resolve_ablations
 from scripts.grid.configuration import Configuration, load_configuration
 from scripts.grid.describe import describe_grid, describe_rest, describe_unproven, grid_record, wall_seconds
@@ -206,6 +207,19 @@ def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     assert existing_sessions(tree, cells[1]) == cells[1].session_files[:1]
 
 
+def test_what_sessions_took_is_what_the_others_of_the_cell_will_take(tree: Path) -> None:
+    configuration, cells = load(tree)
+    cell = next(cell for cell in cells if cell.sessions == 4)
+    names = dict(zip(("model", "precision", "engine", "variant"), cell.names, strict=True))
+    times = {"started": "2026-11-26T01:00:00+00:00", "ended": "2026-11-26T02:00:00+00:00"}
+    first = tree / cell.session_files[0]
+    first.parent.mkdir(parents=True)
+    write_json(first, {**names, **times, "session": 0, "tokens": 1, "seconds": 1})
+    said = describe_rest(tree, [cell], configuration.engines)
+    assert said.startswith("3 of 4 sessions are not there yet: about 3.0 hours one after another; taken: ")
+    assert said.endswith("; cells that have sessions by what these took")
+
+
 def test_too_few_sessions_for_an_ablation_are_named_before_they_are_run(
     tree: Path, edit: Callable[[str, str, str], None]
 ) -> None:
@@ -348,6 +362,11 @@ MISTAKES = [
     ("config/config.yaml", "grid: auto", "grid: auto\ngrid: embedded", r"the key 'grid' is here twice"),
     ("config/models.yaml", "from: bf16", "from: bf61", r"q8_0\.from: tinychart-dense has no precision 'bf61'\n.*did you mean 'bf16'"),
     ("config/models.yaml", "from: bf16", "from: q8_0", r"q8_0 from q8_0: a circle"),
+    ("config/models.yaml", "from: bf16", "from: tinychart-mo/bf16", r"q8_0\.from: there is no model 'tinychart-mo'\n.*did you mean 'tinychart-moe'"),
+    ("config/models.yaml", "from: bf16", "from: tinychart-moe/bf61", r"q8_0\.from: tinychart-moe has no precision 'bf61'\n.*did you mean 'bf16'"),
+    ("config/models.yaml", "from: tinychart-dense/bf16", "from: twin-tinychart-dense/fp8", r"bf16 from fp8 from bf16: a circle"),
+    ("config/models.yaml", "experts: 256, top_k: 8, one_expert: true}", "experts: 256}", r"bf16\.shape"),
+    ("config/models.yaml", "      seed: 1\n      shape: {hidden_size: 3072, max_position_embeddings: 16384}\n", "", r"twin-tinychart-dense\.precisions\.bf16"),
     ("config/models.yaml", "tinychart/dense", "tinychart/dence", r"source: there is no folder resources/tinychart/dence"),
     ("config/models.yaml", "architecture: dense", "architecture: sparse", r"'sparse' is not known here\n.*known: dense, moe"),
     ("config/models.yaml", "type: Q8_0", "typ: Q8_0", r"unknown key 'typ'\n.*did you mean 'type'"),

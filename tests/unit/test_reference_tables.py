@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from scripts.archive.check import check_records
+from scripts.archive.contents import GRID
+from scripts.archive.costs import describe_costs
 from scripts.archive.reference import (
     PACKED,
     pack_reference,
@@ -17,6 +22,9 @@ from scripts.archive.reference import (
 )
 from scripts.common.errors import DataError
 from scripts.common.files import read_json, write_json
+from scripts.records.forced import Forced, ModeSummary
+from scripts.records.grid import Grid
+from scripts.records.session import SessionRecord
 from tests.unit.grids import BASE, write_grid
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +43,27 @@ def test_a_packed_grid_is_judged_again_and_agrees(root: Path, tmp_path: Path) ->
     counts, found = verify_reference(tmp_path / "kept")
     assert [str(each) for each in found] == []
     assert (counts.cells, counts.sessions, counts.replays, counts.forced) == (2, 4, 8, 1)
+    assert re.fullmatch(
+        r"0 GPU-minutes in 4 of 4 sessions, starts included; forced replays untimed", counts.costs
+    )
+
+
+def test_what_a_grid_cost_is_told_by_its_records(root: Path) -> None:
+    forced = Forced.read(root / BASE / "forced.json")
+    prefill = forced.modes.prefill
+    assert isinstance(prefill, ModeSummary)
+    seconds = prefill.positions * prefill.passes / 1000  # a thousand positions a second
+    replace(forced, seconds={"prefill": seconds}, wall_seconds=90.0, gpus=4).write(
+        root / BASE / "forced.json"
+    )
+    sessions = [SessionRecord.read(file) for file in (root / BASE).glob("session-*/session.json")]
+    free = sum(each.tokens for each in sessions) / sum(each.seconds for each in sessions)
+    said = describe_costs(root, Grid.read(root / GRID))
+    assert "; 6 in 1 of 1 forced replays; " in said
+    assert said.endswith(
+        f"forced prefill compared 1,000 positions a second, free replays {free:,.0f}: {1000 / free:.1f} times"
+    )
+    assert list(check_records(root, Grid.read(root / GRID))) == []
 
 
 def test_equal_files_are_packed_once_and_come_back_whole(root: Path, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import math
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +17,13 @@ import pytest
 from scripts.common.files import write_json
 from scripts.records.cell import CandidatePair, Difference, Predicted, Ties
 from scripts.records.figures import Interval, Rate, Share
-from scripts.records.forced import CellForced, ModeForced, ModeNotRun, NoiseP99
+from scripts.records.forced import CellForced, ModeForced, ModeNotRun, NoiseP99, PassTurn
+from scripts.records.grid import fed_folder
 from scripts.records.manifest import Manifest, WeightsSource
 from scripts.records.question import Budget, QuestionFound
 from scripts.report import figures
 from scripts.report.controls import BEGIN, END
+from scripts.verdict.forced import pass_file, summarise_forced
 from scripts.verdict.rates import at_most
 from scripts.verdict.summary import summarise
 from tests.unit.cells import answered, command, part, write_cell
@@ -215,6 +219,49 @@ def test_the_second_table(project: Project) -> None:
     assert (one["deterministic"], flip["deterministic"]) == ("–", "no")
     assert one["near-ties explain: predicted flips"] == "–"
     assert one["tokens/s, varies"] == "100"
+
+
+def write_pass(folder: Path, argmax: list[int], chosen: list[float]) -> None:
+    """One pass in decode over a trajectory of its ids, and its forced.json."""
+    (folder / "forced").mkdir(parents=True)
+    turn = PassTurn(
+        scenario="a",
+        turn=0,
+        digests=[
+            hashlib.sha256(repr(each).encode()).hexdigest()[:16] for each in zip(argmax, chosen, strict=True)
+        ],
+        margins=[0.5] * len(argmax),
+        argmax=argmax,
+        chosen=chosen,
+    )
+    (folder / "forced" / pass_file(0, "decode")).write_text(turn.line(), encoding="utf-8")
+    summary = summarise_forced(folder, scenarios=["a"])
+    msgspec.structs.replace(summary, transcript_sha256="5" * 64).write(folder / "forced.json")
+
+
+def test_how_far_a_cell_is_from_the_one_whose_trajectory_it_was_fed_is_a_column(project: Project) -> None:
+    assert "distance" not in project.page
+    one, other = (f"tinychart-dense/{precision}/{ENGINE}/base" for precision in ("bf16", "q4_k_m"))
+    project.grid["compare"] = [[one, other]]
+    write_pass(project.cell("bf16", "base"), [10, 11, 12, 13], [-0.1, -0.1, -0.1, -0.1])
+    fed = fed_folder(str(project.cell("q4_k_m", "base")), one)
+    write_pass(Path(fed), [10, 11, 12, 99], [-0.1, -0.1, -0.2, -3.0])
+    page = project.page
+    _, (first, second, leaky) = tables(page)
+    name = "distance from bf16: top-1, KL ≥ nat"
+    # Of the forced id's probability p and q alone: p log(p/q) + (1 - p) log((1 - p) / (1 - q)), in the mean of four.
+    p, qs = math.exp(-0.1), (math.exp(-0.2), math.exp(-3.0))
+    apart = sum(p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q)) for q in qs) / 4
+    assert (first[name], second[name], leaky[name]) == ("–", f"75 %, {figures.significant(apart)}", "–")
+    assert "- **distance**: " in page
+    row = project.rows[1]
+    assert (row["distance_from"], row["distance_mode"]) == (one, "decode")
+    assert (row["distance_positions"], row["distance_top1_equal"], row["distance_equal_bits"]) == (
+        "4",
+        "3",
+        "2",
+    )
+    assert float(row["distance_kl_at_least_mean"]) == pytest.approx(apart)
 
 
 def test_where_replays_part_is_read_at_a_glance(project: Project) -> None:

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from checkouts import CELLS, Checkout
+from checkouts import CELLS, ENGINE, GRID, Checkout
 
 from tests.terminal import on_terminal
 
@@ -26,7 +26,8 @@ def archived(made: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactor
     """The finished checkout with its archive. To be read, not to be changed."""
     target = tmp_path_factory.mktemp("archived") / "checkout"
     checkout = made[0].copy(target)
-    checkout.edit("config/grids/tiny.yaml", "forced: 0", "forced: 2")
+    pair = [f"tinychart-dense/q8_0/{ENGINE}/{variant}" for variant in ("base", "leaky")]
+    checkout.write_yaml("config/grids/tiny.yaml", {**GRID, "forced": 2, "compare": [pair]})
     done = checkout.run("--cores", "1", "archive")
     assert done.returncode == 0, done.stdout
     return checkout
@@ -79,7 +80,7 @@ def test_a_reader_who_has_only_the_zip_can_judge_it_again(
     done = read(tmp_path / "folder", packages, "-m", "scripts.verify_archive", "../provenance.zip")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
-        "judged again: 2 cells with 4 sessions, 8 replays and 2 forced replays, 4 pages; everything agrees"
+        "judged again: 2 cells with 4 sessions, 8 replays and 2 forced replays, 5 pages; everything agrees"
         in done.stdout
     )
     assert "not those in the archive" not in done.stderr
@@ -107,6 +108,22 @@ def test_the_same_data_gives_the_same_bytes(archived: Checkout) -> None:
     assert done.returncode == 0, done.stdout
     assert "Make the report." in done.stdout and "Archive the grid." in done.stdout
     assert (archived.path / ZIP).read_bytes() == before
+
+
+def test_cells_side_by_side_are_a_page_a_section_and_a_column(archived: Checkout) -> None:
+    name = f"tinychart-dense-q8_0-{ENGINE}-base"
+    page = (archived.path / f"results/compare/{name}.md").read_text(encoding="utf-8")
+    # One engine over one trajectory, whatever its harness showed it before.
+    assert re.search(
+        r"- Forced, decode: (\d+) positions .*; top-1 equal at \1 .*; bits equal at \1 \(100 %\)", page
+    )
+    assert "- Forced, prefill: " in page and "harness list_files: A names; B ls" in page
+    table = (archived.path / "results/table.md").read_text(encoding="utf-8")
+    assert "distance from q8_0: top-1, KL ≥ nat" in table and "| 100 %, 0 " in table
+    assert f'id="page-{name}"' in (archived.path / "results/report.html").read_text(encoding="utf-8")
+    with zipfile.ZipFile(archived.path / ZIP) as packed:
+        fed = f"{CELLS}/leaky/fed/tinychart-dense--q8_0--{ENGINE}--base/"
+        assert {f"{fed}forced.json", f"{fed}forced/pass-00.decode.jsonl"} <= set(packed.namelist())
 
 
 def test_it_names_no_folder_of_this_machine_and_has_no_weights(archived: Checkout) -> None:

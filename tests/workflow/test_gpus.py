@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from checkouts import CELLS, ENGINE, GRID, Checkout
 
+from scripts.provenance.devices import SEATS
 from scripts.records.session import SessionRecord
 from tests.nvidia import uuid, write_nvidia_smi
 
@@ -71,16 +72,18 @@ def test_sessions_run_beside_each_other_each_on_cards_of_its_own(
         assert not any(set(had[folder]) & set(had[other]) for other in beside)
     # First the breadth, and of that what needs most cards.
     order = re.findall(r"Session (\d\d) of \S+ \S+ on ([^,]+),", done.stdout)
-    assert [number for number, _ in order] == ["00"] * 6 + ["01"] * 6
+    numbers = [number for number, _ in order]
+    # Two that find cards free at one look of the scheduler's are begun in any order.
+    assert len(numbers) == 12 and numbers[:5] == ["00"] * 5 and "00" in numbers[5:7], order
     assert order[0] == ("00", FOUR) and ("00", TWO) in order[1:4], "on two of four cards, so with two others"
     bits = (made[0].path / CELLS / "base/session-00/replay-00.logprobs.jsonl").read_bytes()
     for number in ("00", "01"):
         assert (fresh.path / CELLS / f"base/session-{number}/replay-00.logprobs.jsonl").read_bytes() == bits
 
-    # A job that finds fewer cards than it needs says so, and what was made stays.
+    # A job that finds fewer cards than it needs says so, and what was made stays; of shared cards as well.
     fresh.environment["CUDA_VISIBLE_DEVICES"] = uuid(2)
     again = fresh.run(
-        *("--cores", "2", "--keep-going", "-R", "run_session", "--"),
+        *("--cores", "2", "--resources", "gpu_gb=20", "--keep-going", "-R", "run_session", "--"),
         *(f"{CELLS.replace(ENGINE, name)}/base/session-01/session.json" for name in (ENGINE, TWO)),
     )
     assert again.returncode == 1
@@ -92,3 +95,6 @@ def test_sessions_run_beside_each_other_each_on_cards_of_its_own(
         each for folder, each in sessions(fresh).items() if folder == fresh.path / CELLS / "base/session-01"
     ]
     assert only.machine and only.machine.gpus and [gpu.uuid for gpu in only.machine.gpus] == [uuid(2)]
+    assert len(list((fresh.path / "tmp/tempzero-gpus").glob(f"{uuid(2)}.*.lock"))) == SEATS + 1, (
+        "and its turn"
+    )

@@ -7,8 +7,12 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from checkouts import CELLS, ENGINE, Checkout, copy_checkout
@@ -232,6 +236,41 @@ def test_two_builds_write_the_same_bytes(made: tuple[Checkout, str], root: Path,
     (table, page), (expected_table, expected_page) = comparable(other), comparable(made[0])
     assert table == expected_table
     assert without_speed(page) == without_speed(expected_page)
+
+
+def test_a_result_is_checked_against_a_baseline(finished: Checkout) -> None:
+    """A change ends the command with 1, what could not be told does not; what was found is kept and said."""
+
+    def checked(change: Callable[[dict[str, Any]], None], code: int) -> tuple[str, dict[str, Any]]:
+        baseline = json.loads((finished.path / "kept.json").read_text())
+        for cell in baseline["cells"]:
+            change(cell)
+        (finished.path / "baseline.json").write_text(json.dumps(baseline))
+        done = finished.run("--cores", "1", "check", "--config", "baseline=baseline.json")
+        assert done.returncode == code, done.stdout
+        assert ElementTree.parse(finished.path / "results/check.xml").getroot().get("tests") == "1"
+        return done.stdout, json.loads((finished.path / "results/check.json").read_text())
+
+    def other(sessions: int) -> Callable[[dict[str, Any]], None]:
+        return lambda cell: cell.update(
+            sessions=[[0, 0]] * sessions, distinct=[{**cell["distinct"][0], "logprobs": "0" * 64}]
+        )
+
+    refused = finished.run("--cores", "1", "check")
+    assert refused.returncode == 1 and "no baseline is named" in refused.stdout
+    line = [finished.python, "-m", "scripts.freeze", "results", "kept.json"]
+    assert subprocess.run(line, cwd=finished.path).returncode == 0
+    said, found = checked(lambda cell: None, 0)
+    assert "in all: same (1 same)" in said and found["outcome"] == "same"
+    assert [cell["name"] for cell in found["cells"]] == [f"tinychart-dense/q8_0/{ENGINE}/base"]
+    said, found = checked(other(sessions=2), 0)
+    assert "could not tell: tinychart-dense/q8_0" in said and "4 of each can" in found["cells"][0]["reason"]
+    said, found = checked(other(sessions=10), 1)
+    assert "in all: changed (1 changed)" in said and found["cells"][0]["chance"] == pytest.approx(1 / 66)
+    # One engine over one trajectory, whatever its harness showed it before.
+    line = [finished.python, "-m", "scripts.compare", f"{CELLS}/base", f"{CELLS}/leaky", "--force"]
+    done = subprocess.run(line, cwd=finished.path, capture_output=True, text=True)
+    assert re.search(r"- Forced, decode: (\d+) .*; bits equal at \1 \(100 %\)", done.stdout), done.stderr
 
 
 def test_the_lint_is_clean(fresh: Checkout) -> None:
