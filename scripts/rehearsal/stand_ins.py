@@ -146,9 +146,8 @@ class StandIns:
         weights = OWN_WEIGHTS
         if first.get("recipe") == "random":
             name = self.known[model].get("stand_in", {}).get("model", model)
-            weights = (
-                f"{name} {_wanted(precision, entry)}, drawn: {self.layers[model]}{_format(made[precision])}"
-            )
+            name = f"{name} {_wanted(precision, entry)}" if "repository" in entry else name
+            weights = f"{name}, drawn: {self.layers[model]}{_format(made[precision])}"
         return StandIn(
             model=model, precision=precision, weights=weights, unlike=entry.get("stand_in", {}).get("unlike")
         )
