@@ -1,9 +1,11 @@
-"""Train the small models of the embedded grid: their tokenizer, their episodes, then each of the two.
+"""Train the small models of the embedded grid: their tokenizer, their episodes, then each of the three.
 
     python -m scripts.train_tinychart tokenizer --output resources/tinychart
     python -m scripts.train_tinychart episodes --output episodes.npz
     python -m scripts.train_tinychart dense --episodes episodes.npz --output resources/tinychart/dense
     python -m scripts.train_tinychart moe --episodes episodes.npz --output resources/tinychart/moe
+    python -m scripts.train_tinychart moe-32 --episodes episodes.npz --initial resources/tinychart/moe \
+        --output resources/tinychart/moe-32
 
 Needs PyTorch and safetensors beside the engine's environment, and in practice a GPU.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,7 +56,7 @@ def make_tokenizer(output: Path, episodes: int) -> None:
 
 
 def main(
-    what: Literal["tokenizer", "episodes", "dense", "moe"],
+    what: Literal["tokenizer", "episodes", "dense", "moe", "moe-32"],
     /,
     *,
     output: Annotated[Path, "folder (for episodes: file) to write"],
@@ -62,11 +65,15 @@ def main(
     skip: Annotated[int, "seeds to pass over before the first episode"] = 0,
     workers: Annotated[int | None, "processes that draw episodes (default: all cores)"] = None,
     episodes: Annotated[Path | None, "file of drawn episodes to train on"] = None,
-    initial: Annotated[Path | None, "folder of an earlier training to go on from"] = None,
+    initial: Annotated[
+        Path | None,
+        "folder of an earlier training to go on from (moe-32: of the model whose experts are cut)",
+    ] = None,
     steps: Annotated[int, "end after so many steps at the latest"] = 20_000,
     minutes: Annotated[float, "end after so many minutes at the latest"] = 10.0,
     rows: Annotated[int, "episodes a step"] = 32,
     rate: Annotated[float, "highest learning rate"] = 2e-3,
+    hidden_experts: Annotated[float, "moe-32: the highest share of its experts that a row may not use"] = 0.0,
     seed: Annotated[int, "of weights and order"] = 0,
 ) -> None:
     """Train, or make what training needs."""
@@ -94,15 +101,19 @@ def main(
     from scripts.tinychart.model import ModelSpec
     from scripts.tinychart.train import TrainingSpec, train
 
+    models = {
+        "dense": ModelSpec(vocabulary=1792),
+        "moe": ModelSpec(vocabulary=1792, experts=8),
+        "moe-32": ModelSpec(vocabulary=1792, experts=32, active_experts=8, expert_hidden=64, layers=5),
+    }
+    spec = TrainingSpec(
+        steps=steps, rows=rows, length=LENGTH, rate=rate, seed=seed, hidden_experts=hidden_experts
+    )
+    if what == "moe-32":
+        spec = replace(spec, warmup=100, balance_weight=0.0, kept_layers=(0, 1, 2, 4, 5))
     train(
-        ModelSpec(vocabulary=1792, experts=8 if what == "moe" else 0),
-        TrainingSpec(
-            steps=steps,
-            rows=rows,
-            length=LENGTH,
-            rate=rate,
-            seed=seed,
-        ),
+        models[what],
+        spec,
         episodes,
         output,
         minutes=minutes,

@@ -538,8 +538,8 @@ class _Description:
         return self._known[name]
 
     def _below(self, start: str) -> list[Entity]:
-        """The files whose names start so."""
-        return [self._file(name) for name in self._files if name.startswith(start)]
+        """The files whose names start so, by name, whatever order they were listed in."""
+        return [self._file(name) for name in sorted(self._files) if name.startswith(start)]
 
     def _thing(self, identifier: str, kind: str, /, **properties: Any) -> Entity:
         """The entity of this id, made of what is given of these properties where there is none."""

@@ -29,6 +29,11 @@ def _tuned(record: SessionRecord) -> dict[str, object]:
     }
 
 
+def _packages(record: SessionRecord) -> Mapping[str, str]:
+    """The packages of the engine's environment; none of an image or a server of somebody else's."""
+    return (record.engine_record.packages if record.engine_record else None) or {}
+
+
 def _machine(name: str) -> Said:
     return lambda record: None if record.machine is None else _text(getattr(record.machine, name))
 
@@ -68,6 +73,7 @@ MAPPINGS: dict[str, Callable[[SessionRecord], Mapping[str, object]]] = {
     "harness": lambda record: record.settings.harness.as_json() if record.settings else {},
 }
 AFTER = "engine"
+SHOWN = 8  # packages of another version
 
 
 def differences(a: Iterable[SessionRecord], b: Iterable[SessionRecord]) -> list[ProvenanceDifference]:
@@ -78,6 +84,7 @@ def differences(a: Iterable[SessionRecord], b: Iterable[SessionRecord]) -> list[
     for what, said in ORDER.items():
         found += _compare(what, (said(each) for each in one), (said(each) for each in other))
         if what == AFTER:
+            found += _compare_packages([_packages(each) for each in one], [_packages(each) for each in other])
             for name, read in MAPPINGS.items():
                 found += _compare_keys(name, [read(each) for each in one], [read(each) for each in other])
     return found
@@ -87,16 +94,39 @@ def _compare_keys(
     name: str, a: Sequence[Mapping[str, object]], b: Sequence[Mapping[str, object]]
 ) -> list[ProvenanceDifference]:
     """Key by key; of engines that have few names in common (of two kinds) those names alone."""
-    keys_a, keys_b = ({key for each in side for key in each} for side in (a, b))
-    common = keys_a & keys_b
-    keys = keys_a | keys_b if 2 * len(common) >= min(len(keys_a), len(keys_b)) else common
     return [
         each
-        for key in sorted(keys)
+        for key in _keys(a, b)
         for each in _compare(
-            f"{name} {key}", *([str(one.get(key, "not set")) for one in side] for side in (a, b))
+            f"{name} {key}", *([_text(one.get(key, "not set")) for one in side] for side in (a, b))
         )
     ]
+
+
+def _keys(a: Sequence[Mapping[str, object]], b: Sequence[Mapping[str, object]]) -> list[str]:
+    """The names that are compared: all, or where two sides have few in common these alone."""
+    keys_a, keys_b = ({key for each in side for key in each} for side in (a, b))
+    common = keys_a & keys_b
+    return sorted(keys_a | keys_b if 2 * len(common) >= min(len(keys_a), len(keys_b)) else common)
+
+
+def _compare_packages(
+    a: Sequence[Mapping[str, str]], b: Sequence[Mapping[str, str]]
+) -> list[ProvenanceDifference]:
+    """In one line the packages of which the two engines' environments hold another version."""
+    other = [
+        key
+        for key in _keys(a, b)
+        if {one.get(key) for one in a} != {one.get(key) for one in b} and all(a) and all(b)
+    ]
+    if not other:
+        return []
+    more = f" and {len(other) - SHOWN} more" if len(other) > SHOWN else ""
+    sides = [
+        ", ".join(f"{key} {_either({one.get(key, 'none') for one in side})}" for key in other[:SHOWN]) + more
+        for side in (a, b)
+    ]
+    return [ProvenanceDifference(what="packages", a=sides[0], b=sides[1])]
 
 
 def _compare(what: str, a: Iterable[str | None], b: Iterable[str | None]) -> list[ProvenanceDifference]:

@@ -165,14 +165,16 @@ def _check_recipes(root: Path, models: Mapping[str, Model]) -> None:
                     )
             seen = [(model, precision)]
             while (source := models[seen[-1][0]].precisions[seen[-1][1]].from_) is not None:
-                at = place(file, [seen[-1][0], "precisions", seen[-1][1], "from"])
+                at = [seen[-1][0], "precisions", seen[-1][1], "from"]
                 other, name = source_quant(seen[-1][0], source)
                 if other not in models:
-                    raise ConfigError(f"there is no model {other!r}", where=at, remedy=nearest(other, models))
+                    raise ConfigError(
+                        f"there is no model {other!r}", where=place(file, at), remedy=nearest(other, models)
+                    )
                 if name not in models[other].precisions:
                     raise ConfigError(
                         f"{other} has no precision {name!r}",
-                        where=at,
+                        where=place(file, at),
                         remedy=nearest(name, models[other].precisions),
                     )
                 seen.append((other, name))

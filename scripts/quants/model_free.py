@@ -189,7 +189,7 @@ def _quantise(source: Path, target: Path, scheme: str, targets: list[str]) -> No
 
 def _link(file: Path, target: Path) -> None:
     try:
-        os.link(file, target)
+        os.link(file.resolve(), target)
     except OSError:
         shutil.copyfile(file, target)
 

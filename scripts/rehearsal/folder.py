@@ -23,6 +23,7 @@ from scripts.grid.resolve import Cell, Quant, cell_settings
 from scripts.grid.targets import REHEARSAL
 from scripts.records.base import JsonObject
 from scripts.records.engines import EngineEntry
+from scripts.records.models import source_quant
 from scripts.records.rehearsal import Outcome
 from scripts.rehearsal.stand_ins import StandIns, as_processes
 from scripts.rehearsal.tried import RESULTS
@@ -61,7 +62,7 @@ class Plan:
     def source(self, quant: Quant) -> Quant | None:
         """The quant that a quant of the rehearsal is built from, if any."""
         source = self.stand_ins.models[quant[0]]["precisions"][quant[1]].get("from")
-        return (quant[0], source) if source else None
+        return source_quant(quant[0], source) if source else None
 
 
 def plan_rehearsal(configuration: Configuration, cells: Sequence[Cell], gpus: int | None) -> Plan:

@@ -14,6 +14,7 @@ from pathlib import Path
 from scripts.common.files import read_json
 from scripts.quants.checkpoint import CONFIG
 from scripts.records.base import JsonObject
+from scripts.records.models import source_quant
 from scripts.records.rehearsal import StandIn
 
 LAYERS = 2
@@ -74,13 +75,12 @@ class StandIns:
                 return lacks + (", and nothing here writes a GGUF file of its architecture" if gguf else "")
             made[precision] = self._drawn(model, wanted)
         else:
-            if "from" in entry and (reason := self._add(model, entry["from"])) is not None:
+            source = source_quant(model, entry["from"]) if "from" in entry else None
+            if source is not None and (reason := self._add(*source)) is not None:
                 return reason
             made[precision] = self._cut(model, entry) if entry.get("recipe") == "random" else dict(entry)
-            if "from" in entry and made[entry["from"]].get("recipe") == "random":
-                made[precision] |= {
-                    key: made[entry["from"]][key] for key in SIZES if key in made[entry["from"]]
-                }
+            if source is not None:
+                made[precision] = _no_larger(made[precision], self._precisions(source[0])[source[1]])
         self.used[model, precision] = self._described(model, precision)
         return None
 
@@ -139,15 +139,15 @@ class StandIns:
 
     def _described(self, model: str, precision: str) -> StandIn:
         entry, made = self.known[model]["precisions"][precision], self._precisions(model)
-        first = made[precision]
+        quant, first = (model, precision), made[precision]
         while "from" in first:
-            first = made[first["from"]]
+            quant = source_quant(quant[0], first["from"])
+            first = self._precisions(quant[0])[quant[1]]
         weights = OWN_WEIGHTS
         if first.get("recipe") == "random":
             name = self.known[model].get("stand_in", {}).get("model", model)
-            weights = (
-                f"{name} {_wanted(precision, entry)}, drawn: {self.layers[model]}{_format(made[precision])}"
-            )
+            name = f"{name} {_wanted(precision, entry)}" if "repository" in entry else name
+            weights = f"{name}, drawn: {self.layers[model]}{_format(made[precision])}"
         return StandIn(
             model=model, precision=precision, weights=weights, unlike=entry.get("stand_in", {}).get("unlike")
         )
@@ -166,7 +166,9 @@ def _sizes(entry: JsonObject, before: JsonObject, after: JsonObject) -> JsonObje
 
 
 def _no_larger(entry: JsonObject, source: JsonObject) -> JsonObject:
-    """An entry whose sizes are at most those of what it is built from: its own may be those of all layers."""
+    """An entry whose sizes are at most those of drawn weights that it is built from: its own may be of all layers."""
+    if source.get("recipe") != "random":
+        return entry
     sizes = {key: min(entry.get(key, source[key]), source[key]) for key in SIZES if key in source}
     return {**entry, **sizes}
 

@@ -7,7 +7,6 @@ and modeling_qwen3_moe.py.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import msgspec
@@ -148,8 +147,8 @@ class Dense(nn.Module):
         self.up_proj = _linear(spec.width, spec.hidden)
         self.down_proj = _linear(spec.hidden, spec.width)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [rows, ids, width]."""
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x [rows, ids, width]; there are no experts to hide."""
         y = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
         return y, x.new_zeros((), dtype=torch.float32)
 
@@ -157,8 +156,8 @@ class Dense(nn.Module):
 class Experts(nn.Module):
     """The mixture layer. Returns the output and the load-balance loss.
 
-    Ids are sorted by expert into rows of a fixed capacity, so that all experts are three batched
-    products; what exceeds an expert's capacity (half as much again as its fair share) it does not see.
+    All experts compute all ids, and gates of zero take out those that the router did not choose: experts as small as
+    these cost less so than sorting the ids by expert.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -170,32 +169,22 @@ class Experts(nn.Module):
         self.up_proj = nn.Parameter(torch.randn(shape) * 0.02)
         self.down_proj = nn.Parameter(torch.randn(shape[0], shape[2], shape[1]) * 0.02)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [rows, ids, width]."""
-        rows, length, width = x.shape
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x [rows, ids, width]; `hidden` [rows, experts]: true for the experts that a row may not use."""
         experts, active = self.spec.experts, self.spec.active_experts
-        flat = x.reshape(-1, width)
-        count = flat.shape[0]
-        capacity = math.ceil(count * active / experts * 1.5)
-        share = functional.softmax(self.gate(flat).float(), dim=-1)
+        routed = self.gate(x).float()
+        if hidden is not None:
+            routed = routed.masked_fill(hidden[:, None], -torch.inf)
+        share = functional.softmax(routed, dim=-1)
         best, chosen = share.topk(active, dim=-1)
-        best = best / best.sum(-1, keepdim=True)
-        taken = functional.one_hot(chosen.flatten(), experts)
-        load = taken.sum(0).float() / (count * active)
-        balance = experts * (load * share.mean(0)).sum()
-        place = (taken.cumsum(0) - 1).gather(1, chosen.flatten()[:, None]).squeeze(1)
-        fits = place < capacity
-        slot = torch.where(fits, chosen.flatten() * capacity + place, experts * capacity)
-        source = torch.arange(count, device=x.device).repeat_interleave(active)
-        owner = torch.full((experts * capacity + 1,), count, device=x.device).scatter(0, slot, source)[:-1]
-        padded = torch.cat((flat, flat.new_zeros(1, width)))
-        each = padded[owner].view(experts, capacity, width)
-        gated = functional.silu(torch.bmm(each, self.gate_proj.transpose(1, 2).to(x.dtype)))
-        hidden = gated * torch.bmm(each, self.up_proj.transpose(1, 2).to(x.dtype))
-        made = torch.bmm(hidden, self.down_proj.transpose(1, 2).to(x.dtype)).view(-1, width)
-        made = torch.cat((made, made.new_zeros(1, width)))
-        y = (made[slot] * best.flatten()[:, None].to(made.dtype)).view(count, active, width).sum(1)
-        return y.view(rows, length, width).to(x.dtype), balance
+        gates = torch.zeros_like(share).scatter(-1, chosen, best / best.sum(-1, keepdim=True))
+        load = (gates > 0).float().mean((0, 1)) / active
+        balance = experts * (load * share.mean((0, 1))).sum()
+        gated = functional.silu(functional.linear(x, self.gate_proj.flatten(0, 1)))
+        made = gated * functional.linear(x, self.up_proj.flatten(0, 1))
+        weighted = made.unflatten(-1, (experts, -1)) * gates.to(made.dtype)[..., None]
+        y = functional.linear(weighted.flatten(-2), self.down_proj.transpose(0, 1).flatten(1))
+        return y.to(x.dtype), balance
 
 
 class Layer(nn.Module):
@@ -208,10 +197,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(spec.width, eps=1e-6)
         self.mlp: nn.Module = Experts(spec) if spec.experts else Dense(spec)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
         """x [rows, ids, width] to the same shape, and the balance loss."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
-        y, balance = self.mlp(self.post_attention_layernorm(x))
+        y, balance = self.mlp(self.post_attention_layernorm(x), hidden)
         return x + y, balance
 
 
@@ -229,14 +218,14 @@ class TinyModel(nn.Module):
         angles = torch.outer(torch.arange(spec.context, dtype=torch.float32), spec.rope_theta**-half)
         self.register_buffer("angles", torch.cat((angles, angles), dim=-1), persistent=False)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """ids [rows, ids]."""
+    def forward(self, ids: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """ids [rows, ids]; `hidden` [layers, rows, experts]: true for the experts that a row may not use."""
         x = self.embed_tokens(ids)
         angles = self.angles[: ids.shape[1]]
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
         balances = []
-        for layer in self.layers:
-            x, balance = layer(x, cos, sin)
+        for number, layer in enumerate(self.layers):
+            x, balance = layer(x, cos, sin, None if hidden is None else hidden[number])
             balances.append(balance)
         return self.norm(x), torch.stack(balances).mean()
 

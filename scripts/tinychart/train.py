@@ -23,6 +23,7 @@ from scripts.tinychart.model import (
     hugging_face_config,
     load_tensors,
 )
+from scripts.tinychart.upcycle import split_experts
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class TrainingSpec:
     """How a model is trained.
 
     `steps` of `rows` episodes, each cut or padded to `length` ids. `context_weight`: weight in the loss
-    of the ids that are not the model's own.
+    of the ids that are not the model's own. `hidden_experts`: in each step each layer hides experts from each
+    row, a share of them drawn anew between none and this one; `graded`: the first expert is never hidden, the last one
+    twice as often as the mean. `kept_layers`: where training goes on from a model of other sizes, the
+    layers taken of it (none named: all).
     """
 
     steps: int
@@ -41,6 +45,9 @@ class TrainingSpec:
     weight_decay: float = 0.05
     context_weight: float = 0.05
     balance_weight: float = 0.01
+    hidden_experts: float = 0.0
+    graded: bool = False
+    kept_layers: tuple[int, ...] = ()
     seed: int = 0
 
 
@@ -93,6 +100,17 @@ def _batches(ids: Tensor, taught: Tensor, spec: TrainingSpec) -> Iterator[tuple[
         yield ids[rows].long(), taught[rows]
 
 
+def _hidden(model: ModelSpec, spec: TrainingSpec, rows: int, device: str) -> Tensor | None:
+    """Which experts a step hides, [layers, rows, experts]; None where no training hides any."""
+    if not spec.hidden_experts:
+        return None
+    share = torch.rand(model.layers, rows, 1, device=device) * spec.hidden_experts
+    if spec.graded:
+        share = share * torch.linspace(0, 2, model.experts, device=device)
+    hidden = torch.rand(model.layers, rows, model.experts, device=device) < share
+    return hidden & ~hidden.all(-1, keepdim=True)
+
+
 def _groups(model: TinyModel, decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
@@ -116,25 +134,34 @@ def train(
 ) -> None:
     """Train on the file `episodes` and write model.safetensors, config.json and training.json into `output`.
 
-    With `initial`, a folder that an earlier training wrote, training goes on from its weights, and its
-    record is kept under `earlier`.
+    With `initial`, a folder that an earlier training wrote, training goes on from its weights (cut into more experts
+    where `model_spec` is another), and its record is kept under `earlier`.
 
     The rate falls with the steps or with the `minutes`, whichever are spent first, and training ends
-    there. A checkpoint is written every thousand steps.
+    there. A checkpoint is written every 500 steps.
     """
     torch.manual_seed(spec.seed)
     torch.set_float32_matmul_precision("high")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = TinyModel(model_spec).to(device)
-    if initial is not None:
-        load_tensors(model, load_file(initial / "model.safetensors"))
+    earlier = (
+        None
+        if initial is None
+        else convert(Training, read_json(initial / "training.json"), f"{initial}/training.json")
+    )
+    model = TinyModel(model_spec)
+    if initial is not None and earlier is not None:
+        tensors = load_file(initial / "model.safetensors")
+        load_tensors(
+            model, tensors if earlier.model == model_spec else _cut(tensors, earlier.model, model_spec, spec)
+        )
+    model.to(device)
     optimiser = torch.optim.AdamW(
         _groups(model, spec.weight_decay), lr=spec.rate, betas=(0.9, 0.98), fused=device == "cuda"
     )
 
-    def measure(ids: Tensor, taught: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        hidden, balance = model(ids[:, :-1])
-        logits = model.logits(hidden).float().flatten(0, 1)
+    def measure(ids: Tensor, taught: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        states, balance = model(ids[:, :-1], hidden)
+        logits = model.logits(states).float().flatten(0, 1)
         own, goal = taught[:, 1:].flatten(), ids[:, 1:].flatten()
         losses = functional.cross_entropy(logits, goal, reduction="none")
         weights = torch.where(own, 1.0, spec.context_weight) * (goal != 0)
@@ -151,7 +178,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = _rate(step, spent, spec)
         with torch.autocast(device, torch.bfloat16):
-            loss, own_loss, right, balance = compiled(*batch)
+            loss, own_loss, right, balance = compiled(*batch, _hidden(model_spec, spec, spec.rows, device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -167,7 +194,7 @@ def train(
                 )
             )
             print(f"{log[-1]} {time.time() - started:.0f} s", flush=True)
-        if step and step % 1000 == 0:
+        if step and step % 500 == 0:
             _export(model, output)
         if last:
             break
@@ -184,14 +211,28 @@ def train(
         torch=str(torch.__version__),
         episodes=len(ids),
         first_training_seed=first_seed,
-        earlier=None
-        if initial is None
-        else convert(Training, read_json(initial / "training.json"), f"{initial}/training.json"),
+        earlier=earlier,
         log=log[:: max(1, len(log) // 40)] + log[-1:],
     )
     write_json(output / "training.json", record.as_json())
 
 
+def _cut(
+    tensors: dict[str, Tensor], source: ModelSpec, wanted: ModelSpec, spec: TrainingSpec
+) -> dict[str, Tensor]:
+    made = split_experts(
+        {name: value.float().numpy() for name, value in tensors.items()},
+        experts=source.experts,
+        pieces=wanted.experts // source.experts,
+        units=wanted.expert_hidden,
+        layers=spec.kept_layers or range(source.layers),
+        seed=spec.seed,
+    )
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in made.items()}
+
+
 def _export(model: TinyModel, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    save_file(exported_tensors(model), str(output / "model.safetensors"), metadata={"format": "pt"})
+    aside = output / "model.safetensors.part"
+    save_file(exported_tensors(model), str(aside), metadata={"format": "pt"})
+    aside.replace(output / "model.safetensors")

@@ -17,8 +17,6 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from scipy.special import betaincinv
-
 from scripts.records.cell import ReplayHashes, ReplayName
 from scripts.verdict.parts import by_session
 
@@ -104,7 +102,7 @@ def share_at_most(seen: int, sessions: int, level: float = 0.95) -> float:
     had" it holds where that is the usual one. Of several states as likely as each other the chance that all sessions
     have the same is that of all but one, and the bound is that of one session fewer.
     """
-    return 1.0 if seen == sessions else float(betaincinv(seen + 1, sessions - seen, level))
+    return 1.0 if seen == sessions else _beta_quantile(seen + 1, sessions - seen, level)
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,16 @@ def replays_differ(
     sessions = len({each.session for each in others})
     share, side = differ / len(others), (1 - level) / 2
     seen = share * sessions
-    low = float(betaincinv(seen, sessions - seen + 1, side)) if differ else 0.0
-    high = float(betaincinv(seen + 1, sessions - seen, 1 - side)) if differ < len(others) else 1.0
+    low = _beta_quantile(seen, sessions - seen + 1, side) if differ else 0.0
+    high = _beta_quantile(seen + 1, sessions - seen, 1 - side) if differ < len(others) else 1.0
     return ReplaysDiffer(differ, len(others), share, low, high)
+
+
+def _beta_quantile(a: float, b: float, level: float) -> float:
+    # Not at the top: Snakemake's start imports this module, and scipy would take a fifth of it.
+    from scipy.special import betaincinv
+
+    return float(betaincinv(a, b, level))
 
 
 def sessions_differ(hashes: Sequence[ReplayHashes]) -> int:

@@ -213,7 +213,7 @@ def _bits(turn: Turn, logprobs: TurnLogprobs | None) -> tuple[str, ...] | None:
     if logprobs is None:
         return None
     positions = zip(turn.output_ids, logprobs.chosen, logprobs.top, strict=True)
-    return tuple(hashlib.sha256(canonical_json(list(each)).encode()).hexdigest()[:16] for each in positions)
+    return tuple(hashlib.sha256(repr(each).encode()).hexdigest()[:16] for each in positions)
 
 
 def _content(answer: Answer, *, bits: bool) -> tuple[object, ...]:

@@ -11,16 +11,6 @@ import pytest
 from scripts.provenance.environments import create_environment, env_folder
 
 ROOT = Path(__file__).parents[2]
-CONTAINERS = ("test_docker", "test_podman")  # each looks whether any container is left
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file share servers: they run one after the other, in one process. So do those of containers."""
-    for item in items:
-        if isinstance(item, pytest.Function) and item.path.is_relative_to(Path(__file__).parent):
-            name = item.path.stem
-            item.add_marker(pytest.mark.xdist_group("containers" if name in CONTAINERS else name))
 
 
 @pytest.fixture(scope="session")

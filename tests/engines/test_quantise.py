@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import pytest
 from scripts.common.errors import DataError
 from scripts.quants.manifest import make_manifest, write_manifest
 from scripts.quants.model_free import check_quantised, find_targets
-from scripts.quants.safetensors_files import read_tensors
+from scripts.quants.random_weights import build_random
+from scripts.quants.safetensors_files import read_tensors, write_bf16
 from scripts.records.manifest import Manifest, WeightsSource
-from tests.engines.serving import ROOT, checkpoint
+from scripts.records.models import Precision
+from tests.engines.serving import ROOT, checkpoint, environment_python
 
 pytestmark = pytest.mark.engines
 ATTENTION = 4  # q, k, v and o of each layer
@@ -71,42 +74,108 @@ def test_fp8_of_the_experts_alone_leaves_every_other_byte(tmp_path: Path) -> Non
     assert any("self_attn" in name for name in config["ignore"]), "what is not quantised is named"
 
 
-def test_fused_experts_are_split_and_counted(tmp_path: Path) -> None:
-    source = bf16(tmp_path, "moe")
-    layers, experts = shape_of(source)
-    fuse_experts(source, layers, experts)
-    manifest = quantise(tmp_path, "moe", "made", {"scheme": "FP8_DYNAMIC", "experts_only": True})
-    assert manifest.source.quantised_tensors["F8_E4M3"] == experts * 3 * layers
+EXPERTS, WIDTH, HIDDEN = 20, 128, 256
 
 
-def fuse_experts(weights: Path, layers: int, experts: int) -> None:
-    """Rewrite the checkpoint with each layer's experts in two 3-D tensors, as Qwen3.5 has them."""
-    file = weights / "model.safetensors"
-    raw, tensors = file.read_bytes(), read_tensors(weights)
-    parts: dict[str, tuple[list[int], bytes]] = {}
-    for name, tensor in tensors.items():
-        if ".experts." not in name:
-            parts[name] = (list(tensor.shape), raw[tensor.begin : tensor.end])
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}.mlp.experts"
+def draw_qwen35(folder: Path, shape: str, **changes: int) -> Path:
+    """A checkpoint in the shape of a Qwen3.5, its first four layers and its MTP layer, small in every direction."""
+    config = json.loads((ROOT / "resources/random" / shape / "config.json").read_text())
+    small = {"hidden_size": HIDDEN, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 2048}
+    config["text_config"] |= {**small, "linear_num_key_heads": 2, "linear_num_value_heads": 4, **changes}
+    (folder / "shape").mkdir()
+    (folder / "shape/config.json").write_text(json.dumps(config))
+    (folder / "chat").symlink_to(ROOT / "resources/tinychart")
+    entry = Precision(recipe="random", source="shape", chat="chat", seed=1, layers=4)
+    build_random(shape, "bf16", entry, folder / "bf16/manifest.json", root=folder)
+    return folder / "bf16"
 
-        def read(expert: int, part: str, prefix: str = prefix) -> bytes:
-            tensor = tensors[f"{prefix}.{expert}.{part}.weight"]
-            return raw[tensor.begin : tensor.end]
 
-        width, hidden = tensors[f"{prefix}.0.gate_proj.weight"].shape
-        both = b"".join(read(number, "gate_proj") + read(number, "up_proj") for number in range(experts))
-        parts[f"{prefix}.gate_up_proj"] = ([experts, 2 * width, hidden], both)
-        down = b"".join(read(number, "down_proj") for number in range(experts))
-        parts[f"{prefix}.down_proj"] = ([experts, hidden, width], down)
-    header, place = {}, 0
-    for name, (shape, data) in parts.items():
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [place, place + len(data)]}
-        place += len(data)
-    text = json.dumps(header).encode()
-    file.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(data for _, data in parts.values()))
-    about = {"model": "tinychart-moe", "precision": "bf16", "quantised": ""}
-    write_manifest(weights, make_manifest(weights, **about, types={}, source=WeightsSource()))
+def test_fused_experts_become_what_they_become_one_by_one_and_mtp_stays(tmp_path: Path) -> None:
+    widths = {"moe_intermediate_size": WIDTH, "shared_expert_intermediate_size": WIDTH}
+    source = draw_qwen35(tmp_path, "qwen35-122b", num_experts=EXPERTS, num_experts_per_tok=2, **widths)
+    before = read_tensors(source)
+    manifest = quantise(tmp_path, "moe", "made", {"scheme": "W4A16", "experts_only": True})
+    assert manifest.source.quantised_tensors == {"I32": EXPERTS * 3 * 4, "unchanged": len(before) - 2 * 4}
+    made = read_tensors(tmp_path / "made")
+    assert made["mtp.layers.0.mlp.experts.down_proj"].shape == (EXPERTS, HIDDEN, WIDTH)
+    mtp = {name: tensor for name, tensor in before.items() if name.startswith("mtp.")}
+    assert all(made[name].file.samefile(tensor.file) for name, tensor in mtp.items()), (
+        "linked, not written again"
+    )
+    index = json.loads((tmp_path / "made/model.safetensors.index.json").read_text())["weight_map"]
+    assert index == {name: tensor.file.name for name, tensor in made.items()}
+    config = json.loads((tmp_path / "made/config.json").read_text())["quantization_config"]
+    assert {"re:.*mtp.*", "re:.*visual.*"} <= set(config["ignore"])
+    targets = config["config_groups"]["group_0"]["targets"]
+    name = "language_model.model.layers.3.mlp.experts.7.up_proj"  # as vLLM names it
+    assert any(re.fullmatch(target.removeprefix("re:"), name) for target in targets)
+
+    split_experts(source, tmp_path / "split")
+    quantise(tmp_path, "moe", "one-by-one", {"from": "split", "scheme": "W4A16", "experts_only": True})
+    single = read_tensors(tmp_path / "one-by-one")
+    experts = [name for name in single if ".experts." in name and not name.startswith("mtp.")]
+    assert len(experts) == EXPERTS * 3 * 4 * 3
+    assert all(single[name].digest() == made[name].digest() for name in experts)
+
+    one, other = (
+        made[f"model.language_model.layers.0.mlp.experts.{n}.up_proj.weight_packed"] for n in (0, 1)
+    )
+    raw = bytearray(one.file.read_bytes())
+    raw[one.begin : one.end], raw[other.begin : other.end] = (
+        raw[other.begin : other.end],
+        raw[one.begin : one.end],
+    )
+    one.file.write_bytes(raw)
+    check = (
+        "import sys; from pathlib import Path; from scripts.quants.model_free import check_error, find_targets;"
+        "source, made = map(Path, sys.argv[1:]);"
+        "targets = [each for each in find_targets(source, experts_only=True) if '.0.mlp.experts.0.' in each];"
+        "check_error(source, made, 'W4A16', targets)"
+    )
+    command = [environment_python("quantise"), "-c", check, str(source), str(tmp_path / "made")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "layers.0.mlp.experts.0.up_proj by W4A16 has a relative error of 1." in done.stderr
+
+
+def split_experts(source: Path, target: Path) -> None:
+    """The checkpoint in one file, with each expert of its layers by itself."""
+    target.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(source / name, target / name)
+    shapes: dict[str, tuple[int, ...]] = {}
+    data: list[bytes] = []
+    for name, tensor in read_tensors(source).items():
+        raw = tensor.file.read_bytes()[tensor.begin : tensor.end]
+        fused = re.fullmatch(r"(model.*\.mlp\.experts)\.(gate_up|down)_proj", name)
+        parts = {"gate_up": ("gate", "up"), "down": ("down",)}[fused[2]] if fused else ()
+        modules = (
+            [f"{fused[1]}.{n}.{part}_proj.weight" for n in range(EXPERTS) for part in parts]
+            if fused
+            else [name]
+        )
+        shape = (tensor.shape[1] // len(parts), tensor.shape[2]) if fused else tensor.shape
+        size = len(raw) // len(modules)
+        shapes |= dict.fromkeys(modules, shape)
+        data += [raw[number * size : (number + 1) * size] for number in range(len(modules))]
+    write_bf16(target / "model.safetensors", shapes, data)
+    about = {"model": "split", "precision": "split", "quantised": ""}
+    write_manifest(target, make_manifest(target, **about, types={}, source=WeightsSource()))
+
+
+def test_blocks_of_a_dense_model_with_linear_attention(tmp_path: Path) -> None:
+    source = draw_qwen35(tmp_path, "qwen35-27b", intermediate_size=512)
+    quantise(tmp_path, "dense", "made", {"scheme": "FP8_BLOCK"})
+    made = read_tensors(tmp_path / "made")
+    fp8 = {name for name, tensor in made.items() if tensor.dtype == "F8_E4M3"}
+    at = "model.language_model.layers."
+    linear = {
+        f"{at}{n}.linear_attn.{part}" for n in range(3) for part in ("in_proj_qkv", "in_proj_z", "out_proj")
+    }
+    full = {f"{at}3.self_attn.{part}_proj" for part in "qkvo"}
+    feed_forward = {f"{at}{n}.mlp.{part}_proj" for n in range(4) for part in ("gate", "up", "down")}
+    assert fp8 == {f"{name}.weight" for name in linear | full | feed_forward}
+    assert made[f"{at}0.mlp.up_proj.weight_scale"].shape == (4, 2)
+    assert read_tensors(source)["mtp.fc.weight"].digest() == made["mtp.fc.weight"].digest()
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,36 @@ def test_what_differs_in_engine_and_weights_is_said_the_likeliest_first(tmp_path
     ]
 
 
+def test_packages_of_another_version_are_named_and_what_one_side_does_not_say_is_not_compared(
+    tmp_path: Path,
+) -> None:
+    for side, numpy, room in (("a", "2.4.6", 512), ("b", "2.3.5", None)):
+        cell(
+            tmp_path / side,
+            "m/p/e/v",
+            [replay(1)],
+            engine_record={
+                "version": 1,
+                "engine": "e",
+                "kind": "llama-cpp-python",
+                "runtime": "process",
+                "image": None,
+                "digest": None,
+                "packages": {"numpy": numpy, "gguf": "0.19.0"},
+            },
+            resolved={
+                "version": "1",
+                "arguments": {},
+                "resolved": {"n_batch": room},
+                "context_between_turns": "kept",
+            },
+        )
+    (found,) = compare_results(tmp_path / "a", tmp_path / "b").pairs
+    assert [(each.what, each.a, each.b) for each in found.provenance] == [
+        ("packages", "numpy 2.4.6", "numpy 2.3.5")
+    ]
+
+
 def test_what_is_no_result_is_refused_with_what_would_be(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.zip").write_text("no zip")

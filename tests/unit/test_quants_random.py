@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from scripts.common.configs import load_yaml
 from scripts.common.errors import ConfigError, DataError
 from scripts.common.files import read_json
-from scripts.quants.checkpoint import ModelConfig, read_config, read_hybrid_config
+from scripts.quants.checkpoint import ModelConfig, keep_layers, read_config, read_hybrid_config
 from scripts.quants.manifest import verify_manifest
 from scripts.quants.random_weights import (
     Drawn,
@@ -142,6 +143,44 @@ def test_a_mixture_of_experts_of_qwen35_has_its_shared_expert_and_its_router() -
     assert names[f"{at}shared_expert.up_proj.weight"] == (48, 5120)
     assert names[f"{at}shared_expert_gate.weight"] == (1, 5120)
     assert f"{at}gate_proj.weight" not in names
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "billions"), [("27b", 8, 6.0), ("122b", 8, 24.1), ("397b", 4, 34.9)]
+)
+def test_a_model_of_qwen35_has_so_many_layers_of_its_shape_and_the_mtp_layer(
+    size: str, layers: int, billions: float, tmp_path: Path
+) -> None:
+    entry = load_yaml(ROOT / "config/models.yaml")[f"random-qwen35-{size}"]["precisions"]["bf16"]
+    assert entry["layers"] == layers
+    keep_layers(ROOT / entry["source"], tmp_path, layers)
+    assert read_json(tmp_path / "config.json")["text_config"]["num_hidden_layers"] == layers
+    shape = read_hybrid_config(tmp_path)
+    assert shape is not None
+    tensors = [tensor for layer in plan_hybrid_layers(shape, Scales()) for tensor in layer]
+    assert sum(tensor.bytes for tensor in tensors) == pytest.approx(2e9 * billions, rel=0.01)
+    assert entry["disk_gb"] == pytest.approx(2 * billions, rel=0.02)
+    names = {tensor.name for tensor in tensors}
+    assert f"model.language_model.layers.{layers - 1}.self_attn.k_proj.weight" in names
+    assert {"mtp.fc.weight", "mtp.norm.weight", "mtp.layers.0.self_attn.q_norm.weight"} <= names
+    assert all(tensor.shape[0] % tensor.parts == 0 for tensor in tensors)
+    assert max(tensor.bytes // tensor.parts for tensor in tensors) < 1e9, "what a core holds is bounded"
+
+
+def test_more_layers_than_the_shape_has_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="65 layers are asked for, and the shape has 64"):
+        keep_layers(ROOT / "resources/random/qwen35-27b", tmp_path, 65)
+
+
+def test_a_tensor_in_parts_is_written_whole(tmp_path: Path) -> None:
+    tensor = Drawn("a", (6, 12), 1.0, parts=3, diagonal=100.0)
+    write_safetensors({tmp_path / "a.safetensors": [tensor]}, 1)
+    place = read_tensors(tmp_path)["a"]
+    bits = np.frombuffer((tmp_path / "a.safetensors").read_bytes()[place.begin : place.end], dtype=np.uint16)
+    values = (bits.astype(np.uint32) << 16).view(np.float32).reshape(6, 12)
+    assert (bits == np.concatenate([draw(tensor, 1, part).ravel() for part in range(3)])).all()
+    assert ((values > 50) == np.eye(6, 12, dtype=bool)).all()
+    assert len(np.unique(values)) > 60, "no part repeats another"
 
 
 def test_a_mean_moves_what_is_drawn() -> None:

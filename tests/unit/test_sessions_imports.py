@@ -1,4 +1,5 @@
-"""A session and a forced replay run in the engine's environment: what they import is in every engine's lock."""
+"""What is imported where: by a session, in the engine's environment, what is in every engine's lock; by each start of
+Snakemake nothing that is slow."""
 
 from __future__ import annotations
 
@@ -27,3 +28,9 @@ def test_what_is_imported_is_in_the_engine_s_lock(engine: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_snakemake_s_start_waits_for_no_scipy() -> None:
+    code = "import sys, scripts.grid.begin; print(sorted({'scipy', 'pandas', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
