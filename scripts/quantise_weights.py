@@ -9,7 +9,7 @@ from scripts.common.command import run
 from scripts.provenance.devices import hold_gpus
 from scripts.provenance.gpus import visible_gpus
 from scripts.provenance.inside import enter_environment
-from scripts.quants.command import Entry, Gpus, Output
+from scripts.quants.command import Entry, Gpus, Output, gpu_counts
 from scripts.quants.model_free import build_model_free
 from scripts.quants.room import check_room
 
@@ -23,7 +23,7 @@ def main(
     *,
     entry: Entry,
     output: Output,
-    gpus: Gpus = 0,
+    gpus: Gpus = "0",
     runtime: Annotated[
         Literal["process", "docker", "inside"],
         "process: in the lock's environment; docker: in a container of its image; inside: in this Python",
@@ -31,7 +31,7 @@ def main(
 ) -> None:
     """Quantise it."""
     if runtime != "inside":
-        check_room(model, precision, entry, output, gpus=gpus)
+        check_room(model, precision, entry, output, gpus=gpu_counts(gpus))
     if runtime == "docker":
         from scripts.quants.in_container import quantise_in_container
 

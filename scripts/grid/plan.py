@@ -456,8 +456,8 @@ class Plan:
         builder = self.builder(quantise_in)
         return self._pythons[builder] if builder else "python"
 
-    def serving_gpus(self, model: str, precision: str) -> int:
-        """On how many GPUs of this machine at most a quant is served in this grid.
+    def serving_gpus(self, model: str, precision: str) -> str:
+        """On how many GPUs of this machine the engines of this grid serve a quant: counts such as 1,4.
 
         0 where none is asked, an engine does without, or sessions run on other machines.
         """
@@ -465,7 +465,9 @@ class Plan:
         engines = [self.engine(each.engine) for each in served]
         # What several machines serve is more than this one has: its engine asks for its share.
         counts = [0 if each.nodes > 1 else each.gpus for each in engines]
-        return max(counts) if counts and all(counts) and not self.asked.executor else 0
+        if not counts or not all(counts) or self.asked.executor:
+            return "0"
+        return ",".join(str(count) for count in sorted(set(counts)))
 
     # Eviction: weights that are gone are made again only for what is to be run with them
 
