@@ -15,8 +15,9 @@ from scripts.records.models import Precision
 def check_room(model: str, precision: str, entry: Precision, output: Path, *, gpus: Sequence[int]) -> None:
     """DataError where the disk has less room than `entry` says that its weights take, EngineError where GPUs do.
 
-    `gpus`: on how many together each engine serves it, ascending: it is enough if it fits for one of them. `output` is the quant's manifest. Of a pull that broke off, what is there counts as room. Where no GPU is seen,
-    weights may well be brought for another machine; that its engine has none is said by the engine.
+    `gpus`: on how many together each engine serves it, ascending: it is enough if it fits for one of them. `output` is
+    the quant's manifest. Of a pull that broke off, what is there counts as room. Where no GPU is seen, weights may well
+    be brought for another machine; that its engine has none is said by the engine.
     """
     name = f"{model} in {precision}"
     if gpus and visible_gpus():
