@@ -132,7 +132,7 @@ def test_a_block_may_have_its_own_counts_and_be_planned(
     assert [cell.reason for cell in record.cells if cell.status == "planned"] == [
         "it needs a larger machine"
     ] * 2
-    assert "14 cells (2 planned, not run), 32 sessions, 80 replays of chartist-mini" in record.heading
+    assert "16 cells (2 planned, not run), 36 sessions, 92 replays of chartist-mini" in record.heading
 
 
 def test_a_block_may_be_asked_another_workload(tree: Path, edit: Callable[[str, str, str], None]) -> None:
@@ -195,13 +195,13 @@ def test_a_page_of_ablations_that_the_grid_has_not_is_refused(tree: Path) -> Non
 def test_what_is_left_to_do_is_counted(tree: Path) -> None:
     configuration, cells = load(tree)
     assert describe_rest(tree, cells, configuration.engines).startswith(
-        "40 of 40 sessions are not there yet: about "
+        "44 of 44 sessions are not there yet: about "
     )
     for cell in cells:
         for file in cell.session_files:
             (tree / file).parent.mkdir(parents=True)
             (tree / file).touch()
-    assert describe_rest(tree, cells, configuration.engines) == "all 40 sessions are there"
+    assert describe_rest(tree, cells, configuration.engines) == "all 44 sessions are there"
     assert existing_sessions(tree, cells[0]) == cells[0].session_files
     (tree / cells[0].session_files[0]).unlink()
     assert existing_sessions(tree, cells[0]) == []
@@ -270,7 +270,7 @@ def test_a_block_may_have_a_question_in_place_of_a_count(
     assert (cell.sessions, len(cell.session_files), len(cell.round_files)) == (20, 20, 20)
     record = grid_record(configuration, cells)
     assert [each.question for each in record.cells if each.question] == [cell.question] * 2
-    assert "14 cells, at most 72 sessions, 160 replays" in record.heading
+    assert "16 cells, at most 76 sessions, 172 replays" in record.heading
     check_targets([cell.session_files[7], cell.round_files[7]], configuration, cells)
     with pytest.raises(ConfigError, match="makes no such file"):
         check_targets([f"{cell.folder}/session-20/session.json"], configuration, cells)
