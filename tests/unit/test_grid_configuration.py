@@ -132,7 +132,7 @@ def test_a_block_may_have_its_own_counts_and_be_planned(
     assert [cell.reason for cell in record.cells if cell.status == "planned"] == [
         "it needs a larger machine"
     ] * 2
-    assert "14 cells (2 planned, not run), 32 sessions, 80 replays of chartist-mini" in record.heading
+    assert "16 cells (2 planned, not run), 36 sessions, 92 replays of chartist-mini" in record.heading
 
 
 def test_a_block_may_be_asked_another_workload(tree: Path, edit: Callable[[str, str, str], None]) -> None:
