@@ -40,8 +40,8 @@ rule make_near_ties:
         cells=PLAN.summaries(PLAN.side.get(NEAR_TIES, [])),
         grid=GRID,
     output:
-        NEAR_TIES,
-        NEAR_TIES.replace(".md", ".svg"),
+        page=NEAR_TIES,
+        figure=NEAR_TIES.replace(".md", ".svg"),
     log:
         "results/logs/near-ties.log",
     conda:
@@ -52,7 +52,7 @@ rule make_near_ties:
     message:
         "Look at flips and margins."
     shell:
-        "python -m scripts.make_near_ties --grid {input.grid} --results results --output {output[0]}"
+        "python -m scripts.make_near_ties --grid {input.grid} --results results --output {output.page}"
         " 2>&1 | tee -i {log} >&2"
 
 

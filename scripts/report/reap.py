@@ -30,8 +30,8 @@ CANNOT_SAY = (
     "**What this cannot say.** Which of the two is better at anything but these questions, on this machine; and where "
     "no difference was shown, that there is none: the interval says how large it may be. Replays that are equal to the "
     "byte are one answer seen several times, and tell nothing of reliability beyond it. What pruning costs depends on "
-    "how many experts there are and how alike they are: a small model of 8 experts, trained so that each is needed, "
-    "says nothing of one with hundreds."
+    "how many experts there are, how alike they are and what they were trained for: a small model of 32 experts that "
+    "plays one game says little of one with hundreds."
 )
 
 LEGEND = """\

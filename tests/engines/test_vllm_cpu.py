@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from scripts.common.errors import EngineError
 from scripts.engines.server_process import serve_process
 from scripts.engines.start import start_engine
 from scripts.engines.vllm_server import VllmServer
+from scripts.quants.reshape import reshape
+from scripts.records.models import Shape
 from scripts.records.session import SessionRecord
 from scripts.records.settings import HarnessSettings, Settings
 from scripts.sessions.play import Player
@@ -61,12 +64,19 @@ def settings() -> Settings:
     return engine_settings(ENGINE)
 
 
-@pytest.fixture(scope="module", params=["dense", "moe"])
+SAID: dict[str, list[int]] = {}  # what each of the served models said to the first prompt
+
+
+@pytest.fixture(scope="module", params=["dense", "twin"])
 def served(
     request: pytest.FixtureRequest, settings: Settings, python: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, VllmServer, list[int], int]]:
     folder = tmp_path_factory.mktemp(request.param)
-    weights = checkpoint(request.param, folder / "weights")
+    weights = folder / "weights"
+    source = checkpoint("dense", weights if request.param == "dense" else folder / "source")
+    if request.param == "twin":
+        shutil.copytree(source, weights)
+        reshape(source, weights, Shape(hidden_size=512, experts=8, top_k=2, one_expert=True), 1)
     marker = uuid.uuid4().hex
     mine = marked_settings(settings, marker)
     with serve_process(mine, weights, folder / "engine.log", python=python) as engine:
@@ -88,6 +98,17 @@ def test_a_generation_is_ids_and_the_logprobs_of_each(served: tuple[str, VllmSer
         assert (token, chosen) in top
         assert chosen == top[0][1]
     assert engine.generate(prompt, max_tokens=40, stop_ids=[], top_logprobs=5) == made
+
+
+def test_a_twin_whose_one_expert_was_handed_on_says_what_the_dense_model_says(
+    served: tuple[str, VllmServer, list[int], int],
+) -> None:
+    name, engine, prompt, stop = served
+    SAID[name] = engine.generate(prompt, max_tokens=40, stop_ids=[stop], top_logprobs=1).output_ids
+    assert len(SAID[name]) > 10 and SAID[name][-1] == stop
+    assert engine.describe().resolved["patch"] == {"dense": None, "twin": "one-expert"}[name]
+    if name == "twin":
+        assert SAID["twin"] == SAID["dense"]
 
 
 def test_a_stop_id_ends_a_generation_and_is_part_of_it(
@@ -149,7 +170,7 @@ def test_the_cache_is_reset_and_the_backends_are_known(
     assert described.cache_reset is True
     resolved = described.resolved
     assert resolved["attention_backend"] == "CPU_ATTN"
-    assert resolved["moe_backend"] == ("CPU Unquantized" if architecture == "moe" else None)
+    assert resolved["moe_backend"] == ("CPU Unquantized" if architecture == "twin" else None)
     assert resolved["kv_cache_dtype"] == "torch.bfloat16"
     assert described.tuning is not None and described.tuning.tuned == []
     assert described.tuning.caches["torch_compile"] in ("empty", "kept"), "what vLLM compiles for a CPU"

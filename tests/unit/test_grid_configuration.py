@@ -57,7 +57,11 @@ def test_the_embedded_grid_is_what_it_must_be(tree: Path) -> None:
     assert base == {
         (model, precision)
         for model in ("tinychart-dense", "tinychart-moe")
-        for precision in ("bf16", "q8_0", "q6_k", "q4_k_m")
+        for precision in ("bf16", "q6_k", "q4_k_m")
+    } | {
+        (model, precision)
+        for model in ("twin-small-dense", "twin-small-moe")
+        for precision in ("q6_k", "q4_k_m")
     }
     for variant in ("leaky", "prompt-cache", "jitter"):
         assert {cell.model for cell in cells if cell.variant == variant} == {
@@ -128,7 +132,7 @@ def test_a_block_may_have_its_own_counts_and_be_planned(
     assert [cell.reason for cell in record.cells if cell.status == "planned"] == [
         "it needs a larger machine"
     ] * 2
-    assert "14 cells (2 planned, not run), 32 sessions, 80 replays of chartist-mini" in record.heading
+    assert "16 cells (2 planned, not run), 36 sessions, 92 replays of chartist-mini" in record.heading
 
 
 def test_a_block_may_be_asked_another_workload(tree: Path, edit: Callable[[str, str, str], None]) -> None:
@@ -157,7 +161,7 @@ def test_the_heading_says_grid_why_size_pulls_and_cost(tree: Path) -> None:
     configuration, cells = load(tree)
     heading = describe_grid(configuration, cells)
     assert heading.startswith(
-        "grid embedded (named by --config): 14 cells, 40 sessions, 96 replays of chartist-mini; "
+        "grid embedded (named by --config): 16 cells, 44 sessions, 108 replays of chartist-mini; "
     )
     assert "pulls no weights" in heading
     assert re.search(r"sessions take about \d+ (s|minutes) one after another", heading)
@@ -341,7 +345,7 @@ MISTAKES = [
     (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED.replace("r1: 1", "r1: 1\n      per: 100"), r"blocks\[2\]\.question\.per: 100 is not known here\n"),
     (EMBEDDED, "\n    variants: [prompt-cache]\n", ASKED + "    sessions: 3\n", r"blocks\[2\]\.sessions: the key has no meaning beside the others here"),
     (EMBEDDED, "tinychart-moe]", "tinychart-mo]", r"embedded\.yaml:\d+: blocks\[0\]\.models\[1\]: there is no model 'tinychart-mo' in config/models\.yaml\n.*did you mean 'tinychart-moe'"),
-    (EMBEDDED, "q4_k_m]", "q4km]", r"blocks\[0\]\.precisions\[2\]: tinychart-dense has no precision 'q4km'.*\n.*did you mean 'q4_k_m'"),
+    (EMBEDDED, "q4_k_m]", "q4km]", r"blocks\[0\]\.precisions\[1\]: tinychart-dense has no precision 'q4km'.*\n.*did you mean 'q4_k_m'"),
     (EMBEDDED, ENGINE, "llama-cpp-python-0.3.35", r"there is no engine 'llama-cpp-python-0\.3\.35' in config/engines\.yaml\n.*did you mean"),
     (EMBEDDED, "[base]", "[bas]", r"there is no variant 'bas' in config/engines\.yaml\n.*did you mean 'base'"),
     (EMBEDDED, "workload: chartist-mini", "workload: chartist-mino", r"embedded\.yaml:\d+: workload: there is no workload 'chartist-mino'\n.*did you mean 'chartist-mini'"),

@@ -29,10 +29,10 @@ from tests.nvidia import write_nvidia_smi
 from tests.unit.test_grid_configuration import ASKED as QUESTION
 from tests.unit.test_grid_configuration import EMBEDDED, ENGINE, edit, look, tree  # noqa: F401 (fixtures)
 
-BASE = ("tinychart-dense", "q8_0", ENGINE, "base")
+BASE = ("tinychart-dense", "q4_k_m", ENGINE, "base")
 FOLDER = f"results/cells/{'/'.join(BASE)}"
 SESSION = f"{FOLDER}/session-00/session.json"
-BF16, Q8 = ("tinychart-dense", "bf16"), ("tinychart-dense", "q8_0")
+BF16, Q4 = ("tinychart-dense", "bf16"), ("tinychart-dense", "q4_k_m")
 
 
 def plan_of(root: Path, asked: Asked | None = None, **overrides: object) -> Plan:
@@ -87,7 +87,7 @@ def test_a_cell_is_summarised_from_its_sessions_and_its_forced_replay(root: Path
     sessions = [f"{FOLDER}/session-{number:02d}/session.json" for number in range(2)]
     assert plan.sessions(*BASE, look=str) == sessions and plan.rounds(*BASE, look=str) == []
     assert plan.forced(*BASE) == [f"{FOLDER}/forced.json"]
-    assert f"{FOLDER}/cell.json" in plan.summaries(plan.shown) and len(plan.shown) == 14
+    assert f"{FOLDER}/cell.json" in plan.summaries(plan.shown) and len(plan.shown) == 16
     assert set(sessions) <= set(plan.session_records(plan.shown))
 
 
@@ -98,8 +98,8 @@ def test_a_partial_table_is_made_of_what_exists(root: Path, here: Path) -> None:
     plan = plan_of(root, partial=True)
     assert [cell.names for cell in plan.shown] == [BASE]
     assert plan.sessions(*BASE, look=str) == [SESSION] and plan.manifests() == []
-    touch(f"{FOLDER}/forced.json", manifest_file(*Q8))
-    assert plan.forced(*BASE) == [f"{FOLDER}/forced.json"] and plan.manifests() == [Q8]
+    touch(f"{FOLDER}/forced.json", manifest_file(*Q4))
+    assert plan.forced(*BASE) == [f"{FOLDER}/forced.json"] and plan.manifests() == [Q4]
 
 
 def test_the_sessions_of_a_question_are_found_out_round_by_round(
@@ -164,7 +164,7 @@ def test_gpus_and_their_memory_follow_from_the_cells_of_the_grid(root: Path) -> 
     assert plan.engine_gpu_memory("vllm-0.25.1") == 12
     assert plan.session_gpu_memory("random-dense", "bf16", "vllm-0.25.1") == 6
     assert (
-        plan.serving_gpus("random-dense", "bf16") == 1 and plan.serving_gpus("tinychart-dense", "q8_0") == 0
+        plan.serving_gpus("random-dense", "bf16") == 1 and plan.serving_gpus("tinychart-dense", "q4_k_m") == 0
     )
 
 
@@ -206,16 +206,16 @@ def test_weights_come_by_a_recipe_from_another_precision_or_a_checkpoint(
         built, "tinychart-dense/bf16/manifest"
     )
     assert re.match(converted, "tinychart-dense/bf16/manifest")
-    assert (plan.source_quant(*Q8), plan.source_quant(*BF16)) == (BF16, None)
-    assert plan.quant_files(*Q8) == []
+    assert (plan.source_quant(*Q4), plan.source_quant(*BF16)) == (BF16, None)
+    assert plan.quant_files(*Q4) == []
     assert plan.quant_files(*BF16)[:2] == [
         f"resources/tinychart/dense/{name}" for name in ("config.json", "model.safetensors")
     ]
     assert all((root / file).is_file() for file in plan.quant_files(*BF16))
     assert plan.quant_files("random-dense", "bf16")[0].endswith("/config.json")
     assert len(plan.quant_content(*BF16)) == 16 and plan.quant_content(*BF16) == plan.quant_content(*BF16)
-    (entry,) = shlex.split(plan.quant_entry(*Q8))
-    assert msgspec.json.decode(entry, type=Precision) == plan.configuration.precision(*Q8)
+    (entry,) = shlex.split(plan.quant_entry(*Q4))
+    assert msgspec.json.decode(entry, type=Precision) == plan.configuration.precision(*Q4)
 
 
 def test_a_served_precision_is_given_its_tokenizer(root: Path) -> None:
@@ -233,41 +233,41 @@ def test_a_served_precision_is_given_its_tokenizer(root: Path) -> None:
 def test_weights_stay_gone_for_what_is_there_and_not_made_again(root: Path, here: Path) -> None:
     plan = plan_of(root)
     touch(SESSION)
-    assert not plan.stays_gone(*Q8, SESSION, "run_session"), "nothing was deleted: they never were"
-    write_quant(*Q8, gone=True)
-    assert is_gone(*Q8) and plan.stays_gone(*Q8, SESSION, "run_session")
-    assert not plan.stays_gone(*Q8, SESSION.replace("-00", "-01"), "run_session"), "a session is missing"
+    assert not plan.stays_gone(*Q4, SESSION, "run_session"), "nothing was deleted: they never were"
+    write_quant(*Q4, gone=True)
+    assert is_gone(*Q4) and plan.stays_gone(*Q4, SESSION, "run_session")
+    assert not plan.stays_gone(*Q4, SESSION.replace("-00", "-01"), "run_session"), "a session is missing"
     for asked in (Asked(forcerun=(SESSION,)), Asked(forcerun=("run_session",)), Asked(force_all=True)):
-        assert not replace(plan, asked=asked).stays_gone(*Q8, SESSION, "run_session")
-    write_quant(*Q8, gone=False)
-    assert not is_gone(*Q8) and not plan.stays_gone(*Q8, SESSION, "run_session")
+        assert not replace(plan, asked=asked).stays_gone(*Q4, SESSION, "run_session")
+    write_quant(*Q4, gone=False)
+    assert not is_gone(*Q4) and not plan.stays_gone(*Q4, SESSION, "run_session")
 
 
 def test_a_source_is_had_again_for_a_precision_that_never_was(root: Path, here: Path) -> None:
     plan = plan_of(root)
     write_quant(*BF16, gone=True)
-    assert not plan.source_stays_gone(*Q8, "build_weights")
-    write_quant(*Q8, gone=False)
-    assert plan.source_stays_gone(*Q8, "build_weights") and not plan.source_stays_gone(
+    assert not plan.source_stays_gone(*Q4, "build_weights")
+    write_quant(*Q4, gone=False)
+    assert plan.source_stays_gone(*Q4, "build_weights") and not plan.source_stays_gone(
         *BF16, "convert_weights"
     )
 
 
 def test_weights_are_deleted_after_all_that_uses_them(root: Path, here: Path) -> None:
     plan = plan_of(root, evict_weights=True)
-    assert {BF16, Q8} <= set(plan.evictable)
-    assert {names[1] for names in plan.users(*BF16)} == {"bf16", "q8_0", "q6_k", "q4_k_m"}
-    assert {names[:2] for names in plan.users(*Q8)} == {Q8}
-    assert plan.evicted(*Q8) == []
-    touch(evicted_file(*Q8))
-    assert plan.evicted(*Q8) == [evicted_file(*Q8)]
+    assert {BF16, Q4} <= set(plan.evictable)
+    assert {names[1] for names in plan.users(*BF16)} == {"bf16", "q6_k", "q4_k_m"}
+    assert {names[:2] for names in plan.users(*Q4)} == {Q4}
+    assert plan.evicted(*Q4) == []
+    touch(evicted_file(*Q4))
+    assert plan.evicted(*Q4) == [evicted_file(*Q4)]
 
 
 def test_what_is_gone_is_said_after_its_manifest_was_written(root: Path, here: Path) -> None:
     plan = plan_of(root)
     write_quant(*BF16, gone=False)
-    write_quant(*Q8, gone=True)
-    said = Path(evicted_file(*Q8))
+    write_quant(*Q4, gone=True)
+    said = Path(evicted_file(*Q4))
     plan.note_deletions()
     first_time = Evicted.read(said)
     assert (first_time.files, first_time.bytes) == (1, 1), "deleted by hand"

@@ -68,15 +68,15 @@ def test_nothing_is_deleted_without_a_manifest(quant: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("gone", "stays"),
-    [([], False), (["q8_0"], False), (["q8_0", "bf16"], False), (["bf16"], True)],
+    [([], False), (["q4_k_m"], False), (["q4_k_m", "bf16"], False), (["bf16"], True)],
 )
 def test_what_a_quant_is_built_from_is_needed_only_where_the_quant_is_gone(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: list[str], stays: bool
 ) -> None:
     configuration = load_configuration(root, {"grid": "embedded"})
     cells = resolve_cells(configuration)
-    cell = next(cell for cell in cells if cell.precision == "q8_0" and cell.model == "tinychart-dense")
-    chain = [("tinychart-dense", "q8_0"), ("tinychart-dense", "bf16")]
+    cell = next(cell for cell in cells if cell.precision == "q4_k_m" and cell.model == "tinychart-dense")
+    chain = [("tinychart-dense", "q4_k_m"), ("tinychart-dense", "bf16")]
     assert built_from(configuration, cell) == chain
     assert set(chain) <= set(evictable_quants(configuration, cells))
     monkeypatch.chdir(tmp_path)
@@ -104,4 +104,4 @@ def test_the_owners_own_folder_is_never_deleted(root: Path) -> None:
     own = replace(model.precisions["bf16"], local_path="/mnt/own")
     configuration.models["tinychart-dense"] = replace(model, precisions={**model.precisions, "bf16": own})
     found = evictable_quants(configuration, cells)
-    assert ("tinychart-dense", "bf16") not in found and ("tinychart-dense", "q8_0") in found
+    assert ("tinychart-dense", "bf16") not in found and ("tinychart-dense", "q4_k_m") in found

@@ -182,9 +182,9 @@ def test_the_workload_of_300_questions_is_what_the_command_draws(root: Path) -> 
 def test_cells_that_cannot_be_compared_are_refused(root: Path) -> None:
     configuration = load_configuration(root, {"grid": "embedded-reap"})
     cells = resolve_cells(configuration)
-    assert [len(each.against) for each in comparisons(configuration, cells)] == [2]
-    (entry,) = configuration.grid.reap
-    entry.against[:] = ["tinychart-moe/q4_k_m/llama-cpp-python-0.3.36/jitter"]
+    assert [len(each.against) for each in comparisons(configuration, cells)] == [3, 1, 1]
+    entry, *_ = configuration.grid.reap
+    entry.against[:] = ["tinychart-moe-32/q4_k_m/llama-cpp-python-0.3.36/jitter"]
     with pytest.raises(
         ConfigError, match=r"embedded-reap\.yaml:\d+: reap\[0\]\.against\[0\]: the grid does not list"
     ):

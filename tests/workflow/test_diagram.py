@@ -22,9 +22,10 @@ def drawn(text: str) -> list[tuple[str, str, str]]:
 
 
 def rule_graph(said: str) -> Edges:
-    """The edges of `--rulegraph mermaid-js`, by the rules' names."""
+    """The edges of `--rulegraph mermaid-js`, by the rules' names, but for those of a rule to itself."""
     names = dict(re.findall(r"^\s*(id\d+)\[(\w+)\]$", said, re.MULTILINE))
-    return {(names[a], names[b]) for a, b in re.findall(r"^\s*(id\d+) --> (id\d+)$", said, re.MULTILINE)}
+    edges = re.findall(r"^\s*(id\d+) --> (id\d+)$", said, re.MULTILINE)
+    return {(names[a], names[b]) for a, b in edges if a != b}
 
 
 def reduced(edges: Edges) -> Edges:
