@@ -175,8 +175,10 @@ class _Description:
                 "there is no session to archive", where=GRID, remedy="run a cell first: snakemake --cores 1"
             )
         begin, end = min(record.started for record in records), max(record.ended for record in records)
+        # A step's command is described with its actions; of a grid that compares nothing it has none.
+        steps = {f"scripts/{step}" for step in STEPS if step != "make_compare" or self._grid.compare}
         for name in sorted(self._files):
-            if name != "Snakefile" and name.removesuffix(".py") not in {f"scripts/{step}" for step in STEPS}:
+            if name != "Snakefile" and name.removesuffix(".py") not in steps:
                 self._add_file(name)
         self._add_file(SUMS)
         workflow = self._workflow()
