@@ -6,7 +6,8 @@ activations a token), FP8_BLOCK, W4A16 (packed integers, what vLLM serves throug
 llm-compressor splits fused experts and quantises one by one, which takes ten milliseconds each whatever their size.
 Here the experts of a layer are laid one below the other, many of them one matrix, and what that becomes is split by
 rows: the same bits, since no group of values with one scale reaches from one expert to the next. NVFP4 has a scale of a
-whole matrix beside, which so is one of many experts; vLLM wants it equal for an expert's gate and up.
+whole matrix beside, which so is one of many experts. vLLM wants it equal for an expert's gate and up, takes gate's for
+both, and llm-compressor sees to that in dense layers alone: where experts lie one by one, gate and up become a matrix.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ NEVER = re.compile(
 # Experts fused into one 3-D tensor a layer, which llm-compressor splits: [experts, 2 × width or hidden, …].
 FUSED = re.compile(r"(.*mlp\.experts)\.(gate_up_proj|down_proj)(?:\.weight)?$")
 FUSED_PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
+GATE = re.compile(r"(.*\.mlp\.experts\.\d+)\.gate_proj\.weight$")
 TOGETHER = 16  # experts that are quantised as one matrix
 ROWS = 128  # a scale is of so many rows at most
 
@@ -176,7 +178,7 @@ def _quantise(source: Path, target: Path, scheme: str, targets: list[str]) -> No
         shutil.copyfile(source / CONFIG, view / CONFIG)
         names = {name: tensor.file.name for name, tensor in tensors.items() if tensor.file in touched}
         write_json(view / INDEX, {"metadata": {}, "weight_map": names})
-        fused = FusedExperts(wanted)
+        fused = FusedExperts(wanted, pairs="weight_global_scale" in SCHEMES[scheme].companions)
         steps = [fused, ModelFreePtqConverter(config), SplitExperts(fused)]
         convert_checkpoint(str(view), str(target), steps, max_workers=WORKERS, device=_device())
     for file in sorted({each.file for each in tensors.values()} - touched):
@@ -242,19 +244,22 @@ class _Step:
 class FusedExperts(_Step):
     """Fused experts become matrices of TOGETHER experts, one below the other, named as an expert's of the first.
 
-    Experts that are no target are kept from the next step, which would split them.
+    Experts that are no target are kept from the next step, which would split them. `pairs`: of experts that lie one by
+    one gate and up become one matrix, named as gate.
     """
 
-    def __init__(self, targets: set[str]) -> None:
+    def __init__(self, targets: set[str], *, pairs: bool) -> None:
         self.targets = targets
+        self.pairs = pairs
         self.kept: dict[str, tuple[int, ...]] = {}
         """Experts that are no target → their shape."""
-        self.stacked: dict[str, tuple[re.Match[str], int, int, tuple[int, int]]] = {}
-        """Module → the fused tensor's name, the first expert, how many there are, and the shape of one of its parts."""
+        self.stacked: dict[str, tuple[list[str], tuple[int, int]]] = {}
+        """Module → the modules whose matrices it holds, in the order of its rows, and the shape of one of them."""
 
     def process(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The tensors of a file with those of its fused experts replaced."""
         made = {}
+        tensors = self._paired(tensors) if self.pairs else tensors
         for name, tensor in tensors.items():
             fused = FUSED.match(name)
             if fused is None or tensor.dim() != 3:
@@ -274,11 +279,27 @@ class FusedExperts(_Step):
             for first in range(0, experts, together):
                 some = tensor[first : first + together]
                 module = f"{fused[1]}.{first}.{parts[0]}"
-                self.stacked[module] = (fused, first, len(some), each)
+                self.stacked[module] = (_parts(fused, len(some), first), each)
                 made[f"{module}.weight"] = some.reshape(-1, columns)
         return made
 
     validate = process
+
+    def _paired(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The tensors of a file with each expert's gate and up one below the other, where both are targets."""
+        import torch
+
+        made = dict(tensors)
+        for name, gate in tensors.items():
+            if (expert := GATE.match(name)) is None:
+                continue
+            modules = [f"{expert[1]}.{part}" for part in FUSED_PARTS["gate_up_proj"]]
+            up = tensors.get(f"{modules[1]}.weight")
+            if up is not None and up.shape == gate.shape and self.targets >= set(modules):
+                del made[f"{modules[1]}.weight"]
+                made[name] = torch.cat([gate, up])
+                self.stacked[modules[0]] = (modules, (gate.shape[0], gate.shape[1]))
+        return made
 
 
 class SplitExperts(_Step):
@@ -300,8 +321,7 @@ class SplitExperts(_Step):
             if module not in self.fused.stacked:
                 made[name] = tensor
                 continue
-            fused, first, count, shape = self.fused.stacked[module]
-            found = _parts(fused, count, first)
+            found, shape = self.fused.stacked[module]
             if leaf == "weight_shape":
                 made |= {f"{each}.{leaf}": torch.tensor(shape, dtype=tensor.dtype) for each in found}
             elif tensor.numel() == 1:
