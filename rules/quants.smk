@@ -208,8 +208,7 @@ rule evict_weights:
             for names in PLAN.users(*wildcards[:2])
             for file in session_files(*names)
             + PLAN.forced(*names)
-            + PLAN.fed(*names)
-            + PLAN.fed(*names)
+            + PLAN.fed([PLAN.cells[names]])
             + PLAN.cells[names].sweep_files
         ],
     output:
