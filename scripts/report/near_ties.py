@@ -159,11 +159,11 @@ def _step_rows(looked: Looked) -> list[dict[str, str]]:
     if FREE not in looked.contexts:
         return []
     contexts = looked.contexts[FREE].known
-    told = [each for each in by_step(contexts) if each.contexts]
-    if not any(each.contexts for each in told[1:]):
+    classes = by_step(contexts)
+    if not any(each.contexts for each in classes[1:]):
         return []
     row = {"cell": looked.name}
-    for each in by_step(contexts):
+    for each in classes:
         row[f"{each.label} steps"] = f"{each.contexts:,}: {_rate(each.rate.events, each.rate.exposure)}"
     return [row]
 

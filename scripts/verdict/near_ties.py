@@ -185,19 +185,19 @@ def _of_trajectory(walked: Walked, said: Said, replays: Sequence[Replay]) -> Ite
         arrays, _ = read_arrays(first.logprobs, first.transcript, walked.trajectory, ())
         margins = {scenario: stream.margin for scenario, stream in arrays.items()}
     spots: list[Spot] = []
-    parts: list[tuple[str, list[Spot], Counts, Floats, Counts, Counts]] = []
+    parts: list[tuple[list[Spot], Floats, Counts, Counts]] = []
     for scenario, walk in walked.walks.items():
         shape = walked.trajectory.shapes[scenario]
         shared, events, here = _own(said, scenario, walk, shape)
         places = [(scenario, turn, at) for turn, ids in enumerate(shape.lengths) for at in range(ids)]
         margin = margins.get(scenario, np.full(shape.tokens, np.nan))[here]
         mine = [places[position] for position in here]
-        parts.append((scenario, mine, here, margin, shared[here], events[here]))
+        parts.append((mine, margin, shared[here], events[here]))
         spots += [mine[index] for index in np.flatnonzero((margin > 0) & (margin <= NEAR))]
     known: dict[Spot, Known] = {}
     if spots and first is not None and first.logprobs is not None:
         _, known = read_arrays(first.logprobs, first.transcript, walked.trajectory, spots)
-    for _, mine, _, margin, shared, events in parts:
+    for mine, margin, shared, events in parts:
         at = {spot: index for index, spot in enumerate(mine)}
         likely = {
             at[spot]: found
