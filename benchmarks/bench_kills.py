@@ -4,9 +4,9 @@
 
 Each round begins without a session. The command is started and, after a time drawn from its whole length, hit by a
 signal drawn from KILL, TERM and INT, sent to Snakemake, to its process group (in a terminal that is Ctrl-C), or to a
-session, in which the engine runs; in every second round what is started then is hit once more. `--slurm`: through
-config/profiles/slurm on the Slurm of tests/workflow/start_slurm.sh, where a job is cancelled too. Then the command runs
-undisturbed, and must succeed. Target: all rounds.
+session, in which the engine runs, as soon as there is one; what is started then is hit again, up to four times in a
+row. `--slurm`: through config/profiles/slurm on the Slurm of tests/workflow/start_slurm.sh, where a job is cancelled
+too. Then the command runs undisturbed, and must succeed. Target: all rounds.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ ENGINE = "llama-cpp-python-0.3.36"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TARGETS = ("snakemake", "group", "session")
 CELLS = Path("results/cells")
+IN_A_ROW = 4
 SECONDS = 600.0  # no command takes so long
 
 
@@ -118,7 +119,10 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def hit(workflow: Workflow, running: subprocess.Popen[bytes], target: str, number: signal.Signals) -> bool:
-    """Send the signal; whether there was anything to be hit."""
+    """Send the signal, once there is a session or job to be hit; whether there was before the command ended."""
+    asked = {"session": workflow.sessions, "job": workflow.jobs}.get(target)
+    while asked and running.poll() is None and not asked():
+        time.sleep(0.1)
     if running.poll() is not None:
         return False
     if target == "snakemake":
@@ -195,7 +199,7 @@ def main() -> None:
             (workflow.folder / "output.log").write_bytes(b"")
             tried += 1
             hits = []
-            for _ in range(1 + tried % 2):
+            for _ in range(random.randint(1, IN_A_ROW)):
                 running = workflow.start()
                 time.sleep(random.uniform(0, whole))
                 target, number = random.choice(targets), random.choice(SIGNALS)
