@@ -220,14 +220,14 @@ def evictable_quants(configuration: Configuration, cells: Iterable[Cell]) -> lis
 
 
 def existing_sessions(root: Path, cell: Cell) -> list[str]:
-    """The records of the cell's sessions that are there, from the root: the first ones, up to one that is missing.
+    """The records of the cell's sessions that are there, from the root; to a question the first ones alone answer.
 
     None where a session's folder is there without its record, since what it holds is unfinished.
     """
     folder = root / cell.folder
     found = [file for file in cell.session_files if (root / file).is_file()]
     folders = [path for path in folder.glob("session-*") if path.is_dir()]
-    whole = len(folders) == len(found) and found == cell.session_files[: len(found)]
+    whole = len(folders) == len(found) and (not cell.round_files or found == cell.session_files[: len(found)])
     return found[: len(sessions_needed(root, cell))] if whole else []
 
 

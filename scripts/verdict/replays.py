@@ -46,7 +46,7 @@ class Replay:
 
 
 def find_sessions(cell: Path) -> list[Session]:
-    """The cell's sessions in order of number; DataError names what is missing, torn or out of place."""
+    """The cell's sessions that ran, in order of number; DataError names what is torn or out of place."""
     if not cell.is_dir():
         raise DataError("the cell's folder is missing", where=str(cell), remedy="run its sessions first")
     found = sorted(
@@ -56,14 +56,6 @@ def find_sessions(cell: Path) -> list[Session]:
     )
     if not found:
         raise DataError("the cell has no session", where=str(cell), remedy="run its sessions first")
-    for expected, (number, _) in enumerate(found):
-        if number != expected:
-            raise DataError(
-                f"session {expected} is missing: the sessions found are numbered "
-                + ", ".join(str(each) for each, _ in found),
-                where=str(cell / f"session-{expected:02d}"),
-                remedy=AGAIN,
-            )
     return [_read_session(number, path) for number, path in found]
 
 

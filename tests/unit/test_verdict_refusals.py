@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -175,10 +176,19 @@ def test_a_transcript_that_no_session_writes(tmp_path: Path, key: str, value: ob
     refused(cell, f"session-00/{SAID}:1")
 
 
-def test_a_gap_in_the_sessions(tmp_path: Path) -> None:
+def test_a_session_under_another_number(tmp_path: Path) -> None:
     cell = cell_of_four(tmp_path)
     (cell / "session-00").rename(cell / "session-02")
-    refused(cell, "session 0 is missing")
+    refused(cell, "the folder is number 2", "says session 0")
+
+
+def test_a_session_that_did_not_run_is_no_refusal(tmp_path: Path) -> None:
+    """Sessions that run side by side do not end in order, and a table may be made of what there is."""
+    cell = cell_of_four(tmp_path)
+    before = summarise(cell, first_block=16, tie_margin=0.05)
+    shutil.rmtree(cell / "session-00")
+    after = summarise(cell, first_block=16, tie_margin=0.05)
+    assert (before.sessions, after.sessions) == (2, 1)
 
 
 def test_a_gap_in_the_replays(tmp_path: Path) -> None:
