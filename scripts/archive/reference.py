@@ -13,6 +13,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from scripts.archive.check import Disagreement, check_records, refuse_disagreements
@@ -30,19 +31,16 @@ from scripts.archive.contents import (
 )
 from scripts.archive.costs import describe_costs
 from scripts.archive.rejudge import Counts, judge_cells, make_pages
+from scripts.archive.side_pages import side_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
 from scripts.common.files import sha256_file
-from scripts.comparison.pairs import make_page as make_compared
 from scripts.records.grid import Grid
-from scripts.report.ablation import make_page
 from scripts.report.controls import read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import everything
-from scripts.report.near_ties import write_near_ties
 from scripts.report.page import render_page
-from scripts.report.warm import make_warm
 
 PACKED = "cells.tar.xz"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**28}]
@@ -99,14 +97,16 @@ def write_pages(folder: Path) -> None:
         made = {
             TABLES[0]: render_page(grid, entries, read_controls(grid, entries)),
             TABLES[1]: everything(entries).to_csv(index=False, lineterminator="\n"),
-            **{page_file(key): make_page(grid, root / "results", key) for key in ablation_keys(grid)},
-            **{name: make_compared(grid, root / "results", name) for name in grid.compared},
-            **({WARM: make_warm(grid, root / "results")} if grid.warm else {}),
         }
         for page, text in made.items():
             (folder / Path(page).name).write_text(text, encoding="utf-8")
-        if (near_ties := folder / Path(NEAR_TIES).name).is_file():
-            write_near_ties(grid, root / "results", near_ties)
+        for each in side_pages(grid, root / "results", partial(_has, grid, folder)):
+            each.write(folder / Path(each.names[0]).name)
+
+
+def _has(grid: Grid, folder: Path, side_table: str) -> bool:
+    """Whether a reference table in that folder has the side table: near-ties where it was made once."""
+    return bool(grid.warm) if side_table == WARM else (folder / Path(side_table).name).is_file()
 
 
 def _write_tar(target: Path, root: Path, files: dict[str, str]) -> None:

@@ -15,30 +15,22 @@ import pandas as pd
 from scripts.archive.check import BROKEN, Disagreement, failed
 from scripts.archive.contents import (
     METADATA,
-    NEAR_TIES,
-    NEAR_TIES_FIGURE,
     REPORT,
     SUMS,
-    WARM,
-    ablation_keys,
     archived_cells,
-    page_file,
 )
 from scripts.archive.crate import render_crate, unlike_crate
 from scripts.archive.shown import shown_tables
+from scripts.archive.side_pages import side_pages
 from scripts.archive.unequal import Unequal, unequal, unlike
 from scripts.common.errors import DataError
 from scripts.common.files import read_json
-from scripts.comparison.pairs import make_page as make_compared
 from scripts.records.cell import Cell
 from scripts.records.grid import Controls, Grid
-from scripts.report.ablation import make_page
 from scripts.report.controls import as_json, read_controls
 from scripts.report.entries import read_entries
 from scripts.report.frames import details, everything, finding
-from scripts.report.near_ties import write_near_ties
 from scripts.report.page import render_page
-from scripts.report.warm import make_warm
 from scripts.verdict.summary import judge
 
 Found = Iterator[Disagreement]
@@ -94,62 +86,32 @@ def make_pages(root: Path, grid: Grid, counts: Counts) -> Found:
     try:
         entries = read_entries(grid, results)
         readings = read_controls(grid, entries)
-        page = render_page(grid, entries, readings)
+        table = render_page(grid, entries, readings)
         figures = everything(entries).to_csv(index=False, lineterminator="\n")
         shown = {"finding": finding(entries), "details": details(entries)}
     except BROKEN as error:
         yield failed(root, "results/table.md", "it cannot be made again", error)
         return
-    yield from _compare(root, "results/table.md", _lines(results / "table.md", page))
+    yield from _compare(root, "results/table.md", _lines(results / "table.md", table))
     yield from _compare(root, "results/table.csv", _figures(results / "table.csv", figures))
     yield from _compare(
         root, "results/controls.json", _readings(results / "controls.json", as_json(readings))
     )
     counts.pages += 3
-    for key in ablation_keys(grid):
-        try:
-            page = make_page(grid, results, key)
-        except BROKEN as error:
-            yield failed(root, page_file(key), "it cannot be made again", error)
-            continue
-        yield from _compare(root, page_file(key), _lines(root / page_file(key), page))
-        counts.pages += 1
-    for name in grid.compared:
-        try:
-            page = make_compared(grid, results, name)
-        except BROKEN as error:
-            yield failed(root, name, "it cannot be made again", error)
-            continue
-        yield from _compare(root, name, _lines(root / name, page))
-        counts.pages += 1
-    if (root / WARM).is_file():
-        try:
-            page = make_warm(grid, results)
-        except BROKEN as error:
-            yield failed(root, WARM, "it cannot be made again", error)
-        else:
-            yield from _compare(root, WARM, _lines(root / WARM, page))
-            counts.pages += 1
-    if (root / NEAR_TIES).is_file():
-        yield from _near_ties(root, grid, counts)
+    with tempfile.TemporaryDirectory(prefix="tempzero-pages-") as aside:
+        for page in side_pages(grid, results, lambda name: (root / name).is_file()):
+            again = [Path(aside) / Path(name).name for name in page.names]
+            try:
+                page.write(again[0])
+            except BROKEN as error:
+                yield failed(root, page.names[0], "it cannot be made again", error)
+                continue
+            for name, file in zip(page.names, again, strict=True):
+                yield from _compare(root, name, _lines(root / name, file.read_text(encoding="utf-8")))
+            counts.pages += len(page.names)
     if (root / REPORT).is_file():
         yield from _compare(root, REPORT, _shown(root / REPORT, shown))
         counts.pages += 1
-
-
-def _near_ties(root: Path, grid: Grid, counts: Counts) -> Found:
-    """Where the page of near-ties and its figure are not what the cells give."""
-    with tempfile.TemporaryDirectory(prefix="tempzero-near-ties-") as name:
-        again = Path(name) / Path(NEAR_TIES).name
-        try:
-            write_near_ties(grid, root / "results", again)
-        except BROKEN as error:
-            yield failed(root, NEAR_TIES, "it cannot be made again", error)
-            return
-        yield from _compare(root, NEAR_TIES, _lines(root / NEAR_TIES, again.read_text(encoding="utf-8")))
-        figure = again.with_suffix(".svg").read_text(encoding="utf-8")
-        yield from _compare(root, NEAR_TIES_FIGURE, _lines(root / NEAR_TIES_FIGURE, figure))
-    counts.pages += 2
 
 
 def describe_again(root: Path, files: Mapping[str, str]) -> Found:

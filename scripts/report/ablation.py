@@ -263,10 +263,15 @@ def _resolved_otherwise(one: Cell, other: Cell) -> list[str]:
     was, came = one.resolved or {}, other.resolved or {}
     for key in sorted((was.keys() | came.keys()) - READ_INTO_KERNELS):
         old, new = was.get(key), came.get(key)
-        known = old is not None and new is not None and bare(str(new)) not in asked
-        if old != new and (known or (key == "patch" and new is not None)):
-            found.append(f"{key} {new}" if old is None else f"{key} {new}, not {old}")
+        if key == "patch":  # a checkpoint may bring one of its own
+            found += [f"patch {each}" for each in _patches(new) if each not in _patches(old)]
+        elif old is not None and new is not None and old != new and bare(str(new)) not in asked:
+            found.append(f"{key} {new}, not {old}")
     return found
+
+
+def _patches(said: object) -> list[str]:
+    return str(said).split(", ") if said else []
 
 
 def _states(baseline: Look, change: Look) -> tuple[list[sessions.State], list[sessions.State]] | None:

@@ -400,6 +400,12 @@ def test_another_kernel_shows_that_a_flag_was_honoured_and_an_echo_does_not(tmp_
     )
 
 
+def test_of_patches_those_that_the_baseline_lacks_are_named(tmp_path: Path) -> None:
+    base = cell("base", EIGHT, **{**KNOWN, "resolved": {"patch": "one-expert"}})
+    change = {"flags": FLAGS | {"TEMPZERO_PATCH": "sorted"}, "resolved": {"patch": "sorted, one-expert"}}
+    assert "| honoured: patch sorted " in page(tmp_path, base, cell("change", EIGHT, **{**KNOWN, **change}))
+
+
 def test_a_flag_that_the_log_says_is_not_heeded(tmp_path: Path) -> None:
     changed = {
         "flags": FLAGS | {"attention_backend": '"FLASHINFER"'},
