@@ -146,7 +146,6 @@ def check_schema(value: Any, schema_name: str, where: str) -> None:
 @functools.cache
 def _validator(schema_name: str) -> Draft202012Validator:
     schema = load_yaml(SCHEMAS / f"{schema_name}.schema.yaml")
-    Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.common.files import sha256_file
@@ -42,7 +42,7 @@ def source_digest(command: str, without: tuple[str, ...] = (), root: Path = Path
     """
     digest = hashlib.sha256()
     for file in command_sources(command, without, root):
-        digest.update(f"{file} {sha256_file(root / file)}\n".encode())
+        digest.update(f"{file} {_digest(path := root / file, path.stat().st_mtime_ns)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -63,6 +63,7 @@ def content_digest(files: Iterable[str | Path], largest: int = 64 * 2**20) -> st
     return digest.hexdigest()[:16]
 
 
+@functools.cache
 def _module_file(module: str, root: Path) -> Path | None:
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py") if "." in module else base, base / "__init__.py"):
@@ -72,21 +73,20 @@ def _module_file(module: str, root: Path) -> Path | None:
 
 
 @functools.cache
-def _imported(path: Path) -> tuple[str, ...]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError:
-        return ()  # Python says so, with the line, where the command is run
-    return tuple(sorted(set(_imports(tree.body))))
+def _digest(path: Path, _mtime: int) -> str:
+    return sha256_file(path)
 
 
-def _imports(statements: Iterable[ast.AST]) -> Iterator[str]:
-    """The imports among statements and in their blocks; expressions, which are most of a tree, hold none."""
-    for node in statements:
-        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-            yield from _imports(getattr(node, block, ()))
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names if name.name.startswith("scripts."))
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "scripts":
-            yield node.module
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+# Read by pattern, since each start of the workflow asks, and parsing 250 modules would take it half a second.
+_FROM = re.compile(r"^[ \t]*from[ \t]+(scripts(?:\.\w+)*)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*import[ \t]+([^\n]*)", re.MULTILINE)
+
+
+@functools.cache
+def _imported(path: Path) -> frozenset[str]:
+    """The project's modules that a module may import, and the names in them, any of which may be a module."""
+    text = path.read_text("utf-8", "replace")
+    found = set(re.findall(r"\bscripts\.[\w.]+", " ".join(_IMPORT.findall(text))))
+    for module, names in _FROM.findall(text):
+        found |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
+    return frozenset(found)

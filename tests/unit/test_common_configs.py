@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from scripts.common.configs import SCHEMAS, check_schema, load_yaml, place
 from scripts.common.errors import ConfigError
@@ -174,6 +175,7 @@ def test_every_schema_is_one_and_explains_every_key() -> None:
     assert {"config", "engines", "grid", "models", "workload"} <= set(names)
     for name in names:
         schema = load_yaml(SCHEMAS / f"{name}.schema.yaml")
+        Draft202012Validator.check_schema(schema)
         assert schema["additionalProperties"] is False or "$ref" in schema["additionalProperties"]
         with pytest.raises(ConfigError):
             check_schema([], name, "nowhere")

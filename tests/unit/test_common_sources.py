@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from scripts.common.sources import command_sources, source_digest
+from scripts.common.sources import _imported, _module_file, command_sources, source_digest
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def tree(tmp_path: Path) -> Path:
         "scripts/one/a.py": "def thing():\n    from scripts.two import b\n    return b\n",
         "scripts/one/unused.py": "",
         "scripts/two/__init__.py": "",
-        "scripts/two/b.py": "import scripts.one.c\n",
+        "scripts/two/b.py": "import json, scripts.one.c as c\n",
         "scripts/one/c.py": "from scripts.one.a import thing\n",
     }
     for name, text in files.items():
@@ -38,6 +40,21 @@ def test_imports_are_followed_into_functions_and_circles(tree: Path) -> None:
         "scripts/two/__init__.py",
         "scripts/two/b.py",
     ]
+
+
+def test_what_is_read_of_each_module_is_what_python_imports(root: Path) -> None:
+    """Of names that are modules of the project no more and no fewer than the syntax tree has."""
+    for path in sorted((root / "scripts").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+        parsed = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                parsed |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        assert _modules(_imported(path), root) == _modules(parsed, root), path
+
+
+def _modules(names: Iterable[str], root: Path) -> set[str]:
+    return {name for name in names if name.split(".")[0] == "scripts" and _module_file(name, root)}
 
 
 def test_what_is_left_out_is_not_followed(tree: Path) -> None:

@@ -13,6 +13,8 @@ from checkouts import Checkout, copy_checkout
 
 from scripts.provenance.environments import create_environment
 
+Make = Callable[[Path], None]
+
 
 @pytest.fixture(scope="session")
 def engine(root: Path) -> None:
@@ -27,24 +29,37 @@ def fresh(root: Path, tmp_path: Path, engine: None) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def made(
-    root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> tuple[Checkout, str]:
-    """A checkout in which the whole grid was made, and what that printed. To be read, not to be changed.
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Make], Checkout]:
+    """Gives the checkout of a name, made by whoever wants it first: tests that run side by side share it.
 
-    Tests that run side by side share it: whoever wants it first makes it.
+    To be read, not to be changed.
     """
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "made"
-    with open(f"{folder}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        printed = folder / "printed"
-        if not printed.is_file():
-            assert not folder.exists(), "the grid could not be made: see the test that tried first"
-            done = copy_checkout(root, folder / "checkout").table()
-            assert done.returncode == 0, done.stdout
-            printed.write_text(done.stdout, encoding="utf-8")
-    return Checkout(folder / "checkout"), printed.read_text(encoding="utf-8")
+
+    def _shared(name: str, make: Make) -> Checkout:
+        folder = (base if worker_id == "master" else base.parent) / name
+        with open(f"{folder}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "made").is_file():
+                assert not folder.exists(), f"{name} could not be made: see the test that tried first"
+                make(folder / "checkout")
+                (folder / "made").touch()
+        return Checkout(folder / "checkout")
+
+    return _shared
+
+
+@pytest.fixture(scope="session")
+def made(root: Path, engine: None, shared: Callable[[str, Make], Checkout]) -> tuple[Checkout, str]:
+    """A checkout in which the whole grid was made, and what that printed. To be read, not to be changed."""
+
+    def make(folder: Path) -> None:
+        done = copy_checkout(root, folder).table()
+        assert done.returncode == 0, done.stdout
+        (folder.parent / "printed").write_text(done.stdout, encoding="utf-8")
+
+    checkout = shared("made", make)
+    return checkout, (checkout.path.parent / "printed").read_text(encoding="utf-8")
 
 
 @pytest.fixture

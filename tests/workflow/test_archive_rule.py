@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,19 @@ ZIP = "results/provenance.zip"
 
 
 @pytest.fixture(scope="module")
-def archived(made: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def archived(
+    made: tuple[Checkout, str], shared: Callable[[str, Callable[[Path], None]], Checkout]
+) -> Checkout:
     """The finished checkout with its archive. To be read, not to be changed."""
-    target = tmp_path_factory.mktemp("archived") / "checkout"
-    checkout = made[0].copy(target)
-    pair = [f"tinychart-dense/q8_0/{ENGINE}/{variant}" for variant in ("base", "leaky")]
-    checkout.write_yaml("config/grids/tiny.yaml", {**GRID, "forced": 2, "compare": [pair]})
-    done = checkout.run("--cores", "1", "archive")
-    assert done.returncode == 0, done.stdout
-    return checkout
+
+    def make(folder: Path) -> None:
+        checkout = made[0].copy(folder)
+        pair = [f"tinychart-dense/q8_0/{ENGINE}/{variant}" for variant in ("base", "leaky")]
+        checkout.write_yaml("config/grids/tiny.yaml", {**GRID, "forced": 2, "compare": [pair]})
+        done = checkout.run("--cores", "1", "archive")
+        assert done.returncode == 0, done.stdout
+
+    return shared("archived", make)
 
 
 def needed(names: tuple[str, ...]) -> set[str]:
@@ -101,13 +106,14 @@ def test_without_the_packages_it_says_which_and_how_to_have_them(archived: Check
     assert (tmp_path / "folder/envs/workflow.lock").is_file()
 
 
-def test_the_same_data_gives_the_same_bytes(archived: Checkout) -> None:
-    before = (archived.path / ZIP).read_bytes()
-    assert "Nothing to be done" in archived.run("--cores", "1", "archive").stdout
-    done = archived.run("--cores", "1", "-R", "report", "--", "archive")
+def test_the_same_data_gives_the_same_bytes(archived: Checkout, tmp_path: Path) -> None:
+    checkout = archived.copy(tmp_path / "checkout")
+    before = (checkout.path / ZIP).read_bytes()
+    assert "Nothing to be done" in checkout.run("--cores", "1", "archive").stdout
+    done = checkout.run("--cores", "1", "-R", "report", "--", "archive")
     assert done.returncode == 0, done.stdout
     assert "Make the report." in done.stdout and "Archive the grid." in done.stdout
-    assert (archived.path / ZIP).read_bytes() == before
+    assert (checkout.path / ZIP).read_bytes() == before
 
 
 def test_cells_side_by_side_are_a_page_a_section_and_a_column(archived: Checkout) -> None:
