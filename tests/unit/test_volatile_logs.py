@@ -519,7 +519,7 @@ def test_a_result_that_one_run_lacks_is_not_compared_and_counted(tmp_path: Path)
 
 def test_what_was_learnt_early_raises_no_alarm_and_parts_no_runs(tmp_path: Path) -> None:
     env = "USER=builder\nHOME=/home/builder", "USER=root\nHOME=/root"
-    same = ["root 8080 root@root:/root# /root/log 10:20", "the port is 8080 of 8081"]
+    same = ["root 8080 root@root:/root# root/log 10:20", "the port is 8080 of 8081"]
     asked = [Step("bash", {"command": "su root -c 'ls /root'"}, each) for each in same]
     leaks, tally = runs(tmp_path, [*steps(env[0]), *asked], [*steps(env[1]), *asked])
     assert {leak.call for leak in leaks} == {1}
