@@ -19,13 +19,9 @@ from pathlib import Path
 from scripts.archive.check import Disagreement, check_records, refuse_disagreements
 from scripts.archive.contents import (
     GRID,
-    NEAR_TIES,
-    NEAR_TIES_FIGURE,
     SUMS,
     TABLES,
     WARM,
-    ablation_keys,
-    page_file,
     result_files,
     workload_file,
 )
@@ -60,8 +56,7 @@ def pack_reference(root: Path, folder: Path) -> int:
     listed = {name: sha256_file(root / name) for name in files}
     _write_tar(folder / PACKED, root, listed)
     (folder / SUMS).write_text(render_sums(listed), encoding="utf-8")
-    near_ties = [NEAR_TIES, NEAR_TIES_FIGURE] if (root / NEAR_TIES).is_file() else []
-    for name in [*pages(grid), *near_ties]:
+    for name in pages(grid, root / "results"):
         shutil.copyfile(root / name, folder / Path(name).name)
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
@@ -75,11 +70,15 @@ def workload_files(root: Path, grid: Grid) -> list[str]:
     return sorted(found)
 
 
-def pages(grid: Grid) -> list[str]:
-    """What lies beside the packed file to be read: the tables and the pages of ablations, of cells side by side, of
-    cold and warm answers."""
-    keys = ablation_keys(grid)
-    return [*TABLES[:2], *(page_file(key) for key in keys), *grid.compared, *([WARM] if grid.warm else [])]
+def pages(grid: Grid, folder: Path) -> list[str]:
+    """What lies beside the packed file to be read: the tables and the pages beside them; near-ties where `folder` has
+    them, cold and warm answers where the grid has such cells."""
+    beside = side_pages(grid, folder, partial(_has, grid, folder))
+    return [*TABLES[:2], *(name for each in beside for name in each.names)]
+
+
+def _has(grid: Grid, folder: Path, side_table: str) -> bool:
+    return bool(grid.warm) if side_table == WARM else (folder / Path(side_table).name).is_file()
 
 
 def write_pages(folder: Path) -> None:
@@ -102,11 +101,6 @@ def write_pages(folder: Path) -> None:
             (folder / Path(page).name).write_text(text, encoding="utf-8")
         for each in side_pages(grid, root / "results", partial(_has, grid, folder)):
             each.write(folder / Path(each.names[0]).name)
-
-
-def _has(grid: Grid, folder: Path, side_table: str) -> bool:
-    """Whether a reference table in that folder has the side table: near-ties where it was made once."""
-    return bool(grid.warm) if side_table == WARM else (folder / Path(side_table).name).is_file()
 
 
 def _write_tar(target: Path, root: Path, files: dict[str, str]) -> None:
@@ -167,15 +161,12 @@ def _disagreements(folder: Path, root: Path, counts: Counts) -> Iterator[Disagre
     grid = Grid.read(root / GRID)
     if (folder / SUMS).read_text(encoding="utf-8") != render_sums(hash_files(root)):
         yield Disagreement(SUMS, "it does not list what is packed, with its sha256")
-    for name in pages(grid):
+    for name in pages(grid, folder):
         beside = folder / Path(name).name
         if beside.is_file():
             shutil.copyfile(beside, root / name)
         else:
             yield Disagreement(beside.name, "it is not there")
-    if (near_ties := folder / Path(NEAR_TIES).name).is_file():
-        for name in (NEAR_TIES, NEAR_TIES_FIGURE):
-            shutil.copyfile(near_ties.with_suffix(Path(name).suffix), root / name)
     yield from check_records(root, grid)
     counts.costs = describe_costs(root, grid)
     yield from judge_cells(root, grid, counts)

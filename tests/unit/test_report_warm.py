@@ -199,7 +199,7 @@ def test_the_page_has_a_sentence_a_row_and_the_first_contexts(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     text = page.read_text(encoding="utf-8")
     assert text == make_warm(grid, results)
-    assert WARM in pages(grid) and not wrong(tmp_path, grid)
+    assert WARM in pages(grid, tmp_path) and not wrong(tmp_path, grid)
     page.write_text(text.replace("other bits", "the same bits"), encoding="utf-8")
     assert wrong(tmp_path, grid), "a page in a reference table is made again and compared"
     assert f"in {turns} of {turns} warm contexts" in text

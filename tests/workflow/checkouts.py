@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,6 +130,10 @@ class Checkout:
 def _heed_ctrl_c() -> None:
     """What a shell starts in its background ignores Ctrl-C, and so would all that the tests start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+Shared = Callable[[str, Callable[[Path], None]], Checkout]
+"""Gives the checkout of a name, made in a folder by whoever wants it first."""
 
 
 def copy_checkout(root: Path, target: Path) -> Checkout:

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from checkouts import Checkout, copy_checkout
+from checkouts import Checkout, Shared, copy_checkout
 
 from scripts.provenance.environments import create_environment
-
-Make = Callable[[Path], None]
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +27,14 @@ def fresh(root: Path, tmp_path: Path, engine: None) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Make], Checkout]:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shared:
     """Gives the checkout of a name, made by whoever wants it first: tests that run side by side share it.
 
     To be read, not to be changed.
     """
     base = tmp_path_factory.getbasetemp()
 
-    def _shared(name: str, make: Make) -> Checkout:
+    def _shared(name: str, make: Callable[[Path], None]) -> Checkout:
         folder = (base if worker_id == "master" else base.parent) / name
         with open(f"{folder}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -50,7 +48,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable
 
 
 @pytest.fixture(scope="session")
-def made(root: Path, engine: None, shared: Callable[[str, Make], Checkout]) -> tuple[Checkout, str]:
+def made(root: Path, engine: None, shared: Shared) -> tuple[Checkout, str]:
     """A checkout in which the whole grid was made, and what that printed. To be read, not to be changed."""
 
     def make(folder: Path) -> None:

@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkouts import CELLS, ENGINE, GRID, Checkout
+from checkouts import CELLS, ENGINE, GRID, Checkout, Shared
 
 from tests.terminal import on_terminal
 
@@ -23,9 +22,7 @@ ZIP = "results/provenance.zip"
 
 
 @pytest.fixture(scope="module")
-def archived(
-    made: tuple[Checkout, str], shared: Callable[[str, Callable[[Path], None]], Checkout]
-) -> Checkout:
+def archived(made: tuple[Checkout, str], shared: Shared) -> Checkout:
     """The finished checkout with its archive. To be read, not to be changed."""
 
     def make(folder: Path) -> None:

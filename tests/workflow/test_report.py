@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkouts import ENGINE, GRID, Checkout, copy_checkout
+from checkouts import ENGINE, GRID, Checkout, Shared, copy_checkout
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -41,7 +41,7 @@ SHAKEN = """
 
 
 @pytest.fixture(scope="module")
-def reported(root: Path, engine: None, shared: Callable[[str, Callable[[Path], None]], Checkout]) -> Checkout:
+def reported(root: Path, engine: None, shared: Shared) -> Checkout:
     """A checkout in which `snakemake --cores 1` was run: a cell, a leaky control, and one that must flip."""
 
     def make(folder: Path) -> None:
