@@ -19,6 +19,8 @@ from typing import Any
 
 from wcwidth import wcwidth
 
+from tests.patience import HANGS
+
 _PIECE = re.compile(r"\x1b\[(\??)([\d;]*)([A-Za-z])|(.)", re.DOTALL)
 
 
@@ -140,7 +142,7 @@ class Process:
         )
         self.slave = slave
 
-    def read(self, until: Callable[[], object], seconds: float = 30) -> None:
+    def read(self, until: Callable[[], object], seconds: float = HANGS) -> None:
         """Take what is written until something holds; AssertionError with all of it where it does not."""
         deadline = time.monotonic() + seconds
         while not until():

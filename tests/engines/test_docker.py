@@ -48,9 +48,9 @@ from tests.engines.serving import (
     kind_settings,
     snakemake,
     snakemake_command,
-    wait_for,
     write_grid,
 )
+from tests.patience import HANGS, wait_until
 
 
 def docker_runs() -> bool:
@@ -292,7 +292,7 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
     model = "tinychart-dense"
     cells = [(model, "q6_k", name) for name in (ENGINE, f"{ENGINE}/turn-cache", TWIN)]
     write_grid(project, cells, sessions=1, replays=2)
-    done = snakemake(project, "results/table.md", timeout=1800)
+    done = snakemake(project, "results/table.md", timeout=2 * HANGS)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = project / f"results/cells/{model}/q6_k"
     anew, kept, twin = folder / ENGINE / "base", folder / ENGINE / "turn-cache", folder / TWIN / "base"
@@ -406,10 +406,10 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
-    assert wait_for(containers, 60)
+    wait_until(containers)
     done.send_signal(number)
-    assert done.wait(60) != 0
-    assert wait_for(lambda: not containers(), 40)
+    assert done.wait(HANGS) != 0
+    wait_until(lambda: not containers())
     assert not (tmp_path / "int4").exists()
 
 
@@ -634,11 +634,11 @@ def test_no_container_outlives_its_session(
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
-    assert wait_for(containers, 60)
+    wait_until(containers)
     time.sleep(1)
     session.send_signal(number)
-    session.wait(60)
-    assert wait_for(lambda: not containers(), 40)
+    session.wait(HANGS)
+    wait_until(lambda: not containers())
 
 
 def test_what_a_crash_of_the_machine_left_is_removed_at_the_next_start(record: EngineRecord) -> None:
@@ -662,10 +662,10 @@ def test_a_killed_workflow_leaves_no_container_and_runs_again(tmp_path: Path) ->
         workflow = subprocess.Popen(
             snakemake_command("results/table.md"), cwd=project, stdout=output, stderr=output
         )
-        assert wait_for(containers, 120)
+        wait_until(containers)
         workflow.send_signal(signal.SIGKILL)
         workflow.wait()
-        assert wait_for(lambda: not containers(), 40)
-    again = snakemake(project, "results/table.md", timeout=900)
+        wait_until(lambda: not containers())
+    again = snakemake(project, "results/table.md", timeout=HANGS)
     assert again.returncode == 0, again.stderr[-3000:]
     assert not containers()

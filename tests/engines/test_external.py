@@ -20,6 +20,7 @@ from scripts.engines.external import KEY_VARIABLE, find_interface
 from scripts.engines.server_process import serve_process
 from scripts.workload.text_form import END, TextForm, read_messages
 from tests.engines.serving import checkpoint, copy_project, engine_settings, environment_python
+from tests.patience import HANGS
 
 pytestmark = pytest.mark.engines
 SECRET = "s3cret-" + uuid.uuid4().hex
@@ -124,7 +125,7 @@ def run(project: Path, endpoint: str, *more: str, key: str | None = None) -> sub
         env=environment,
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=2 * HANGS,
     )
 
 

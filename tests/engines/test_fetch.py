@@ -19,6 +19,7 @@ from scripts.quants.hashes import CACHE, cached_sha256
 from scripts.quants.manifest import verify_manifest
 from scripts.records.manifest import WeightsSource
 from tests.engines.serving import ROOT, checkpoint
+from tests.patience import HANGS
 
 pytestmark = pytest.mark.engines
 REPOSITORY = "somebody/tinychart"
@@ -140,7 +141,7 @@ def fetch(hub: Hub, output: Path, revision: str | None = HEAD) -> subprocess.Com
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS,
     )
 
 

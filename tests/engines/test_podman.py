@@ -20,7 +20,8 @@ from scripts.provenance.docker_engine import check_gpus, connect, image_record, 
 from scripts.provenance.images import build_image
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import Settings
-from tests.engines.serving import ROOT, engine_entry, engine_settings, first_prompt, gguf_quant, wait_for
+from tests.engines.serving import ROOT, engine_entry, engine_settings, first_prompt, gguf_quant
+from tests.patience import HANGS, wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.needs_podman]
 ENGINE = "llamacpp-docker"
@@ -52,7 +53,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode == 0:
             subprocess.run(f"docker save {image} | podman load --quiet", shell=True, check=True)
     service = subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{socket}"])
-    assert wait_for(socket.exists, 60)
+    wait_until(socket.exists)
     yield f"unix://{socket}"
     service.terminate()
     service.wait()
@@ -127,10 +128,10 @@ def test_no_container_of_podmans_outlives_its_session(
 ) -> None:
     given = (json.dumps(settings.as_json()), json.dumps(record.as_json()), weights, tmp_path / "engine.log")
     session = subprocess.Popen([sys.executable, "-c", HOLD, *map(str, given)], cwd=ROOT)
-    assert wait_for(containers, 60)
+    wait_until(containers)
     session.send_signal(number)
-    session.wait(60)
-    assert wait_for(lambda: not containers(), 40)
+    session.wait(HANGS)
+    wait_until(lambda: not containers())
 
 
 def test_podman_is_found_where_docker_does_not_answer(

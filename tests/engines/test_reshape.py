@@ -16,6 +16,7 @@ from scripts.common.files import write_json
 from scripts.quants.reshape import reshape, reshaped, shaped_config
 from scripts.records.models import Shape
 from tests.engines.serving import ROOT, checkpoint, environment_python, first_prompt
+from tests.patience import HANGS
 from tests.unit.shapes import LLAMA, QWEN3, dense_tensors, typed
 
 pytestmark = pytest.mark.engines
@@ -68,7 +69,7 @@ def logits(ids: list[int], folders: list[Path]) -> list[NDArray[np.float64]]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "newly initialized" not in done.stderr, (

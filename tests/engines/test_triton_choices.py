@@ -14,6 +14,7 @@ import pytest
 from scripts.engines.tuning import CacheFolders, read_chosen
 from scripts.records.tuning import Tuned
 from tests.engines.serving import ROOT, environment_python
+from tests.patience import HANGS
 
 pytestmark = pytest.mark.engines
 TUNE = """
@@ -89,7 +90,7 @@ def tune(folder: Path, seconds: tuple[str, str]) -> None:
         for rank in range(2)
     ]
     for each in started:
-        _, errors = each.communicate(timeout=120)
+        _, errors = each.communicate(timeout=HANGS)
         assert each.returncode == 0, errors
 
 

@@ -41,9 +41,9 @@ from tests.engines.serving import (
     marked,
     marked_settings,
     snakemake,
-    wait_for,
     write_grid,
 )
+from tests.patience import HANGS, wait_until
 
 pytestmark = pytest.mark.engines
 FLAGS = """\
@@ -317,10 +317,10 @@ def test_no_process_outlives_its_session(
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
-    assert wait_for(lambda: len(marked(marker)) >= 2, 60), "guard and server have started"
+    wait_until(lambda: len(marked(marker)) >= 2, lambda: "guard or server has not started")
     session.send_signal(number)
-    session.wait(60)
-    assert wait_for(lambda: not marked(marker), 40)
+    session.wait(HANGS)
+    wait_until(lambda: not marked(marker))
 
 
 def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_whole_cell_through_the_workflow(settings: Settings, python: str, tmp_
     content["ablations"] = [{**names, "changes": ["moe-marlin", "flashinfer"]}]
     grid.write_text(yaml.safe_dump(content))
     page = f"results/ablation/tinychart-moe-bf16-{ENGINE}.md"
-    done = snakemake(project, "results/table.md", page, timeout=1500)
+    done = snakemake(project, "results/table.md", page, timeout=2 * HANGS)
     assert done.returncode == 0, done.stderr[-3000:]
     cell = project / f"results/cells/tinychart-moe/bf16/{ENGINE}/base"
     verdict = json.loads((cell / "cell.json").read_text())

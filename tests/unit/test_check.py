@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scripts.comparison.baseline import freeze, pack, unpack
 from scripts.comparison.checks import check, distance, least_chance, rejected, sessions_needed
 from scripts.records.check import Baseline, BaselineCell, Checked, Distinct
+from tests.patience import HANGS
 from tests.unit.cells import ROOT, PlantedReplay, command, part, write_cell
 
 
@@ -168,7 +169,7 @@ def test_a_reader_that_has_seen_enough_does_not_change_the_exit_code(tmp_path: P
     check_run = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert check_run.stdout is not None and check_run.stderr is not None
     check_run.stdout.close()
-    assert (check_run.wait(60), check_run.stderr.read()) == (0, b"")
+    assert (check_run.wait(HANGS), check_run.stderr.read()) == (0, b"")
 
 
 def test_errors_and_other_workloads_are_no_verdict(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ import pytest
 from scripts.common.command import call, parser_of
 from scripts.common.errors import DataError
 from scripts.records.models import Precision
+from tests.patience import HANGS, wait_until
 
 seen: dict[str, object] = {}
 
@@ -97,12 +97,10 @@ def test_a_command_that_is_cancelled_clears_up(root: Path, tmp_path: Path) -> No
         f"set -o pipefail; trap '' TERM; {sys.executable} hold.py made 2>&1 | tee -i log >&2; echo $? > code"
     )
     process = subprocess.Popen(["bash", "-c", job], cwd=tmp_path, start_new_session=True)
-    until = time.monotonic() + 30
-    while not (tmp_path / ".made.partial/begun").exists():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
+    begun = tmp_path / ".made.partial/begun"
+    wait_until(lambda: process.poll() is not None or begun.exists())
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(HANGS) == 0
     assert (tmp_path / "code").read_text().strip() == "143"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["code", "hold.py", "log"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -376,7 +375,5 @@ def test_what_the_server_says_of_itself_is_kept_and_never_hashed(tmp_path: Path)
 
 
 def test_lone_surrogates_are_written_as_what_utf8_has_for_them(tmp_path: Path) -> None:
-    started = time.monotonic()
     found = measured(tmp_path, lambda number, body: chat(body, [], message={"content": "a\ud83d"}))
     assert found.text_identical == 6 and turns(tmp_path)[0].text == "a\ufffd"
-    assert time.monotonic() - started < 60

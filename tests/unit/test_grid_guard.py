@@ -10,14 +10,15 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.common.errors import TempzeroError
 from scripts.grid.guard import LOCK, PID_VARIABLE, discard_unfinished, hold_folder
 from scripts.grid.lock import FolderLock, Holder, read_holder
+from tests.patience import wait_until
 
 HOLD = """
 import sys, time
@@ -105,6 +106,13 @@ def test_after_a_kill_the_next_one_clears_up(root: Path, tmp_path: Path) -> None
     assert not session.parent.exists()
 
 
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_jobs_that_outlive_a_killed_workflow_are_ended(root: Path, tmp_path: Path) -> None:
     spawn = "import subprocess; print(subprocess.Popen(['sleep', '300']).pid, flush=True)"
     code = textwrap.dedent(HOLD).format(root=str(root), then=spawn)
@@ -118,13 +126,7 @@ def test_jobs_that_outlive_a_killed_workflow_are_ended(root: Path, tmp_path: Pat
     second = start(root, tmp_path, 0)
     _, errors = second.communicate()
     assert f"waiting for its jobs to end (processes {orphan})" in errors
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{orphan}").exists() and time.monotonic() < deadline:
-        if "Z" in Path(f"/proc/{orphan}/stat").read_text().split(")")[1].split()[0]:
-            break
-        time.sleep(0.1)
-    else:
-        assert not Path(f"/proc/{orphan}").exists()
+    wait_until(lambda: not lives(orphan))
 
 
 def test_the_jobs_environment_names_the_workflow(root: Path, tmp_path: Path) -> None:

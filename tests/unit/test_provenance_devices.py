@@ -20,6 +20,7 @@ from scripts.records.machine import Gpu
 from scripts.sessions.deployment import Deployment
 from tests.engines.serving import kind_settings
 from tests.nvidia import uuid, write_nvidia_smi
+from tests.patience import HANGS
 
 ROOT = Path(__file__).parents[2]
 GPUS = [Gpu(name="H100", uuid=uuid(number), index=number) for number in range(4)]
@@ -95,7 +96,7 @@ def test_each_has_its_own_and_the_variables_say_so_meanwhile(monkeypatch: pytest
         assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert os.environ[VISIBLE] == "3,1,0" and "CUDA_DEVICE_ORDER" not in os.environ
     other.kill()
-    other.communicate(timeout=30)
+    other.communicate(timeout=HANGS)
     with hold_gpus(3, "three") as three:
         assert numbers(three.gpus) == [3, 1, 0]
 
@@ -166,7 +167,7 @@ def test_who_finds_none_free_waits_in_turn_and_a_killed_session_holds_none() -> 
     assert line(every) == "0,1,2,3"
     assert line(late) in {"0", "1", "2", "3"}
     for process in (one, every, late):
-        process.communicate(timeout=30)
+        process.communicate(timeout=HANGS)
     assert every.returncode == late.returncode == 0
 
 
@@ -178,7 +179,7 @@ def test_a_card_is_held_by_who_inherits_its_lock() -> None:
     guard.kill()
     guard.wait()
     assert line(late) in {"0", "1", "2", "3"}
-    late.communicate(timeout=30)
+    late.communicate(timeout=HANGS)
 
 
 def test_shared_by_memory_the_roomiest_are_taken_and_who_finds_no_room_waits(
@@ -192,14 +193,14 @@ def test_shared_by_memory_the_roomiest_are_taken_and_who_finds_no_room_waits(
             late = hold(1, "late", seconds=0, memory_gb=75.5)
             assert line(late, of_errors=True) == "late: waiting for 1 of 4 GPUs"
     assert line(late) == "0"
-    late.communicate(timeout=30)
+    late.communicate(timeout=HANGS)
     with shares(1, 1000) as every, shares(3, 3) as others:
         assert numbers(every.gpus) == [0] and numbers(others.gpus) == [1, 2, 3]
         monkeypatch.delenv(SHARED)
         alone = hold(1, "alone", seconds=0)
         assert "waiting" in line(alone, of_errors=True)
     assert line(alone) == "0"
-    alone.communicate(timeout=30)
+    alone.communicate(timeout=HANGS)
 
 
 def test_an_engine_on_several_shared_cards_computes_alone_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +219,7 @@ def test_an_engine_on_several_shared_cards_computes_alone_on_them(monkeypatch: p
             with pytest.raises(subprocess.TimeoutExpired):
                 narrow.wait(0.6)  # in turn: else there would always be one
     assert line(wide) == "0,1,2,3" and line(narrow)
-    assert wide.wait(30) == narrow.wait(30) == 0
+    assert wide.wait(HANGS) == narrow.wait(HANGS) == 0
     with shares(1, 10) as one, one.playing():
         assert line(beside(1))
 

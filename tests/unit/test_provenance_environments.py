@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from scripts.provenance.environments import (
     env_python,
     is_complete,
 )
+from tests.patience import HANGS, wait_until
 
 
 def wheel(folder: Path, name: str, version: str, marker: str = "") -> Path:
@@ -116,10 +116,11 @@ def test_a_build_that_is_ended_takes_pip_with_it(lock: Path, root: Path) -> None
     )
     assert process.stdout is not None
     process.stdout.readline()
-    time.sleep(0.5)
+    asleep = ["pgrep", "-f", "^sleep 302$"]
+    wait_until(lambda: subprocess.run(asleep, capture_output=True).stdout)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
-    left = subprocess.run(["pgrep", "-f", "^sleep 302$"], capture_output=True)
+    assert process.wait(HANGS) == 143
+    left = subprocess.run(asleep, capture_output=True)
     assert left.stdout == b""
 
 

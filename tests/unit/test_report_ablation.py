@@ -14,6 +14,7 @@ from scripts.common.files import write_json
 from scripts.records.grid import Grid
 from scripts.report.ablation import make_page
 from scripts.verdict.rates import flips_per_1000
+from tests.patience import HANGS
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = ("tinychart-moe", "q6_k", "llama-cpp-python-0.3.36")
@@ -283,7 +284,7 @@ def command(folder: Path, *, precision: str = "q6_k") -> subprocess.CompletedPro
         str(folder / "page.md"),
     ]
     line = [sys.executable, "-m", "scripts.make_ablation", *files, *given]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
 
 
 def test_whether_routing_differed_first_is_said_where_experts_were_recorded(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from scripts.screen.output import Output
 from scripts.screen.show import draw, hear, other_page
 from scripts.screen.take import END, Given, wants_screen
 from scripts.screen.work import Left, Plan, Running, Work, find_running
+from tests.patience import HANGS
 from tests.terminal import Process, Terminal, on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -477,7 +478,7 @@ def test_what_the_workflow_prints_is_read_once_the_terminal_is_gone() -> None:
         for _ in range(100):
             say(stream, "a line as long as that\n" * 100)  # more than a pipe holds
         say(stream, f"{END}\n")
-        assert process.process.wait(30) == 0
+        assert process.process.wait(HANGS) == 0
     finally:
         process.close()
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.patience import HANGS
+
 ENGINE = "llama-cpp-python-0.3.36"
 CELLS = f"results/cells/tinychart-dense/q8_0/{ENGINE}"
 LEFT_OUT = (".git", ".venv", ".envs", ".snakemake", "results", "resources", "benchmarks")
@@ -71,7 +73,7 @@ class Checkout:
     def command(self, *arguments: str) -> list[str]:
         return [self.python, "-m", "snakemake", "--nocolor", *arguments]
 
-    def run(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = HANGS) -> subprocess.CompletedProcess[str]:
         """Snakemake with these arguments, stdout and stderr together in `stdout`."""
         return subprocess.run(
             self.command(*arguments),

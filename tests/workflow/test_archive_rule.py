@@ -166,7 +166,7 @@ def test_on_a_terminal_a_grid_is_one_screen(fresh: Checkout) -> None:
                 seen.update(process.terminal.page.text)
             return process.ended()
 
-        process.read(done, seconds=300)
+        process.read(done)
         assert process.process.returncode == 0, process.raw[-4000:]
         assert process.is_as_it_was()
         assert process.terminal.entered == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 
 import psutil
 from checkouts import CELLS, Checkout
 
+from tests.patience import HANGS, wait_until
 from tests.terminal import on_terminal
 
 SESSION = f"{CELLS}/base/session-00"
@@ -34,22 +34,19 @@ def start_long(checkout: Checkout) -> subprocess.Popen[str]:
     """The workflow, in the middle of a session that takes minutes."""
     checkout.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
     workflow = checkout.start("--cores", "1", "results/table.md")
-    deadline = time.monotonic() + 300
-    while not list(checkout.path.glob(f"{CELLS}/*/.session-*/replay-01.transcript.jsonl")):
-        assert workflow.poll() is None, (checkout.path / "output.log").read_text()
-        assert time.monotonic() < deadline, (checkout.path / "output.log").read_text()
-        time.sleep(0.1)
+    wait_until(
+        lambda: (
+            workflow.poll() is not None
+            or list(checkout.path.glob(f"{CELLS}/*/.session-*/replay-01.transcript.jsonl"))
+        )
+    )
+    assert workflow.poll() is None, (checkout.path / "output.log").read_text()
     assert sessions_of(workflow.pid)
     return workflow
 
 
-def wait_gone(pid: int, seconds: float) -> float:
-    """Seconds until no process of the workflow `pid` lives; fails after `seconds`."""
-    begun = time.monotonic()
-    while left := sessions_of(pid):
-        assert time.monotonic() - begun < seconds, left
-        time.sleep(0.1)
-    return time.monotonic() - begun
+def wait_gone(pid: int) -> None:
+    wait_until(lambda: not sessions_of(pid), lambda: sessions_of(pid))
 
 
 def test_after_kill_9_the_session_ends_and_the_same_command_completes(fresh: Checkout) -> None:
@@ -62,7 +59,7 @@ def test_after_kill_9_the_session_ends_and_the_same_command_completes(fresh: Che
 
     os.kill(workflow.pid, signal.SIGKILL)
     workflow.wait()
-    wait_gone(workflow.pid, 10)
+    wait_gone(workflow.pid)
     # Snakemake makes a job's folder before the job; nothing may lie in it, nor beside it.
     assert not [path for path in (fresh.path / CELLS).rglob("*") if path.is_file()]
 
@@ -121,25 +118,25 @@ def fresh_command(checkout: Checkout, script: str, *arguments: str) -> list[str]
 def test_ctrl_c_ends_the_session_and_leaves_nothing_half_written(fresh: Checkout) -> None:
     workflow = start_long(fresh)
     os.killpg(workflow.pid, signal.SIGINT)
-    assert workflow.wait(timeout=60) != 0
-    wait_gone(workflow.pid, 10)
+    assert workflow.wait(HANGS) != 0
+    wait_gone(workflow.pid)
     assert [path for path in (fresh.path / CELLS).rglob("*") if path.is_file()] == []
     fresh.edit("config/grids/tiny.yaml", "replays: 400", "replays: 2")
     again = fresh.run("--cores", "1", f"{SESSION}/session.json")
     assert again.returncode == 0, again.stdout
 
 
-def test_ctrl_c_in_a_terminal_ends_all_of_it_within_ten_seconds(fresh: Checkout) -> None:
+def test_ctrl_c_in_a_terminal_ends_all_of_it(fresh: Checkout) -> None:
     fresh.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
     command = fresh.command("--cores", "1", "results/table.md")
     with on_terminal(command, cwd=fresh.path) as process:
         played = f"{CELLS}/*/.session-*/replay-01.transcript.jsonl"
-        process.read(lambda: process.ended() or list(fresh.path.glob(played)), seconds=300)
+        process.read(lambda: process.ended() or list(fresh.path.glob(played)))
         assert process.process.poll() is None, process.raw[-4000:]
         assert process.terminal.page is process.terminal.other
         assert sessions_of(process.process.pid)
         process.type("\x03")
-        process.read(process.ended, seconds=10)
+        process.read(process.ended)
         assert process.process.returncode != 0
         assert process.is_as_it_was()
         assert "What is done is kept; the same command goes on from there." in process.raw

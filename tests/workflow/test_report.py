@@ -19,6 +19,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.patience import HANGS
+
 CELLS = f"results/cells/tinychart-dense/bf16/{ENGINE}"
 FLAGS = [
     "--headless",
@@ -155,7 +157,7 @@ def test_snakemakes_own_report_is_made_and_opens_without_network(
 ) -> None:
     checkout = reported.copy(tmp_path / "checkout")
     command = [*without_network(), *checkout.command("--report", "results/snakemake.html")]
-    done = subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stdout + done.stderr
     requested(browser)
     browser.get((checkout.path / "results/snakemake.html").as_uri())

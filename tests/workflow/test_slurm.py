@@ -12,7 +12,7 @@ import site
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,7 @@ from scripts.common.files import sha256_file
 from scripts.grid.guard import TABLES
 from scripts.records.session import SessionRecord
 from tests.nvidia import uuid, write_nvidia_smi
+from tests.patience import HANGS, wait_until
 
 CONFIG = Path("/etc/slurm/slurm.conf")
 
@@ -64,7 +65,7 @@ def cluster(finished: Checkout, python: str) -> Iterator[Checkout]:
         (finished.path / table).unlink(missing_ok=True)
     yield finished
     try:
-        wait(lambda: not processes(finished) and not queue(finished), 20)
+        wait_until(lambda: not processes(finished) and not queue(finished))
     finally:
         if left := queue(finished):
             subprocess.run(["scancel", *left], check=False)
@@ -93,20 +94,11 @@ def processes(checkout: Checkout) -> list[psutil.Process]:
     return found
 
 
-def wait(until: Callable[[], object], seconds: float) -> float:
-    """Seconds until it holds; fails after `seconds`."""
-    begun = time.monotonic()
-    while not until():
-        assert time.monotonic() - begun < seconds, until
-        time.sleep(0.1)
-    return time.monotonic() - begun
-
-
 def start_long(checkout: Checkout) -> subprocess.Popen[str]:
     """The workflow, in the middle of a session that takes minutes."""
     workflow = checkout.start(*PROFILE, SESSION, *QUICK)
     played = checkout.path / CELL / ".session-00.partial/replay-01.transcript.jsonl"
-    wait(lambda: played.exists() or workflow.poll() is not None, 240)
+    wait_until(lambda: played.exists() or workflow.poll() is not None)
     assert workflow.poll() is None, (checkout.path / "output.log").read_text()
     return workflow
 
@@ -141,9 +133,9 @@ def test_what_is_cancelled_or_loses_its_login_node_completes_by_the_same_command
     cluster.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
     workflow = start_long(cluster)
     subprocess.run(["scancel", *queue(cluster)], check=True)
-    wait(lambda: not processes(cluster), 15)
+    wait_until(lambda: not processes(cluster))
     assert not [path for path in (cluster.path / CELL).rglob("*") if path.is_file()]
-    assert workflow.wait(120) != 0
+    assert workflow.wait(HANGS) != 0
 
     workflow = start_long(cluster)
     os.kill(workflow.pid, signal.SIGKILL)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 from checkouts import CELLS, Checkout
+
+from tests.patience import HANGS, wait_until
 
 SO_FAR = "results/so-far"
 PARTIAL = ("--config", "partial=true")
@@ -24,13 +25,9 @@ def test_the_table_of_what_exists_is_made_while_the_grid_runs(
     fresh: Checkout, made: tuple[Checkout, str]
 ) -> None:
     workflow = fresh.start("--cores", "1", "results/table.md")
-    deadline = time.monotonic() + 300
     first = [fresh.path / CELLS / variant / "session-00/session.json" for variant in ("base", "leaky")]
-    while not all(path.exists() for path in first):
-        assert workflow.poll() is None and time.monotonic() < deadline, (
-            fresh.path / "output.log"
-        ).read_text()
-        time.sleep(0.02)
+    wait_until(lambda: workflow.poll() is not None or all(path.exists() for path in first), often=0.02)
+    assert workflow.poll() is None, (fresh.path / "output.log").read_text()
     os.killpg(workflow.pid, signal.SIGSTOP)  # so that it is still in the middle of it afterwards
     try:
         whole = {path.parent.name for path in (fresh.path / CELLS).glob("*/session-*/session.json")}
@@ -48,7 +45,7 @@ def test_the_table_of_what_exists_is_made_while_the_grid_runs(
         assert "another workflow works in this folder" in fresh.table().stdout
     finally:
         os.killpg(workflow.pid, signal.SIGCONT)
-    assert workflow.wait(300) == 0, (fresh.path / "output.log").read_text()
+    assert workflow.wait(HANGS) == 0, (fresh.path / "output.log").read_text()
     for file in (made[0].path / CELLS / "base").glob("session-*/*.logprobs.jsonl"):
         assert (fresh.path / file.relative_to(made[0].path)).read_bytes() == file.read_bytes()
     assert "Nothing to be done" in fresh.table().stdout
