@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from scripts.records.forced import MODES, Forced, ModeSummary
@@ -13,12 +14,17 @@ from scripts.records.session import SessionRecord
 def describe_costs(root: Path, grid: Grid) -> str:
     """One line on the records under `root`: what their engines' starts, replays and passes took, as far as they say.
 
-    Sessions that shared a card count for it each. Forced passes are held against the free replays of the same cells.
+    Sessions that shared a card count for it each, and once together where all name their cards. Forced passes are held
+    against the free replays of the same cells.
     """
     sessions = list(_sessions(root, grid))
     minutes = [_gpu_minutes(each) for each in sessions]
     known = [each for each in minutes if each is not None]
-    parts = [f"{sum(known):,.0f} GPU-minutes in {len(known)} of {len(sessions)} sessions, starts included"]
+    shared = _card_minutes(sessions)
+    parts = [
+        f"{sum(known):,.0f} GPU-minutes in {len(known)} of {len(sessions)} sessions, starts included"
+        + ("" if shared is None else f" ({shared:,.0f} of the cards that they shared)")
+    ]
     forced = {
         cell.folder: Forced.read(path)
         for cell in grid.cells
@@ -49,6 +55,26 @@ def _gpu_minutes(session: SessionRecord) -> float | None:
     if session.elapsed_seconds is None or session.settings is None:
         return None
     return session.elapsed_seconds / 60 * session.settings.gpus
+
+
+def _card_minutes(sessions: list[SessionRecord]) -> float | None:
+    """Minutes in which a card had a session, summed over the cards; None where one does not say which cards or when."""
+    held: dict[str, list[tuple[datetime, datetime]]] = {}
+    for session in sessions:
+        gpus = session.settings.gpus if session.settings else None
+        cards = [card.uuid for card in (session.machine and session.machine.gpus) or [] if card.uuid]
+        if gpus is None or len(cards) < gpus or session.started is None or session.ended is None:
+            return None
+        span = datetime.fromisoformat(session.started), datetime.fromisoformat(session.ended)
+        for card in cards[:gpus]:
+            held.setdefault(card, []).append(span)
+    seconds = 0.0
+    for spans in held.values():
+        free = min(spans)[0]
+        for begin, end in sorted(spans):
+            seconds += max(0.0, (end - max(begin, free)).total_seconds())
+            free = max(free, end)
+    return seconds / 60 if held else None
 
 
 def _speeds(root: Path, timed: dict[str, Forced]) -> Iterator[str]:

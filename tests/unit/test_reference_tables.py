@@ -24,6 +24,7 @@ from scripts.common.errors import DataError
 from scripts.common.files import read_json, write_json
 from scripts.records.forced import Forced, ModeSummary
 from scripts.records.grid import Grid
+from scripts.records.machine import Gpu
 from scripts.records.session import SessionRecord
 from tests.unit.grids import BASE, write_grid
 
@@ -64,6 +65,28 @@ def test_what_a_grid_cost_is_told_by_its_records(root: Path) -> None:
         f"forced prefill compared 1,000 positions a second, free replays {free:,.0f}: {1000 / free:.1f} times"
     )
     assert list(check_records(root, Grid.read(root / GRID))) == []
+
+
+def test_sessions_that_shared_a_card_cost_it_once(root: Path) -> None:
+    """Two that overlap by half on one card, one alone after them, and one on two cards of which one was theirs."""
+    times = [((0, 10), "a"), ((5, 15), "a"), ((20, 25), "a"), ((14, 24), "ab")]
+    for file, ((begin, end), cards) in zip(sorted(root.rglob("session.json")), times, strict=True):
+        session = SessionRecord.read(file)
+        assert session.settings is not None and session.machine is not None
+        replace(
+            session,
+            started=f"2026-01-01T00:{begin:02}:00+00:00",
+            ended=f"2026-01-01T00:{end:02}:00+00:00",
+            settings=replace(session.settings, gpus=len(cards)),
+            machine=replace(session.machine, gpus=[Gpu(name="GPU", uuid=each) for each in cards]),
+        ).write(file)
+    said = describe_costs(root, Grid.read(root / GRID))
+    assert said.startswith(
+        "45 GPU-minutes in 4 of 4 sessions, starts included (35 of the cards that they shared)"
+    )
+    file = min(root.rglob("session.json"))
+    replace(SessionRecord.read(file), machine=None).write(file)
+    assert "(" not in describe_costs(root, Grid.read(root / GRID))
 
 
 def test_equal_files_are_packed_once_and_come_back_whole(root: Path, tmp_path: Path) -> None:
