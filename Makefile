@@ -46,7 +46,8 @@ test: lint ## the checks, unit and workflow tests (under ten minutes once all is
 
 .PHONY: test-engines
 test-engines: $(TESTS) ## real engines: servers, containers, quantisers (longer; needs Docker for a part)
-	@python -m pytest tests/engines -n $(ENGINE_JOBS) --dist loadfile
+	@# Threads of one sum that wait for each other sleep: spinning, they would take the cores from the test beside them.
+	@OMP_WAIT_POLICY=passive python -m pytest tests/engines -n $(ENGINE_JOBS) --dist loadfile
 
 .PHONY: test-one
 test-one: $(TESTS) ## one file of tests, or one test: make test-one T=tests/unit/test_records.py
