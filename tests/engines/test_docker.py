@@ -400,6 +400,7 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
     entry = {"recipe": "model-free-ptq", "from": "bf16", "scheme": "W4A16"}
     command = [sys.executable, "-m", "scripts.quantise_weights", "m", "int4", "--entry", json.dumps(entry)]
     command += ["--output", str(tmp_path / "int4/manifest.json"), "--runtime", "docker"]
+    began = int(time.time())
     done = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -410,6 +411,12 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
     done.send_signal(number)
     assert done.wait(HANGS) != 0
     wait_until(lambda: not containers())
+    until = int(time.time()) + 1
+    ended = docker.from_env().events(
+        since=began, until=until, filters={"event": "die", "label": SESSION}, decode=True
+    )
+    codes = [each["Actor"]["Attributes"]["exitCode"] for each in ended]
+    assert codes and "0" not in codes, "it was ended, and did not come to its own end"
     assert not (tmp_path / "int4").exists()
 
 
@@ -624,7 +631,7 @@ def test_no_container_outlives_its_session(
         "from scripts.engines.start import start_engine; from scripts.records.engine import EngineRecord\n"
         "from scripts.records.settings import Settings; mine = json.decode(sys.argv[1], type=Settings)\n"
         "record = json.decode(sys.argv[4], type=EngineRecord)\n"
-        "with start_engine(mine, Path(sys.argv[2]), Path(sys.argv[3]), record): time.sleep(600)"
+        "with start_engine(mine, Path(sys.argv[2]), Path(sys.argv[3]), record): time.sleep(3600)"
     )
     session = subprocess.Popen(
         [

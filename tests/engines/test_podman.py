@@ -37,7 +37,7 @@ from scripts.records.settings import Settings
 def main() -> None:
     settings, record = json.decode(SETTINGS, type=Settings), json.decode(RECORD, type=EngineRecord)
     with start_engine(settings, Path(WEIGHTS), Path(LOG), record):
-        time.sleep(600)
+        time.sleep(3600)
 
 SETTINGS, RECORD, WEIGHTS, LOG = sys.argv[1:]
 del sys.argv[1:]

@@ -305,9 +305,10 @@ def test_no_process_outlives_its_session(
     mine = marked_settings(settings, marker)
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background ignores it
-        "import sys, msgspec; from pathlib import Path; from scripts.engines.server_process import serve_process\n"
+        "import sys, time, msgspec; from pathlib import Path\n"
+        "from scripts.engines.server_process import serve_process\n"
         "from scripts.records.settings import Settings; mine = msgspec.json.decode(sys.argv[1], type=Settings)\n"
-        "with serve_process(mine, Path(sys.argv[2]), Path(sys.argv[3]), python=sys.argv[4]): pass"
+        "with serve_process(mine, Path(sys.argv[2]), Path(sys.argv[3]), python=sys.argv[4]): time.sleep(3600)"
     )
     session = subprocess.Popen(
         [

@@ -114,7 +114,7 @@ def lives(pid: int) -> bool:
 
 
 def test_jobs_that_outlive_a_killed_workflow_are_ended(root: Path, tmp_path: Path) -> None:
-    spawn = "import subprocess; print(subprocess.Popen(['sleep', '300']).pid, flush=True)"
+    spawn = "import subprocess; print(subprocess.Popen(['sleep', '3600']).pid, flush=True)"
     code = textwrap.dedent(HOLD).format(root=str(root), then=spawn)
     killed = subprocess.Popen(
         [sys.executable, "-c", code, "60"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
