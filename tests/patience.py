@@ -1,7 +1,4 @@
-"""How long a test waits before it says that something hangs.
-
-No measure of speed: how fast something ends is for the benchmarks, on a machine with nothing beside it.
-"""
+"""How long a test waits. No measure of speed: that is for the benchmarks, on a machine with nothing beside it."""
 
 from __future__ import annotations
 
@@ -9,15 +6,14 @@ import time
 from collections.abc import Callable
 
 HANGS = 900.0
-"""Seconds; a machine that tests share can be many times slower than it is."""
+"""Seconds after which something hangs; a machine that tests share can be many times slower than it is."""
+ENDS = 60.0
+"""Seconds in which what a signal ends is gone, with all that it started: seconds are promised."""
 
 
-def wait_until(holds: Callable[[], object], why: Callable[[], object] = str, often: float = 0.1) -> None:
-    """Return once it holds; AssertionError with what `why` says after HANGS seconds.
-
-    It is looked at every `often` seconds.
-    """
-    deadline = time.monotonic() + HANGS
+def wait_until(holds: Callable[[], object], why: Callable[[], object] = str, seconds: float = HANGS) -> None:
+    """Return once it holds; AssertionError with what `why` says after so many seconds."""
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, why()
-        time.sleep(often)
+        time.sleep(0.05)

@@ -61,13 +61,11 @@ def _card_minutes(sessions: list[SessionRecord]) -> float | None:
     """Minutes in which a card had a session, summed over the cards; None where one does not say which cards or when."""
     held: dict[str, list[tuple[datetime, datetime]]] = {}
     for session in sessions:
-        gpus = session.settings.gpus if session.settings else None
         cards = [card.uuid for card in (session.machine and session.machine.gpus) or [] if card.uuid]
-        if gpus is None or len(cards) < gpus or session.started is None or session.ended is None:
+        if session.settings is None or session.span is None or len(cards) < session.settings.gpus:
             return None
-        span = datetime.fromisoformat(session.started), datetime.fromisoformat(session.ended)
-        for card in cards[:gpus]:
-            held.setdefault(card, []).append(span)
+        for card in cards[: session.settings.gpus]:
+            held.setdefault(card, []).append(session.span)
     seconds = 0.0
     for spans in held.values():
         free = min(spans)[0]

@@ -176,11 +176,16 @@ class SessionRecord(FileRecord, frozen=True, kw_only=True):
     """Argument or variable of the variant → what the engine's log says of not heeding it; null in older files."""
 
     @property
-    def elapsed_seconds(self) -> float | None:
-        """Seconds from its beginning to its end, the engine's start included; None where it does not say."""
+    def span(self) -> tuple[datetime, datetime] | None:
+        """Its beginning and its end, the engine's start included; None where it does not say."""
         if self.started is None or self.ended is None:
             return None
-        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
+        return datetime.fromisoformat(self.started), datetime.fromisoformat(self.ended)
+
+    @property
+    def elapsed_seconds(self) -> float | None:
+        """Seconds of its span; None where it does not say."""
+        return None if self.span is None else (self.span[1] - self.span[0]).total_seconds()
 
     @classmethod
     def parse(cls, content: object, where: str) -> Self:

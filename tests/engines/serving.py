@@ -21,6 +21,7 @@ from scripts.records.settings import EngineKind, HarnessSettings, Settings
 from scripts.workload.chat import ChatForm
 from scripts.workload.episode import TOOL_SCHEMAS, first_messages
 from scripts.workload.spec import load_workload
+from tests.patience import HANGS
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("Snakefile", "config", "containers", "envs", "resources", "rules", "scripts")
@@ -142,11 +143,10 @@ def write_grid(project: Path, cells: list[tuple[str, str, str]], *, sessions: in
     )
 
 
-def snakemake(project: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def snakemake(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the workflow of a copied project on its small grid."""
-    return subprocess.run(
-        snakemake_command(*arguments), cwd=project, capture_output=True, text=True, **options
-    )
+    command = snakemake_command(*arguments)
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=2 * HANGS)
 
 
 def snakemake_command(*arguments: str) -> list[str]:

@@ -50,7 +50,7 @@ from tests.engines.serving import (
     snakemake_command,
     write_grid,
 )
-from tests.patience import HANGS, wait_until
+from tests.patience import ENDS, wait_until
 
 
 def docker_runs() -> bool:
@@ -292,7 +292,7 @@ def test_the_cell_equals_its_twin_in_process(tmp_path: Path) -> None:
     model = "tinychart-dense"
     cells = [(model, "q6_k", name) for name in (ENGINE, f"{ENGINE}/turn-cache", TWIN)]
     write_grid(project, cells, sessions=1, replays=2)
-    done = snakemake(project, "results/table.md", timeout=2 * HANGS)
+    done = snakemake(project, "results/table.md")
     assert done.returncode == 0, done.stderr[-3000:]
     folder = project / f"results/cells/{model}/q6_k"
     anew, kept, twin = folder / ENGINE / "base", folder / ENGINE / "turn-cache", folder / TWIN / "base"
@@ -409,8 +409,8 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
     )
     wait_until(containers)
     done.send_signal(number)
-    assert done.wait(HANGS) != 0
-    wait_until(lambda: not containers())
+    assert done.wait(ENDS) != 0
+    wait_until(lambda: not containers(), seconds=ENDS)
     until = int(time.time()) + 1
     ended = docker.from_env().events(
         since=began, until=until, filters={"event": "die", "label": SESSION}, decode=True
@@ -644,8 +644,8 @@ def test_no_container_outlives_its_session(
     wait_until(containers)
     time.sleep(1)
     session.send_signal(number)
-    session.wait(HANGS)
-    wait_until(lambda: not containers())
+    session.wait(ENDS)
+    wait_until(lambda: not containers(), seconds=ENDS)
 
 
 def test_what_a_crash_of_the_machine_left_is_removed_at_the_next_start(record: EngineRecord) -> None:
@@ -672,7 +672,7 @@ def test_a_killed_workflow_leaves_no_container_and_runs_again(tmp_path: Path) ->
         wait_until(containers)
         workflow.send_signal(signal.SIGKILL)
         workflow.wait()
-        wait_until(lambda: not containers())
-    again = snakemake(project, "results/table.md", timeout=HANGS)
+        wait_until(lambda: not containers(), seconds=ENDS)
+    again = snakemake(project, "results/table.md")
     assert again.returncode == 0, again.stderr[-3000:]
     assert not containers()

@@ -21,7 +21,7 @@ from scripts.provenance.images import build_image
 from scripts.records.engine import EngineRecord
 from scripts.records.settings import Settings
 from tests.engines.serving import ROOT, engine_entry, engine_settings, first_prompt, gguf_quant
-from tests.patience import HANGS, wait_until
+from tests.patience import ENDS, wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.needs_podman]
 ENGINE = "llamacpp-docker"
@@ -130,8 +130,8 @@ def test_no_container_of_podmans_outlives_its_session(
     session = subprocess.Popen([sys.executable, "-c", HOLD, *map(str, given)], cwd=ROOT)
     wait_until(containers)
     session.send_signal(number)
-    session.wait(HANGS)
-    wait_until(lambda: not containers())
+    session.wait(ENDS)
+    wait_until(lambda: not containers(), seconds=ENDS)
 
 
 def test_podman_is_found_where_docker_does_not_answer(

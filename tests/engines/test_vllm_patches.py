@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 from itertools import groupby
@@ -64,7 +63,6 @@ def test_tokens_ascend_inside_each_expert_and_nothing_else_moves() -> None:
         input=json.dumps(cases),
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # beside other tests, threads of one sum wait for a core
         timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -14,7 +14,7 @@ import pytest
 from scripts.common.command import call, parser_of
 from scripts.common.errors import DataError
 from scripts.records.models import Precision
-from tests.patience import HANGS, wait_until
+from tests.patience import ENDS, wait_until
 
 seen: dict[str, object] = {}
 
@@ -100,7 +100,7 @@ def test_a_command_that_is_cancelled_clears_up(root: Path, tmp_path: Path) -> No
     begun = tmp_path / ".made.partial/begun"
     wait_until(lambda: process.poll() is not None or begun.exists())
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(HANGS) == 0
+    assert process.wait(ENDS) == 0
     assert (tmp_path / "code").read_text().strip() == "143"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["code", "hold.py", "log"]
 

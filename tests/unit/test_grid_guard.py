@@ -18,7 +18,7 @@ import pytest
 from scripts.common.errors import TempzeroError
 from scripts.grid.guard import LOCK, PID_VARIABLE, discard_unfinished, hold_folder
 from scripts.grid.lock import FolderLock, Holder, read_holder
-from tests.patience import wait_until
+from tests.patience import ENDS, wait_until
 
 HOLD = """
 import sys, time
@@ -126,7 +126,7 @@ def test_jobs_that_outlive_a_killed_workflow_are_ended(root: Path, tmp_path: Pat
     second = start(root, tmp_path, 0)
     _, errors = second.communicate()
     assert f"waiting for its jobs to end (processes {orphan})" in errors
-    wait_until(lambda: not lives(orphan))
+    wait_until(lambda: not lives(orphan), seconds=ENDS)
 
 
 def test_the_jobs_environment_names_the_workflow(root: Path, tmp_path: Path) -> None:

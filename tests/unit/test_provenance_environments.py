@@ -22,7 +22,7 @@ from scripts.provenance.environments import (
     env_python,
     is_complete,
 )
-from tests.patience import HANGS, wait_until
+from tests.patience import ENDS, wait_until
 
 
 def wheel(folder: Path, name: str, version: str, marker: str = "") -> Path:
@@ -119,7 +119,7 @@ def test_a_build_that_is_ended_takes_pip_with_it(lock: Path, root: Path) -> None
     asleep = ["pgrep", "-f", "^sleep 302$"]
     wait_until(lambda: subprocess.run(asleep, capture_output=True).stdout)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(HANGS) == 143
+    assert process.wait(ENDS) == 143
     left = subprocess.run(asleep, capture_output=True)
     assert left.stdout == b""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.patience import HANGS
+from tests.patience import HANGS, wait_until
 
 ENGINE = "llama-cpp-python-0.3.36"
 CELLS = f"results/cells/tinychart-dense/q8_0/{ENGINE}"
@@ -73,7 +73,7 @@ class Checkout:
     def command(self, *arguments: str) -> list[str]:
         return [self.python, "-m", "snakemake", "--nocolor", *arguments]
 
-    def run(self, *arguments: str, timeout: float = HANGS) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Snakemake with these arguments, stdout and stderr together in `stdout`."""
         return subprocess.run(
             self.command(*arguments),
@@ -82,7 +82,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=HANGS,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -98,6 +98,12 @@ class Checkout:
                 start_new_session=True,
                 preexec_fn=_heed_ctrl_c,
             )
+
+    def wait_until(self, workflow: subprocess.Popen[str], holds: Callable[[], object]) -> None:
+        """Return once it holds; AssertionError with what the workflow printed where that ended before."""
+        output = (self.path / "output.log").read_text
+        wait_until(lambda: workflow.poll() is not None or holds(), output)
+        assert workflow.poll() is None, output()
 
     def table(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command that a person gives, for the tests' grid."""

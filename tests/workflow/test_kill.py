@@ -9,10 +9,11 @@ import subprocess
 import psutil
 from checkouts import CELLS, Checkout
 
-from tests.patience import HANGS, wait_until
+from tests.patience import ENDS, wait_until
 from tests.terminal import on_terminal
 
 SESSION = f"{CELLS}/base/session-00"
+PLAYED = f"{CELLS}/*/.session-*/replay-01.transcript.jsonl"
 
 
 def sessions_of(pid: int) -> list[psutil.Process]:
@@ -34,19 +35,13 @@ def start_long(checkout: Checkout) -> subprocess.Popen[str]:
     """The workflow, in the middle of a session that takes minutes."""
     checkout.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
     workflow = checkout.start("--cores", "1", "results/table.md")
-    wait_until(
-        lambda: (
-            workflow.poll() is not None
-            or list(checkout.path.glob(f"{CELLS}/*/.session-*/replay-01.transcript.jsonl"))
-        )
-    )
-    assert workflow.poll() is None, (checkout.path / "output.log").read_text()
+    checkout.wait_until(workflow, lambda: list(checkout.path.glob(PLAYED)))
     assert sessions_of(workflow.pid)
     return workflow
 
 
 def wait_gone(pid: int) -> None:
-    wait_until(lambda: not sessions_of(pid), lambda: sessions_of(pid))
+    wait_until(lambda: not sessions_of(pid), lambda: sessions_of(pid), ENDS)
 
 
 def test_after_kill_9_the_session_ends_and_the_same_command_completes(fresh: Checkout) -> None:
@@ -118,7 +113,7 @@ def fresh_command(checkout: Checkout, script: str, *arguments: str) -> list[str]
 def test_ctrl_c_ends_the_session_and_leaves_nothing_half_written(fresh: Checkout) -> None:
     workflow = start_long(fresh)
     os.killpg(workflow.pid, signal.SIGINT)
-    assert workflow.wait(HANGS) != 0
+    assert workflow.wait(ENDS) != 0
     wait_gone(workflow.pid)
     assert [path for path in (fresh.path / CELLS).rglob("*") if path.is_file()] == []
     fresh.edit("config/grids/tiny.yaml", "replays: 400", "replays: 2")
@@ -130,13 +125,12 @@ def test_ctrl_c_in_a_terminal_ends_all_of_it(fresh: Checkout) -> None:
     fresh.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
     command = fresh.command("--cores", "1", "results/table.md")
     with on_terminal(command, cwd=fresh.path) as process:
-        played = f"{CELLS}/*/.session-*/replay-01.transcript.jsonl"
-        process.read(lambda: process.ended() or list(fresh.path.glob(played)))
+        process.read(lambda: process.ended() or list(fresh.path.glob(PLAYED)))
         assert process.process.poll() is None, process.raw[-4000:]
         assert process.terminal.page is process.terminal.other
         assert sessions_of(process.process.pid)
         process.type("\x03")
-        process.read(process.ended)
+        process.read(process.ended, ENDS)
         assert process.process.returncode != 0
         assert process.is_as_it_was()
         assert "What is done is kept; the same command goes on from there." in process.raw

@@ -24,7 +24,7 @@ from scripts.common.files import sha256_file
 from scripts.grid.guard import TABLES
 from scripts.records.session import SessionRecord
 from tests.nvidia import uuid, write_nvidia_smi
-from tests.patience import HANGS, wait_until
+from tests.patience import ENDS, wait_until
 
 CONFIG = Path("/etc/slurm/slurm.conf")
 
@@ -65,7 +65,7 @@ def cluster(finished: Checkout, python: str) -> Iterator[Checkout]:
         (finished.path / table).unlink(missing_ok=True)
     yield finished
     try:
-        wait_until(lambda: not processes(finished) and not queue(finished))
+        wait_until(lambda: not processes(finished) and not queue(finished), seconds=ENDS)
     finally:
         if left := queue(finished):
             subprocess.run(["scancel", *left], check=False)
@@ -98,8 +98,7 @@ def start_long(checkout: Checkout) -> subprocess.Popen[str]:
     """The workflow, in the middle of a session that takes minutes."""
     workflow = checkout.start(*PROFILE, SESSION, *QUICK)
     played = checkout.path / CELL / ".session-00.partial/replay-01.transcript.jsonl"
-    wait_until(lambda: played.exists() or workflow.poll() is not None)
-    assert workflow.poll() is None, (checkout.path / "output.log").read_text()
+    checkout.wait_until(workflow, played.exists)
     return workflow
 
 
@@ -133,9 +132,9 @@ def test_what_is_cancelled_or_loses_its_login_node_completes_by_the_same_command
     cluster.edit("config/grids/tiny.yaml", "replays: 2", "replays: 400")
     workflow = start_long(cluster)
     subprocess.run(["scancel", *queue(cluster)], check=True)
-    wait_until(lambda: not processes(cluster))
+    wait_until(lambda: not processes(cluster), seconds=ENDS)
     assert not [path for path in (cluster.path / CELL).rglob("*") if path.is_file()]
-    assert workflow.wait(HANGS) != 0
+    assert workflow.wait(2 * ENDS) != 0
 
     workflow = start_long(cluster)
     os.kill(workflow.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from checkouts import CELLS, Checkout
 
-from tests.patience import HANGS, wait_until
+from tests.patience import HANGS
 
 SO_FAR = "results/so-far"
 PARTIAL = ("--config", "partial=true")
@@ -26,8 +26,7 @@ def test_the_table_of_what_exists_is_made_while_the_grid_runs(
 ) -> None:
     workflow = fresh.start("--cores", "1", "results/table.md")
     first = [fresh.path / CELLS / variant / "session-00/session.json" for variant in ("base", "leaky")]
-    wait_until(lambda: workflow.poll() is not None or all(path.exists() for path in first), often=0.02)
-    assert workflow.poll() is None, (fresh.path / "output.log").read_text()
+    fresh.wait_until(workflow, lambda: all(path.exists() for path in first))
     os.killpg(workflow.pid, signal.SIGSTOP)  # so that it is still in the middle of it afterwards
     try:
         whole = {path.parent.name for path in (fresh.path / CELLS).glob("*/session-*/session.json")}
