@@ -407,7 +407,7 @@ def test_no_container_outlives_the_command_that_quantises_in_it(
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
     )
-    wait_until(containers)
+    wait_until(lambda: any(each.status == "running" for each in containers()))
     done.send_signal(number)
     assert done.wait(ENDS) != 0
     wait_until(lambda: not containers(), seconds=ENDS)
