@@ -31,7 +31,7 @@ from scripts.archive.side_pages import side_pages
 from scripts.archive.write import hash_files, render_sums
 from scripts.common.configs import load_yaml
 from scripts.common.errors import DataError
-from scripts.common.files import sha256_file
+from scripts.common.files import sha256_file, unpack_tar
 from scripts.records.grid import Grid
 from scripts.report.controls import read_controls
 from scripts.report.entries import read_entries
@@ -140,7 +140,7 @@ def unpack_reference(folder: Path, root: Path) -> None:
         )
     try:
         with tarfile.open(folder / PACKED, mode="r:xz") as packed:
-            packed.extractall(root, filter="data")
+            unpack_tar(packed, root)
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise DataError(f"it cannot be unpacked ({error})", where=str(folder / PACKED)) from error
 

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from scripts.common.errors import DataError
@@ -36,6 +37,24 @@ def sha256_file(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
         raise DataError("the file is missing", where=str(path)) from error
+
+
+def unpack_tar(packed: tarfile.TarFile, folder: Path) -> None:
+    """Unpack it into `folder`; a tarfile.TarError where a name or a link leads out of that.
+
+    Python can tell so itself from 3.11.4 on. With an older one (Debian 12 has 3.11.2) it must be plain files, folders and
+    hard links.
+    """
+    if hasattr(tarfile, "data_filter"):
+        packed.extractall(folder, filter="data")
+        return
+    for entry in packed.getmembers():
+        leads_out = any(
+            name.startswith("/") or ".." in PurePath(name).parts for name in (entry.name, entry.linkname)
+        )
+        if leads_out or not (entry.isfile() or entry.isdir() or entry.islnk()):
+            raise tarfile.ExtractError(f"{entry.name!r} leads out of the folder, or is no file")
+    packed.extractall(folder)
 
 
 def write_whole(path: Path, data: bytes | str) -> None:

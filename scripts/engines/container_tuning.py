@@ -12,6 +12,7 @@ from docker.errors import DockerException, NotFound
 from docker.models.containers import Container
 
 from scripts.common.errors import EngineError
+from scripts.common.files import unpack_tar
 from scripts.engines.container_plan import ContainerPlan
 from scripts.engines.tuning import FLASHINFER_FILE, cache_states, read_chosen, read_flashinfer
 from scripts.provenance.containers import said
@@ -80,7 +81,7 @@ def _tuned(container: Container, chosen: str, log: str) -> list[Tuned]:
         code, packed = container.exec_run(["tar", "-cf", "-", "-C", chosen, "."], demux=True)
         if code == 0:
             with tarfile.open(fileobj=io.BytesIO(packed[0])) as archive:
-                archive.extractall(folder, filter="data")
+                unpack_tar(archive, Path(folder))
         tuned = read_chosen(Path(folder))
     if found := FLASHINFER_FILE.search(log):
         code, text = container.exec_run(["cat", found[1]], demux=True)

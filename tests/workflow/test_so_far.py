@@ -15,10 +15,14 @@ PARTIAL = ("--config", "partial=true")
 
 
 def tree(folder: Path) -> dict[str, int]:
-    """Every file in a folder but those of the table so far, with its time of change in ns."""
+    """Every file in a folder but those of the table so far and Python's compiled modules, with its time of change in ns."""
     skipped = (folder / SO_FAR, folder / ".snakemake/so-far", folder / ".snakemake/log")
     found = (path for path in folder.rglob("*") if not any(each in path.parents for each in skipped))
-    return {path.as_posix(): path.stat().st_mtime_ns for path in found if path.is_file()}
+    return {
+        path.as_posix(): path.stat().st_mtime_ns
+        for path in found
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def test_the_table_of_what_exists_is_made_while_the_grid_runs(
