@@ -42,8 +42,8 @@ def sha256_file(path: Path) -> str:
 def unpack_tar(packed: tarfile.TarFile, folder: Path) -> None:
     """Unpack it into `folder`; a tarfile.TarError where a name or a link leads out of that.
 
-    Python can tell so itself from 3.11.4 on. With an older one (Debian 12 has 3.11.2) it must be plain files, folders and
-    hard links.
+    Python can tell so itself from 3.11.4 on. With an older one (Debian 12 has 3.11.2) it must be plain files, folders
+    and hard links.
     """
     if hasattr(tarfile, "data_filter"):
         packed.extractall(folder, filter="data")
@@ -54,7 +54,7 @@ def unpack_tar(packed: tarfile.TarFile, folder: Path) -> None:
         )
         if leads_out or not (entry.isfile() or entry.isdir() or entry.islnk()):
             raise tarfile.ExtractError(f"{entry.name!r} leads out of the folder, or is no file")
-    packed.extractall(folder)
+    packed.extractall(folder)  # noqa: S202  # every member was looked at
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
